@@ -1,0 +1,452 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Conn is what a Link needs of a connection: package transport has them.
+type Conn interface {
+	// Send queues a copy of msg, which holds one or more messages of this package; it is written at the latest by Flush.
+	Send(msg []byte) error
+	Flush() error
+	// Receive gives the next message, valid until the next Receive.
+	Receive() ([]byte, error)
+	Close() error
+}
+
+// LinkConfig says whom a link joins and what it may serve.
+type LinkConfig struct {
+	Query topology.QueryID
+	Self  topology.NodeID
+	Boot  topology.BootID
+	Peer  topology.NodeID // expected at the other end; "" takes whoever says Hello
+	// Resolve finds the output log of a partition of this node that a peer subscribes to.
+	Resolve func(stream Stream, producer topology.Range) (*Log, error)
+	// Credit is how many bytes of messages a subscription may have under way; the epoch its consumer needs next is always sent.
+	Credit int64
+}
+
+// sendBytes is how much a link gathers before it writes.
+const sendBytes = 256 << 10
+
+// Link carries the subscriptions of one query between two nodes, both ways, over one connection. One goroutine sends and one
+// receives; the receiver never waits for a consumer, so that one slow subscription stops no other.
+type Link struct {
+	config LinkConfig
+	conn   Conn
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	serves []*serve // what the peer subscribed to here
+	takes  []*take  // what this node subscribed to there
+	// control are messages to be sent before anything else.
+	control []byte
+	closed  bool
+	said    error // why the peer gave up, or nil
+}
+
+// serve is a peer's subscription to a log of this node.
+type serve struct {
+	edge   Edge
+	cursor *Cursor
+	credit int64 // bytes that may be under way
+	sent   uint64
+	acked  uint64
+	needs  topology.Epoch
+}
+
+// take is this node's subscription to a log of the peer: a log of what came, which partitions of this node read.
+type take struct {
+	edge    Edge
+	log     *Log
+	schema  *batch.Schema
+	pending []*Rows // of the epoch whose marker has not come
+	bytes   uint64  // of messages since the subscription began
+	arrived []arrival
+	freed   uint64 // bytes whose epochs are consumed
+	acked   topology.Epoch
+	dirty   bool // an Ack is due
+
+	pool struct {
+		sync.Mutex
+		free []*Rows
+	}
+}
+
+type arrival struct {
+	last  topology.Epoch
+	bytes uint64
+}
+
+// NewLink makes a link over an open connection. Run serves it.
+func NewLink(conn Conn, c LinkConfig) *Link {
+	return &Link{config: c, conn: conn, wake: make(chan struct{}, 1)}
+}
+
+func (l *Link) notify() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Subscribe asks the peer for what edge names, from an epoch on, and gives the log that it is put into. The reader subscribes
+// to that log before it lets the link's Run receive.
+func (l *Link) Subscribe(edge Edge, from topology.Epoch, schema *batch.Schema) *Log {
+	t := &take{edge: edge, schema: schema, acked: from - 1}
+	t.log = NewLog(from, Limits{Bytes: 1 << 62, Epochs: 1 << 30}, false, t.put, func() { l.consumed(t) })
+	l.mu.Lock()
+	l.takes = append(l.takes, t)
+	l.control = (&Subscribe{Edge: edge, From: from, Active: true, Credit: l.config.Credit}).Append(l.control)
+	l.mu.Unlock()
+	l.notify()
+	return t.log
+}
+
+func (t *take) get() *Rows {
+	t.pool.Lock()
+	defer t.pool.Unlock()
+	if n := len(t.pool.free); n > 0 {
+		r := t.pool.free[n-1]
+		t.pool.free = t.pool.free[:n-1]
+		return r
+	}
+	return &Rows{Batch: batch.New(t.schema)}
+}
+
+func (t *take) put(r *Rows) {
+	r.Reset()
+	t.pool.Lock()
+	defer t.pool.Unlock()
+	if len(t.pool.free) < 64 {
+		t.pool.free = append(t.pool.free, r)
+	}
+}
+
+// consumed notes that readers of t have acknowledged epochs: an Ack is due.
+func (l *Link) consumed(t *take) {
+	through := t.log.Acknowledged()
+	l.mu.Lock()
+	if through > t.acked {
+		t.acked, t.dirty = through, true
+	}
+	l.mu.Unlock()
+	l.notify()
+}
+
+// Run says Hello and serves the link until ctx is done, the connection ends or a protocol error comes up; it closes the connection. The error
+// is nil only when ctx was done or the peer said goodbye.
+func (l *Link) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := l.receive(); err != nil {
+			cancel(err)
+		}
+	})
+	err := l.send(ctx)
+	cancel(err)
+	l.conn.Close()
+	wg.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, s := range l.serves {
+		s.cursor.Close()
+	}
+	if l.said != nil {
+		return l.said
+	}
+	err = context.Cause(ctx)
+	if errors.Is(err, context.Canceled) || errors.Is(err, errGoodbye) {
+		return nil
+	}
+	return fmt.Errorf("dataplane link of %s with %s: %w", l.config.Self, l.config.Peer, err)
+}
+
+var errGoodbye = errors.New("the peer said goodbye")
+
+// send writes what is due, one write for as much as is there.
+func (l *Link) send(ctx context.Context) error {
+	buf := (&Hello{Query: l.config.Query, Node: l.config.Self, Boot: l.config.Boot}).Append(nil)
+	var enc FrameEncoder
+	var serves []*serve
+	for {
+		serves = l.gather(&buf, serves[:0])
+		more := false
+		for _, s := range serves {
+			sent, err := l.fill(&buf, &enc, s)
+			if err != nil {
+				return err
+			}
+			more = more || sent
+		}
+		if len(buf) > 0 {
+			if err := l.conn.Send(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+		if more {
+			continue
+		}
+		if err := l.conn.Flush(); err != nil {
+			return err
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// gather appends control messages and due Acks to buf and gives the subscriptions served.
+func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*buf = append(*buf, l.control...)
+	l.control = l.control[:0]
+	for _, t := range l.takes {
+		if !t.dirty {
+			continue
+		}
+		t.dirty = false
+		n := 0
+		for n < len(t.arrived) && t.arrived[n].last <= t.acked {
+			t.freed += t.arrived[n].bytes
+			n++
+		}
+		t.arrived = append(t.arrived[:0], t.arrived[n:]...)
+		*buf = (&Ack{Edge: t.edge, Position: t.acked, Needs: t.acked + 1, Bytes: t.freed}).Append(*buf)
+	}
+	return append(serves, l.serves...)
+}
+
+// fill appends entries of one subscription as frames, each entry followed by its marker, until there is enough for a write; more
+// says that it stopped for that.
+func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err error) {
+	for len(*buf) < sendBytes {
+		l.mu.Lock()
+		free := int64(s.sent-s.acked) < s.credit || s.cursor.Position() <= s.needs
+		l.mu.Unlock()
+		if !free {
+			return false, nil
+		}
+		e, ok := s.cursor.Next()
+		if !ok {
+			return false, nil
+		}
+		size := -len(*buf)
+		h := FrameHeader{Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
+		for _, r := range e.Rows {
+			_, _, from, to := r.Span(s.edge.Consumer)
+			if *buf, err = enc.AppendFrame(*buf, &Frame{Header: h, Rows: r, Producers: r.Producers}, int(from), int(to)); err != nil {
+				return false, err
+			}
+			if len(*buf) >= sendBytes {
+				if err := l.conn.Send(*buf); err != nil {
+					return false, err
+				}
+				size += len(*buf)
+				*buf = (*buf)[:0]
+			}
+		}
+		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: s.edge.Producer,
+			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Released: e.Last, Durable: e.Last}}}
+		*buf = m.Append(*buf)
+		l.mu.Lock()
+		s.sent += uint64(size + len(*buf))
+		l.mu.Unlock()
+	}
+	return true, nil
+}
+
+// receive takes messages until the connection ends.
+func (l *Link) receive() error {
+	var dec FrameDecoder
+	greeted := false
+	for {
+		msg, err := l.conn.Receive()
+		if err != nil {
+			return err
+		}
+		for len(msg) > 0 {
+			var m Message
+			size := len(msg)
+			if m, msg, err = Next(msg); err != nil {
+				return err
+			}
+			if !greeted && m.Type != TypeHello {
+				return fmt.Errorf("%w: %v before Hello", ErrMalformed, m.Type)
+			}
+			greeted = true
+			if err := l.handle(m, size-len(msg), &dec); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
+	switch m.Type {
+	case TypeHello:
+		return l.hello(m.Payload)
+	case TypeSubscribe:
+		return l.subscribed(m.Payload)
+	case TypeFrame:
+		return l.frame(m.Payload, size, dec)
+	case TypeMarkers:
+		return l.markers(m.Payload, size)
+	case TypeAck:
+		return l.ack(m.Payload)
+	case TypeTrimmed:
+		var t Trimmed
+		if err := t.Decode(m.Payload); err != nil {
+			return err
+		}
+		return &TrimmedError{Floor: t.Floor}
+	case TypeGoodbye:
+		return errGoodbye
+	case TypeFailure:
+		var f Failure
+		if err := f.Decode(m.Payload); err != nil {
+			return err
+		}
+		err := fmt.Errorf("node %s gave the connection up: %s", l.config.Peer, f.Text)
+		l.mu.Lock()
+		l.said = err
+		l.mu.Unlock()
+		return err
+	}
+	return fmt.Errorf("%w: %v", ErrMalformed, m.Type)
+}
+
+func (l *Link) hello(payload []byte) error {
+	var h Hello
+	if err := h.Decode(payload); err != nil {
+		return err
+	}
+	if h.Query != l.config.Query {
+		return fmt.Errorf("node %s runs query incarnation %016x generation %d here, this node %016x generation %d", h.Node,
+			h.Query.Incarnation, h.Query.Generation, l.config.Query.Incarnation, l.config.Query.Generation)
+	}
+	if l.config.Peer != "" && h.Node != l.config.Peer {
+		return fmt.Errorf("the peer is node %s, not %s", h.Node, l.config.Peer)
+	}
+	return nil
+}
+
+func (l *Link) subscribed(payload []byte) error {
+	var s Subscribe
+	if err := s.Decode(payload); err != nil {
+		return err
+	}
+	log, err := l.config.Resolve(s.Edge.Stream, s.Edge.Producer)
+	if err != nil {
+		return err
+	}
+	cursor, err := log.Subscribe(s.From, s.Active, l.notify)
+	var trimmed *TrimmedError
+	if errors.As(err, &trimmed) {
+		l.mu.Lock()
+		l.control = (&Trimmed{Edge: s.Edge, Floor: trimmed.Floor}).Append(l.control)
+		l.mu.Unlock()
+		l.notify()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.serves = append(l.serves, &serve{edge: s.Edge, cursor: cursor, credit: s.Credit, needs: s.From})
+	l.mu.Unlock()
+	l.notify()
+	return nil
+}
+
+func (l *Link) take(s Stream, producer topology.Range) (*take, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.takes {
+		if t.edge.Stream == s && t.edge.Producer == producer {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: rows of stage %d output %d %v, to which this node has not subscribed", ErrMalformed, s.Stage, s.Output, producer)
+}
+
+func (l *Link) frame(payload []byte, size int, dec *FrameDecoder) error {
+	h, _, err := DecodeFrameHeader(payload)
+	if err != nil {
+		return err
+	}
+	t, err := l.take(h.Stream, h.Producer)
+	if err != nil {
+		return err
+	}
+	r := t.get()
+	f := Frame{Rows: r, Producers: r.Producers}
+	if err := dec.Decode(payload, &f); err != nil {
+		return err
+	}
+	f.Rows.Producers = f.Producers
+	t.pending = append(t.pending, f.Rows)
+	t.bytes += uint64(size)
+	return nil
+}
+
+func (l *Link) markers(payload []byte, size int) error {
+	var ms Markers
+	if err := ms.Decode(payload); err != nil {
+		return err
+	}
+	for _, m := range ms.List {
+		t, err := l.take(Stream{Query: ms.Query, Stage: m.Stage, Output: m.Output}, m.Producer)
+		if err != nil {
+			return err
+		}
+		if want := t.log.Next(); m.First != want || m.Last < m.First {
+			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d, epoch %d was next", ErrMalformed, m.First, m.Last, m.Stage, m.Output, want)
+		}
+		t.bytes += uint64(size)
+		l.mu.Lock()
+		t.arrived = append(t.arrived, arrival{m.Last, t.bytes})
+		l.mu.Unlock()
+		size, t.bytes = 0, 0
+		rows := append([]*Rows(nil), t.pending...)
+		clear(t.pending)
+		t.pending = t.pending[:0]
+		t.log.Append(Entry{First: m.First, Last: m.Last, Rows: rows, Watermark: m.Watermark, Idle: m.Idle, End: m.End, ChainSum: m.ChainSum})
+	}
+	return nil
+}
+
+func (l *Link) ack(payload []byte) error {
+	var a Ack
+	if err := a.Decode(payload); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	var cursor *Cursor
+	for _, s := range l.serves {
+		if s.edge == a.Edge {
+			cursor, s.acked, s.needs = s.cursor, a.Bytes, a.Needs
+		}
+	}
+	l.mu.Unlock()
+	if cursor == nil {
+		return fmt.Errorf("%w: Ack for a subscription that is not there", ErrMalformed)
+	}
+	cursor.Ack(a.Position)
+	l.notify()
+	return nil
+}

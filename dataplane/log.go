@@ -1,0 +1,317 @@
+package dataplane
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Entry is what a producer partition gives one stream for the epoch range [First, Last]: First..Last-1 are empty and leave the
+// watermark as it was; rows, watermark, idleness and end belong to Last.
+type Entry struct {
+	First, Last topology.Epoch
+	// Rows are pieces in canonical order: for each consumer key group its rows are those of the pieces one after the other.
+	// They belong to the log; nobody changes them.
+	Rows []*Rows
+	// Watermark is the minimum over the producer's key groups that are not idle, in milliseconds.
+	Watermark int64
+	// Idle: all of the producer's key groups are idle.
+	Idle bool
+	// End: nothing follows; every later epoch is empty and the watermark is topology.WatermarkEnd.
+	End bool
+	// ChainSum is the sum of the chains of the producer's key groups after Last.
+	ChainSum uint64
+}
+
+func (e *Entry) empty() bool { return len(e.Rows) == 0 }
+
+func (e *Entry) memBytes() int64 {
+	n := 64
+	for _, r := range e.Rows {
+		n += r.MemBytes()
+	}
+	return int64(n)
+}
+
+// TrimmedError is the answer to a subscription from below the log's floor: the asker restores anew from a later checkpoint.
+type TrimmedError struct{ From, Floor topology.Epoch }
+
+func (e *TrimmedError) Error() string {
+	return fmt.Sprintf("TRIMMED: epoch %d was asked for, the log starts at %d; restore from a checkpoint at or after %d", e.From, e.Floor, e.Floor-1)
+}
+
+// Limits bounds how far a producer runs ahead of its active consumers. All limits yield to the lowest incomplete epoch.
+type Limits struct {
+	Bytes  int64 // of entries not yet acknowledged
+	Epochs int   // entries not yet acknowledged
+}
+
+// Log is a partition's output log for one stream: what it emitted since the trim point, kept for whoever subscribes. Safe for
+// concurrent use. It holds what it must and blocks nobody: producers ask MayAppend before they produce.
+type Log struct {
+	mu      sync.Mutex
+	entries []logEntry // entries[head:] are held
+	head    int
+	floor   topology.Epoch // the lowest epoch a subscription may start from
+	next    topology.Epoch // the epoch the next entry starts with
+	ended   bool
+	bytes   int64 // appended since the log was made
+	count   int64
+	cursors []*Cursor
+	limits  Limits
+	// retain keeps acknowledged entries until Trim; otherwise they go as soon as every active cursor has acknowledged them.
+	retain bool
+	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. A log that retains leaves them to
+	// the garbage collector, because a cursor that is not active may still be reading them.
+	recycle func(*Rows)
+	// wakeProducer is called without the lock when an acknowledgement may have made room.
+	wakeProducer func()
+}
+
+type logEntry struct {
+	Entry
+	bytesEnd int64 // Log.bytes after this entry
+	countEnd int64
+}
+
+// NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
+func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows), wakeProducer func()) *Log {
+	return &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer}
+}
+
+// Cursor is one subscription's place in a log. Used by one goroutine, except Ack, which is safe for concurrent use.
+type Cursor struct {
+	log    *Log
+	active bool
+	read   topology.Epoch // next epoch to be read
+	acked  topology.Epoch // all epochs up to here are consumed
+	bytes  int64          // Log.bytes through the last acknowledged entry
+	count  int64
+	wake   func()
+}
+
+// Subscribe starts a cursor at epoch from. Below the floor it fails with *TrimmedError. Only active cursors hold the producer
+// back. wake is called, without the log's lock, whenever there may be something new to read.
+func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if from < l.floor {
+		return nil, &TrimmedError{From: from, Floor: l.floor}
+	}
+	if !active && !l.retain {
+		return nil, fmt.Errorf("dataplane: only a log that retains its entries takes subscriptions that do not hold the producer back")
+	}
+	c := &Cursor{log: l, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
+	for _, e := range l.entries[l.head:] {
+		if e.Last >= from {
+			c.bytes, c.count = e.bytesEnd-e.memBytes(), e.countEnd-1
+			break
+		}
+	}
+	l.cursors = append(l.cursors, c)
+	return c, nil
+}
+
+// Append adds the next entry; its First must be the log's next epoch and it must not follow End. The log takes e.Rows over.
+// An empty entry that changes nothing only makes the last one longer.
+func (l *Log) Append(e Entry) {
+	l.mu.Lock()
+	if e.First != l.next || e.Last < e.First || l.ended {
+		l.mu.Unlock()
+		panic(fmt.Sprintf("dataplane: entry [%d,%d] appended to a log at epoch %d (ended %v)", e.First, e.Last, l.next, l.ended))
+	}
+	l.next, l.ended = e.Last+1, e.End
+	if !l.extend(&e) {
+		n := e.memBytes()
+		l.bytes += n
+		l.count++
+		l.entries = append(l.entries, logEntry{e, l.bytes, l.count})
+	}
+	for _, c := range l.cursors {
+		if c.wake != nil {
+			c.wake()
+		}
+	}
+	l.mu.Unlock()
+}
+
+// extend codes an empty entry without news into the empty entry before it. A cursor that has read that entry reads on behind
+// it, because it remembers an epoch and not an entry.
+func (l *Log) extend(e *Entry) bool {
+	if len(l.entries) == l.head || !e.empty() || e.End {
+		return false
+	}
+	last := &l.entries[len(l.entries)-1]
+	if !last.empty() || last.Watermark != e.Watermark || last.Idle != e.Idle || last.ChainSum != e.ChainSum {
+		return false
+	}
+	last.Last = e.Last
+	return true
+}
+
+// MayAppend says whether the producer may produce its next epoch: every active consumer either has room, or has consumed all
+// there is and so needs exactly that epoch.
+func (l *Log) MayAppend() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.cursors {
+		if !c.active || c.acked+1 >= l.next {
+			continue
+		}
+		if l.bytes-c.bytes >= l.limits.Bytes || l.count-c.count >= int64(l.limits.Epochs) {
+			return false
+		}
+	}
+	return true
+}
+
+// Next reads the entry with the next epoch, its First cut to that epoch; false when there is none yet.
+func (c *Cursor) Next() (Entry, bool) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.read >= l.next {
+		return Entry{}, false
+	}
+	lo, hi := l.head, len(l.entries)
+	for lo < hi {
+		if mid := (lo + hi) / 2; l.entries[mid].Last < c.read {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	e := l.entries[lo].Entry
+	e.First = max(e.First, c.read)
+	c.read = e.Last + 1
+	return e, true
+}
+
+// Ack says that all epochs up to through are consumed: rows read from them are not looked at any more.
+func (c *Cursor) Ack(through topology.Epoch) {
+	l := c.log
+	l.mu.Lock()
+	if through <= c.acked {
+		l.mu.Unlock()
+		return
+	}
+	c.acked = through
+	for i := l.head; i < len(l.entries) && l.entries[i].Last <= through; i++ {
+		if e := &l.entries[i]; e.countEnd > c.count {
+			c.bytes, c.count = e.bytesEnd, e.countEnd
+		}
+	}
+	if !l.retain {
+		l.trim(l.slowest())
+	}
+	l.mu.Unlock()
+	if c.active && l.wakeProducer != nil {
+		l.wakeProducer()
+	}
+}
+
+// Acked is the last epoch acknowledged.
+func (c *Cursor) Acked() topology.Epoch {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.acked
+}
+
+// Position is the epoch that Next reads next.
+func (c *Cursor) Position() topology.Epoch {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.read
+}
+
+// Outstanding is the memory of entries not yet acknowledged, in bytes.
+func (c *Cursor) Outstanding() int64 {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.log.bytes - c.bytes
+}
+
+// Close ends the subscription: it holds nothing back any more.
+func (c *Cursor) Close() {
+	l := c.log
+	l.mu.Lock()
+	for i, x := range l.cursors {
+		if x == c {
+			l.cursors = append(l.cursors[:i], l.cursors[i+1:]...)
+			break
+		}
+	}
+	l.mu.Unlock()
+	if l.wakeProducer != nil {
+		l.wakeProducer()
+	}
+}
+
+func (l *Log) slowest() topology.Epoch {
+	low := l.next - 1
+	for _, c := range l.cursors {
+		if c.active {
+			low = min(low, c.acked)
+		}
+	}
+	return low
+}
+
+// Acknowledged is the last epoch that every active cursor has acknowledged.
+func (l *Log) Acknowledged() topology.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slowest()
+}
+
+// Trim drops the entries that end at or before through: a later Subscribe starts above it.
+func (l *Log) Trim(through topology.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trim(through)
+}
+
+func (l *Log) trim(through topology.Epoch) {
+	through = min(through, l.next-1)
+	for l.head < len(l.entries) && l.entries[l.head].Last <= through {
+		e := &l.entries[l.head]
+		if l.recycle != nil && !l.retain {
+			for _, r := range e.Rows {
+				l.recycle(r)
+			}
+		}
+		*e = logEntry{}
+		l.head++
+	}
+	l.floor = max(l.floor, through+1)
+	switch {
+	case l.head == len(l.entries):
+		l.entries, l.head = l.entries[:0], 0
+	case l.head > 64 && l.head > len(l.entries)/2:
+		n := copy(l.entries, l.entries[l.head:])
+		clear(l.entries[n:])
+		l.entries, l.head = l.entries[:n], 0
+	}
+}
+
+// Floor is the lowest epoch a subscription may start from.
+func (l *Log) Floor() topology.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.floor
+}
+
+// Next is the epoch that the next entry starts with.
+func (l *Log) Next() topology.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
+// Len is the number of entries held.
+func (l *Log) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries) - l.head
+}

@@ -1,0 +1,180 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Hello opens a connection, from both sides.
+type Hello struct {
+	Query topology.QueryID
+	Node  topology.NodeID
+	Boot  topology.BootID
+}
+
+// Append appends h as a message.
+func (h *Hello) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = appendQuery(begin(dst, TypeHello), h.Query)
+	dst = appendText(dst, string(h.Node))
+	return finish(binary.LittleEndian.AppendUint64(dst, uint64(h.Boot)), at)
+}
+
+// Decode reads the payload of a Hello.
+func (h *Hello) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*h = Hello{Query: r.query(), Node: topology.NodeID(r.text("node")), Boot: topology.BootID(r.fixed64("boot id"))}
+	return r.end(TypeHello)
+}
+
+// Stream names one output of one stage of a query.
+type Stream struct {
+	Query  topology.QueryID
+	Stage  topology.StageID
+	Output uint16
+}
+
+func appendStream(dst []byte, s Stream) []byte {
+	dst = appendQuery(dst, s.Query)
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(s.Stage)), uint64(s.Output))
+}
+
+func (r *reader) stream() Stream {
+	return Stream{Query: r.query(), Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16))}
+}
+
+// Edge names one subscription: what a range of a consuming stage takes from one producing partition of a stream.
+type Edge struct {
+	Stream        Stream
+	Producer      topology.Range // of the stream's stage
+	ConsumerStage topology.StageID
+	Consumer      topology.Range // of ConsumerStage
+}
+
+func appendEdge(dst []byte, e Edge) []byte {
+	dst = appendKeyGroups(appendStream(dst, e.Stream), e.Producer)
+	return appendKeyGroups(binary.AppendUvarint(dst, uint64(e.ConsumerStage)), e.Consumer)
+}
+
+func (r *reader) edge() Edge {
+	return Edge{Stream: r.stream(), Producer: r.keyGroups("producer range"),
+		ConsumerStage: topology.StageID(r.uint("consumer stage", math.MaxUint16)), Consumer: r.keyGroups("consumer range")}
+}
+
+// Subscribe asks for the rows and markers of an edge from an epoch on. The answer is frames and markers, or Trimmed.
+type Subscribe struct {
+	Edge   Edge
+	From   topology.Epoch
+	Active bool  // an active partition asks: it may hold the producer back
+	Credit int64 // bytes of messages that may be sent before the first Ack
+}
+
+// Append appends s as a message.
+func (s *Subscribe) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = appendEdge(begin(dst, TypeSubscribe), s.Edge)
+	dst = binary.AppendUvarint(dst, uint64(s.From))
+	dst = append(dst, flag(s.Active, 1))
+	return finish(binary.AppendUvarint(dst, uint64(s.Credit)), at)
+}
+
+// Decode reads the payload of a Subscribe.
+func (s *Subscribe) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*s = Subscribe{Edge: r.edge(), From: r.epoch("from epoch"), Active: r.flags("active", 1) != 0, Credit: int64(r.uint("credit", math.MaxInt64))}
+	return r.end(TypeSubscribe)
+}
+
+// Trimmed answers a Subscribe from below the output log's floor: the asker restores anew.
+type Trimmed struct {
+	Edge  Edge
+	Floor topology.Epoch // the first epoch that can be had
+}
+
+// Append appends t as a message.
+func (t *Trimmed) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = appendEdge(begin(dst, TypeTrimmed), t.Edge)
+	return finish(binary.AppendUvarint(dst, uint64(t.Floor)), at)
+}
+
+// Decode reads the payload of a Trimmed.
+func (t *Trimmed) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*t = Trimmed{Edge: r.edge(), Floor: r.epoch("floor")}
+	return r.end(TypeTrimmed)
+}
+
+// Ack gives credit back and says how far the consumer is.
+type Ack struct {
+	Edge     Edge
+	Position topology.Epoch // all epochs up to this one are applied
+	Needs    topology.Epoch // the epoch needed next, which may be sent whatever the credit; it is Position+1 or later
+	Bytes    uint64         // bytes of this edge's messages consumed since the subscription began
+}
+
+// Append appends a as a message.
+func (a *Ack) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = appendEdge(begin(dst, TypeAck), a.Edge)
+	dst = binary.AppendUvarint(dst, uint64(a.Position))
+	dst = binary.AppendUvarint(dst, uint64(a.Needs))
+	return finish(binary.AppendUvarint(dst, a.Bytes), at)
+}
+
+// Decode reads the payload of an Ack.
+func (a *Ack) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*a = Ack{Edge: r.edge(), Position: r.epoch("position"), Needs: r.epoch("epoch needed"), Bytes: r.uint("bytes", math.MaxUint64)}
+	return r.end(TypeAck)
+}
+
+// Goodbye ends a connection on purpose: its end is no sign of a failure.
+type Goodbye struct{ Reason string }
+
+// Append appends g as a message.
+func (g *Goodbye) Append(dst []byte) []byte {
+	at := len(dst)
+	return finish(appendText(begin(dst, TypeGoodbye), g.Reason), at)
+}
+
+// Decode reads the payload of a Goodbye.
+func (g *Goodbye) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*g = Goodbye{Reason: r.text("reason")}
+	return r.end(TypeGoodbye)
+}
+
+// Failure tells the peer why this side gives the connection up.
+type Failure struct{ Text string }
+
+// Append appends f as a message.
+func (f *Failure) Append(dst []byte) []byte {
+	at := len(dst)
+	return finish(appendText(begin(dst, TypeFailure), f.Text), at)
+}
+
+// Decode reads the payload of a Failure.
+func (f *Failure) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*f = Failure{Text: r.text("text")}
+	return r.end(TypeFailure)
+}
+
+func flag(on bool, bit byte) byte {
+	if on {
+		return bit
+	}
+	return 0
+}
+
+func (r *reader) flags(what string, known byte) byte {
+	x := r.byte(what)
+	if x&^known != 0 {
+		r.fail("%s has unknown flags %#x", what, x)
+		return 0
+	}
+	return x
+}

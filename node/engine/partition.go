@@ -1,0 +1,497 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seepnode/seepnode/backup/state"
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/node/connector"
+	"github.com/seepnode/seepnode/node/query/expr"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/node/relational"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// partition runs a contiguous range of a stage's key groups: one goroutine that takes the whole input of an epoch, runs the
+// stage's operators over it and appends the whole output to its logs.
+type partition struct {
+	run  *run
+	node *Node
+	spec *plan.Stage
+	rng  topology.Range
+
+	inlets    [][]*inlet // by stage input, then by producer partition, ascending
+	logs      []*dataplane.Log
+	pools     []*rowsPool
+	groups    [][]relational.Group // by op, then key group of rng; nil for operators without state
+	chains    [][]uint64           // by output, then fused or lane sinks, then key group of rng
+	sinkOps   []int                // ops that are sinks
+	lanes     [][]connector.Lane   // by sinkOps; one lane for a fused sink, one per key group otherwise
+	source    *source
+	needsBase bool
+
+	executors []*executor // free ones
+	wake      chan struct{}
+	next      topology.Epoch
+	watermark int64
+
+	tasks    []task
+	rows     []connector.Rows
+	laneRows [][]connector.Rows
+	replicas map[*relational.Group]*state.Group // paranoid mode: what the deltas alone give
+	memory   []int64                            // by op and key group: last known state size
+	stats    partitionStats
+	begun    time.Time // of the epoch being taken, for the statistics only
+	lastRows int64     // rows of the last epoch, to decide about forking
+}
+
+// partitionStats are read by others while the partition runs.
+type partitionStats struct {
+	epoch, rows, late, stateBytes, steps atomic.Int64
+	// longestStepNs is the longest time that one epoch took here, longestEpochNs the longest time from the instant an epoch was to
+	// be sealed to its end in a partition without consumers; both since they were last asked for.
+	longestStepNs, longestEpochNs atomic.Int64
+}
+
+// inlet is what a partition knows of one producer partition of a stream.
+type inlet struct {
+	cursor    *dataplane.Cursor
+	front     dataplane.Entry // the entry holding the next epoch
+	have      bool
+	ended     bool
+	watermark int64
+	idle      bool
+}
+
+// task is one executor's share of an epoch.
+type task struct {
+	x        *executor
+	from, to int // of source.groups for a source stage
+	err      error
+}
+
+func newPartition(n *Node, r *run, spec *plan.Stage, rng topology.Range) *partition {
+	p := &partition{run: r, node: n, spec: spec, rng: rng, wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone,
+		groups: make([][]relational.Group, len(spec.Ops)), replicas: map[*relational.Group]*state.Group{}}
+	for i, op := range spec.Ops {
+		if op.Sink != nil {
+			p.sinkOps = append(p.sinkOps, i)
+		}
+		if op.Aggregate != nil || op.Partial != nil || op.Process != nil {
+			p.groups[i] = make([]relational.Group, rng.Len())
+		}
+		p.needsBase = p.needsBase || usesRowIndex(op)
+	}
+	for o := range spec.Outputs {
+		pool := &rowsPool{schema: spec.Outputs[o].Schema}
+		p.pools = append(p.pools, pool)
+		p.logs = append(p.logs, dataplane.NewLog(1, r.limits.Log, false, pool.put, p.notify))
+	}
+	p.memory = make([]int64, len(spec.Ops)*rng.Len())
+	p.chains = make([][]uint64, len(spec.Outputs)+len(p.sinkOps))
+	for i := range p.chains {
+		p.chains[i] = make([]uint64, rng.Len())
+	}
+	return p
+}
+
+// usesRowIndex says whether an expression of op counts rows, as RAND does.
+func usesRowIndex(op *plan.Op) bool {
+	used := false
+	look := func(n *expr.Node) { used = used || n.Site != 0 }
+	if op.Calc != nil {
+		if op.Calc.Filter != nil {
+			expr.Walk(op.Calc.Filter, look)
+		}
+		for _, n := range op.Calc.Project {
+			expr.Walk(n, look)
+		}
+	}
+	if op.FlatMap != nil {
+		for _, n := range op.FlatMap.Args {
+			expr.Walk(n, look)
+		}
+	}
+	return used
+}
+
+// notify wakes the partition's goroutine; it never blocks.
+func (p *partition) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *partition) wait(ctx context.Context) error {
+	select {
+	case <-p.wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// loop runs the partition to its end.
+func (p *partition) loop(ctx context.Context) error {
+	if p.source != nil {
+		defer p.source.close()
+		return p.sourceLoop(ctx)
+	}
+	for {
+		last, ended, ok := p.ready()
+		if !ok || !p.mayAppend() {
+			if err := p.wait(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.step(ctx, last, ended); err != nil {
+			return err
+		}
+		if ended {
+			return p.end()
+		}
+	}
+}
+
+// ready finds the end of the range of epochs that can be taken now: the smallest end of what the producers' next entries hold.
+// Every epoch of the range but the last is empty in all inputs. ended: with it every producer has ended.
+func (p *partition) ready() (last topology.Epoch, ended, ok bool) {
+	last, ended = topology.EpochForever, true
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.ended {
+				continue
+			}
+			if !in.have {
+				if in.front, in.have = in.cursor.Next(); !in.have {
+					return 0, false, false
+				}
+			}
+			last = min(last, in.front.Last)
+		}
+	}
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if !in.ended && !(in.front.Last == last && in.front.End) {
+				ended = false
+			}
+		}
+	}
+	return last, ended, true
+}
+
+func (p *partition) mayAppend() bool {
+	for _, l := range p.logs {
+		if !l.MayAppend() {
+			return false
+		}
+	}
+	return true
+}
+
+// step takes the epochs [p.next, last] of an inner stage.
+func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) error {
+	p.begun = time.Now()
+	rows := int64(0)
+	watermark, idle := topology.WatermarkEnd, true
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if !in.ended && in.front.Last == last {
+				in.watermark, in.idle = in.front.Watermark, in.front.Idle
+				for _, r := range in.front.Rows {
+					_, _, from, to := r.Span(p.rng)
+					rows += int64(to - from)
+				}
+			}
+			if !in.idle {
+				idle, watermark = false, min(watermark, in.watermark)
+			}
+		}
+	}
+	if idle {
+		watermark = p.watermark
+	}
+	watermark = max(watermark, p.watermark)
+	if rows > 0 || p.due(watermark) {
+		p.forkInner(last, watermark, rows)
+		if err := p.runTasks(ctx); err != nil {
+			return err
+		}
+	} else {
+		p.tasks = p.tasks[:0]
+	}
+	if err := p.finish(last, watermark, idle, ended); err != nil {
+		return err
+	}
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.ended {
+				continue
+			}
+			if in.front.Last == last {
+				in.ended, in.have = in.front.End, false
+				in.front = dataplane.Entry{}
+			}
+			in.cursor.Ack(last)
+		}
+	}
+	return nil
+}
+
+// due says whether a timer of some key group fires at the watermark.
+func (p *partition) due(watermark int64) bool {
+	if watermark <= p.watermark {
+		return false
+	}
+	for i, groups := range p.groups {
+		for g := range groups {
+			if groups[g].State != nil && groups[g].Due <= watermark {
+				return true
+			}
+		}
+		if len(groups) > 0 && p.spec.Groups == 1 && watermark == topology.WatermarkEnd && p.spec.Ops[i].Aggregate != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// executor takes a free executor, or makes one.
+func (p *partition) executor() (*executor, error) {
+	if n := len(p.executors); n > 0 {
+		x := p.executors[n-1]
+		p.executors = p.executors[:n-1]
+		return x, nil
+	}
+	return newExecutor(p)
+}
+
+// forkInner shares the epoch's rows out to one task, or to as many as there are workers when there are enough rows; each gets a contiguous
+// range of key groups. How they are cut reaches no output.
+func (p *partition) forkInner(last topology.Epoch, watermark, rows int64) {
+	p.tasks = p.tasks[:0]
+	for _, rng := range p.cut(rows) {
+		x, err := p.executor()
+		if err != nil {
+			p.tasks = append(p.tasks, task{err: err})
+			return
+		}
+		x.begin(rng, last, p.watermark, watermark)
+		for s, stream := range p.inlets {
+			for _, in := range stream {
+				if in.ended || in.front.Last != last {
+					continue
+				}
+				for _, r := range in.front.Rows {
+					x.addStream(s, r)
+				}
+			}
+		}
+		p.tasks = append(p.tasks, task{x: x})
+	}
+}
+
+// cut divides the partition's key groups evenly; key groups are hashed, so evenly is fair but for hot keys.
+func (p *partition) cut(rows int64) []topology.Range {
+	n := p.node.workers
+	if rows < p.run.limits.ForkRows || n == 1 || p.rng.Len() == 1 {
+		return []topology.Range{p.rng}
+	}
+	parts := topology.Split(p.rng.Len(), n)
+	for i := range parts {
+		parts[i].From += p.rng.From
+		parts[i].To += p.rng.From
+	}
+	return parts
+}
+
+// runTasks runs the tasks, in parallel when there are several, and gives the error of the lowest key groups.
+func (p *partition) runTasks(ctx context.Context) error {
+	if len(p.tasks) == 1 {
+		p.runTask(ctx, &p.tasks[0])
+		return p.tasks[0].err
+	}
+	var wg sync.WaitGroup
+	for i := range p.tasks[1:] {
+		wg.Go(func() { p.runTask(ctx, &p.tasks[i+1]) })
+	}
+	p.runTask(ctx, &p.tasks[0])
+	wg.Wait()
+	for i := range p.tasks {
+		if err := p.tasks[i].err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *partition) runTask(ctx context.Context, t *task) {
+	if t.err != nil {
+		return
+	}
+	p.node.tokens <- struct{}{}
+	defer func() { <-p.node.tokens }()
+	defer func() {
+		if r := recover(); r != nil {
+			t.err = p.panicked(r)
+		}
+	}()
+	if p.source != nil {
+		if t.err = p.source.read(ctx, t.x, t.from, t.to); t.err != nil {
+			return
+		}
+	}
+	if t.err = t.x.runOps(); t.err != nil {
+		return
+	}
+	t.err = t.x.emit()
+}
+
+// raise sets a to v if that is more.
+func raise(a *atomic.Int64, v int64) {
+	for old := a.Load(); v > old && !a.CompareAndSwap(old, v); old = a.Load() {
+	}
+}
+
+// finish hands over what the tasks gave for the epochs [p.next, last]: to the sinks, then to the logs.
+func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended bool) error {
+	if p.run.options.Paranoid {
+		if err := p.checkState(last); err != nil {
+			return err
+		}
+	}
+	if err := p.writeSinks(last); err != nil {
+		return err
+	}
+	for o, l := range p.logs {
+		e := dataplane.Entry{First: p.next, Last: last, Watermark: watermark, Idle: idle, End: ended}
+		for i := range p.tasks {
+			e.Rows = append(e.Rows, p.tasks[i].x.outputs[o]...)
+		}
+		for _, c := range p.chains[o] {
+			e.ChainSum += c
+		}
+		l.Append(e)
+	}
+	p.lastRows = 0
+	for i := range p.tasks {
+		x := p.tasks[i].x
+		p.lastRows += x.rows
+		p.stats.rows.Add(x.rows)
+		p.stats.late.Add(x.late)
+		p.measureState(x)
+		p.executors = append(p.executors, x)
+	}
+	p.run.traceChains(p, last)
+	p.acknowledge(last)
+	p.watermark, p.next = watermark, last+1
+	p.stats.epoch.Store(int64(last))
+	raise(&p.stats.longestStepNs, int64(time.Since(p.begun)))
+	if len(p.logs) == 0 && p.run.clocked() {
+		raise(&p.stats.longestEpochNs, -int64(p.run.untilEpoch(last)))
+	}
+	p.stats.steps.Add(1)
+	return nil
+}
+
+// acknowledge ends the deltas of a checkpoint interval when the epochs [p.next, last] reach its end. Without vaults there is nobody to
+// send them to: what was touched is forgotten and deleted keys give their memory back.
+func (p *partition) acknowledge(last topology.Epoch) {
+	c := topology.Epoch(p.run.plan.Settings.CheckpointEpochs)
+	if last/c == (p.next-1)/c {
+		return
+	}
+	for _, groups := range p.groups {
+		for g := range groups {
+			if s := groups[g].State; s != nil {
+				s.Acknowledge(last)
+			}
+		}
+	}
+}
+
+// measureState keeps the partition's state size up to date with the key groups that an executor touched.
+func (p *partition) measureState(x *executor) {
+	change := int64(0)
+	for _, t := range x.touch {
+		m := &p.memory[t.op*p.rng.Len()+int(t.group.ID-p.rng.From)]
+		now := int64(t.group.State.MemBytes())
+		change += now - *m
+		*m = now
+	}
+	if change != 0 {
+		p.stats.stateBytes.Add(change)
+	}
+}
+
+func (p *partition) openGroup(k relational.Keyed, g *relational.Group, kg topology.KeyGroup) error {
+	g.ID, g.State, g.Due = kg, state.NewGroup(), noTimer
+	return k.Open(g)
+}
+
+// noTimer is a Due above every watermark but the end's; an operator that wants the end sets topology.WatermarkEnd itself, which is
+// the same number: advancing an operator that has nothing due is allowed then.
+const noTimer = topology.WatermarkEnd
+
+// end closes the partition's lanes after its last epoch.
+func (p *partition) end() error {
+	for n, lanes := range p.lanes {
+		for _, l := range lanes {
+			if err := l.End(); err != nil {
+				return p.sinkError(n, err)
+			}
+		}
+	}
+	return nil
+}
+
+// writeSinks gives every lane its rows of the epochs [p.next, last], in canonical order.
+func (p *partition) writeSinks(last topology.Epoch) error {
+	for n, op := range p.sinkOps {
+		lanes := p.lanes[n]
+		if p.spec.Ops[op].Sink.Fused {
+			p.rows = p.rows[:0]
+			for i := range p.tasks {
+				for _, g := range canonical(p.tasks[i].x, op) {
+					p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[0]), To: int(g.Offsets[len(g.Offsets)-1])})
+				}
+			}
+			if err := lanes[0].Write(p.next, last, p.rows); err != nil {
+				return p.sinkError(n, err)
+			}
+			continue
+		}
+		p.laneRows = resize(p.laneRows, p.rng.Len())
+		for i := range p.laneRows {
+			p.laneRows[i] = p.laneRows[i][:0]
+		}
+		for i := range p.tasks {
+			for _, g := range p.tasks[i].x.values[op] {
+				for j, kg := range g.Groups {
+					k := kg - p.rng.From
+					p.laneRows[k] = append(p.laneRows[k], connector.Rows{Batch: g.Batch, From: int(g.Offsets[j]), To: int(g.Offsets[j+1])})
+				}
+			}
+		}
+		for k, lane := range lanes {
+			if err := lane.Write(p.next, last, p.laneRows[k]); err != nil {
+				return p.sinkError(n, err)
+			}
+		}
+	}
+	return nil
+}
+
+// canonical gives the pieces of op so that reading one after the other is canonical order.
+func canonical(x *executor, op int) []*relational.Grouped {
+	pieces := x.values[op]
+	if len(pieces) < 2 || ascending(pieces) {
+		return pieces
+	}
+	return x.merge(pieces)
+}

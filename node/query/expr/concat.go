@@ -1,0 +1,56 @@
+package expr
+
+import (
+	"fmt"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/ast"
+)
+
+func checkConcat(l, r *Node, pos ast.Pos) (*Node, error) {
+	if l.Type.ID == batch.Null {
+		l = castTo(l, batch.TypeString)
+	}
+	if r.Type.ID == batch.Null {
+		r = castTo(r, batch.TypeString)
+	}
+	lt, rt := l.Type, r.Type
+	if !(lt.IsString() && rt.IsString()) && !(lt.ID == batch.Bytes && rt.ID == batch.Bytes) {
+		return nil, operatorError("||", l, r, pos)
+	}
+	t := batch.Type{ID: batch.Varchar, Precision: batch.MaxLength}
+	if n := lt.Precision + rt.Precision; n < batch.MaxLength {
+		t.Precision = n
+	}
+	if lt.ID == batch.Bytes {
+		t.ID = batch.Bytes
+	} else if lt.ID == batch.Char && rt.ID == batch.Char {
+		t.ID = batch.Char
+	}
+	t.NotNull = lt.NotNull && rt.NotNull
+	return &Node{Op: OpCall, Func: "||", Type: t, Args: []*Node{l, r}, Pos: pos}, nil
+}
+
+func (c *checker) like(e *ast.Like) (*Node, error) {
+	list := []ast.Expr{e.X, e.Pattern}
+	if e.Escape != nil {
+		list = append(list, e.Escape)
+	}
+	args, err := c.checkAll(list)
+	if err != nil {
+		return nil, err
+	}
+	name := "LIKE"
+	if e.Similar {
+		name = "SIMILAR TO"
+	}
+	def, ok := lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("%s is not in the function registry", name)
+	}
+	n, err := callOf(def, args, e.Pos)
+	if err != nil || !e.Not {
+		return n, err
+	}
+	return not(n, e.Pos)
+}

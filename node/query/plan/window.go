@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/ast"
+	"github.com/seepnode/seepnode/node/query/expr"
+)
+
+// window is what a window table function cuts time into: comparable, so that equal windows of two queries are one.
+type window struct {
+	function string // "TUMBLE"
+	sizeMs   int64
+	offsetMs int64
+}
+
+// windowRole tells the columns apart that a window table function adds.
+type windowRole uint8
+
+const (
+	windowStart windowRole = 1
+	windowEnd   windowRole = 2
+	windowTime  windowRole = 3 // window_end - 1 ms: the rowtime of what is aggregated
+)
+
+func isWindowFunction(name string) bool {
+	return slices.Contains([]string{"TUMBLE", "HOP", "CUMULATE", "SESSION"}, name)
+}
+
+// windowFunction plans TUMBLE(TABLE t, DESCRIPTOR(ts), size [, offset]).
+func (c *compiler) windowFunction(call *ast.TableCall, name string, with *names) (*rel, error) {
+	if name != "TUMBLE" {
+		return nil, unsupported(call.Pos, "the window table function "+name+" is", "TUMBLE is supported")
+	}
+	args, err := windowArgs(call, []string{"DATA", "TIMECOL", "SIZE", "OFFSET"}, 3)
+	if err != nil {
+		return nil, err
+	}
+	in, err := c.windowInput(call, args[0], with)
+	if err != nil {
+		return nil, err
+	}
+	ts, err := c.descriptor(in, args[1], name)
+	if err != nil {
+		return nil, err
+	}
+	w := &window{function: name}
+	if w.sizeMs, err = c.intervalMs(args[2], "the size of the window"); err != nil {
+		return nil, err
+	}
+	if w.sizeMs <= 0 {
+		return nil, errorAt(args[2].Pos, "the size of the window must be more than zero")
+	}
+	if args[3] != nil {
+		if w.offsetMs, err = c.intervalMs(args[3], "the offset of the window"); err != nil {
+			return nil, err
+		}
+		w.offsetMs = ((w.offsetMs % w.sizeMs) + w.sizeMs) % w.sizeMs
+	}
+	if err := c.checkZone(in.columns[ts].typ, w.sizeMs, args[2].Pos); err != nil {
+		return nil, err
+	}
+	return assignTumble(in, ts, w, call.Pos), nil
+}
+
+// assignTumble adds window_start, window_end and window_time.
+func assignTumble(in *rel, ts int, w *window, pos ast.Pos) *rel {
+	t := in.columns[ts].typ
+	t.Precision, t.NotNull = 3, true
+	millis := func(v int64) *expr.Node { return expr.LiteralNode(expr.IntValue(v), batch.TypeBigInt, pos) }
+	project, names := in.identity(pos), make([]string, len(in.columns), len(in.columns)+3)
+	for i, col := range in.columns {
+		names[i] = col.name
+	}
+	for _, shift := range []int64{0, w.sizeMs, w.sizeMs - 1} {
+		project = append(project, &expr.Node{Op: expr.OpCall, Func: tumbleFunction, Type: t, Pos: pos,
+			Args: []*expr.Node{in.columnNode(ts, pos), millis(w.sizeMs), millis(w.offsetMs), millis(shift)}})
+	}
+	r := newCalc(in, nil, project, append(names, "window_start", "window_end", "window_time"))
+	n := len(in.columns)
+	for i, role := range []windowRole{windowStart, windowEnd, windowTime} {
+		r.columns[n+i].window, r.columns[n+i].role = w, role
+	}
+	r.columns[n+2].rowtime = true
+	return r
+}
+
+// windowArgs puts the arguments of a window table function into the order of params; the last may be absent (nil).
+func windowArgs(call *ast.TableCall, params []string, least int) ([]*ast.TableCallArg, error) {
+	out := make([]*ast.TableCallArg, len(params))
+	usage := fmt.Sprintf("%s takes (TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND [, offset])", strings.ToUpper(call.Name))
+	for i := range call.Args {
+		a := &call.Args[i]
+		at := i
+		if a.Name != "" {
+			at = slices.Index(params, strings.ToUpper(a.Name))
+			if at < 0 {
+				return nil, hinted(a.Pos, usage, "%s has no argument %q", strings.ToUpper(call.Name), a.Name)
+			}
+		}
+		if at >= len(params) {
+			return nil, hinted(a.Pos, usage, "too many arguments of %s", strings.ToUpper(call.Name))
+		}
+		if out[at] != nil {
+			return nil, errorAt(a.Pos, "argument %s of %s is given twice", params[at], strings.ToUpper(call.Name))
+		}
+		out[at] = a
+	}
+	for i := range least {
+		if out[i] == nil {
+			return nil, hinted(call.Pos, usage, "%s needs the argument %s", strings.ToUpper(call.Name), params[i])
+		}
+	}
+	return out, nil
+}
+
+// windowInput plans the TABLE argument.
+func (c *compiler) windowInput(call *ast.TableCall, a *ast.TableCallArg, with *names) (*rel, error) {
+	name := strings.ToUpper(call.Name)
+	if a.Table == nil {
+		return nil, errorAt(a.Pos, "%s needs TABLE and a table's name or a query as its first argument", name)
+	}
+	if len(a.Table.PartitionBy) > 0 {
+		return nil, unsupported(a.Table.PartitionBy[0].Pos, "PARTITION BY in "+name+" is", "group by the column together with window_start and window_end")
+	}
+	in, err := c.from(a.Table.Relation, with)
+	if err != nil {
+		return nil, err
+	}
+	return in.rel, refuseUpdates(in.rel, a.Pos, name)
+}
+
+// descriptor finds the column of DESCRIPTOR(ts): in streaming mode one with a watermark.
+func (c *compiler) descriptor(in *rel, a *ast.TableCallArg, function string) (int, error) {
+	if len(a.Descriptor) != 1 {
+		return 0, errorAt(a.Pos, "%s needs DESCRIPTOR(column) with one column of time", function)
+	}
+	name := a.Descriptor[0]
+	ts, _, _, err := newScope("", in.columns).Column([]ast.Name{name})
+	if err != nil {
+		return 0, err
+	}
+	col := in.columns[ts]
+	if !col.typ.IsTime() {
+		return 0, errorAt(name.Pos, "%s needs a column of type TIMESTAMP(3) or TIMESTAMP_LTZ(3); %q is %s", function, name.Text, col.typ.Nullable())
+	}
+	if !col.rowtime && !c.settings.Batch {
+		return 0, hinted(name.Pos, fmt.Sprintf("add WATERMARK FOR %s AS %s - INTERVAL '5' SECOND to the table; a computed or grouped column loses it", name.Text, name.Text),
+			"%s needs a column with a watermark; %q has none", function, name.Text)
+	}
+	return ts, nil
+}
+
+// intervalMs is the value of a constant INTERVAL of days to seconds.
+func (c *compiler) intervalMs(a *ast.TableCallArg, what string) (int64, error) {
+	if a.Expr == nil {
+		return 0, errorAt(a.Pos, "%s must be an INTERVAL such as INTERVAL '10' SECOND", what)
+	}
+	n, err := c.check(a.Expr, &scope{}, "a window")
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case n.Type.ID == batch.IntervalYM:
+		return 0, unsupported(a.Pos, fmt.Sprintf("%s in months or years is", what), "use days")
+	case n.Type.ID != batch.Interval || n.Op != expr.OpLiteral || n.Literal.Null:
+		return 0, errorAt(a.Pos, "%s must be an INTERVAL such as INTERVAL '10' SECOND, found %s", what, n.Type.Nullable())
+	}
+	return n.Literal.Int, nil
+}
+
+// checkZone refuses windows over TIMESTAMP_LTZ whose starts would not be the same in the session's zone and in UTC: the offsets of
+// all zones are multiples of 15 minutes.
+func (c *compiler) checkZone(t batch.Type, sizeMs int64, pos ast.Pos) error {
+	const quarter = int64(15 * time.Minute / time.Millisecond)
+	if t.ID != batch.TimestampLTZ || c.settings.Zone == "UTC" || quarter%sizeMs == 0 {
+		return nil
+	}
+	return unsupported(pos, fmt.Sprintf("a window over TIMESTAMP_LTZ that does not divide 15 minutes in 'table.local-time-zone' = '%s' is", c.settings.Zone),
+		"use 'UTC', or CAST the column to TIMESTAMP(3) in the table and give it the watermark")
+}
+
+// windowKey looks for a window among grouping keys: the index in keys of its window_end, -1 without a window.
+func windowKey(in *rel, keys []*expr.Node, pos ast.Pos) (int, error) {
+	var w *window
+	end := -1
+	for i, n := range keys {
+		if n.Op != expr.OpColumn {
+			continue
+		}
+		col := in.columns[n.Column]
+		if col.window == nil || col.role == windowTime {
+			continue
+		}
+		if w != nil && *w != *col.window {
+			return 0, errorAt(pos, "GROUP BY names the windows of two different window table functions")
+		}
+		w = col.window
+		if col.role == windowEnd {
+			end = i
+		}
+	}
+	if w == nil || end >= 0 {
+		return end, nil
+	}
+	return 0, hinted(pos, "write GROUP BY window_start, window_end", "GROUP BY window_start needs window_end too")
+}

@@ -1,0 +1,285 @@
+package relational
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/zeebo/xxh3"
+)
+
+// keySlots numbers the keys of some rows from 0 in order of their first touch and keeps their columns. It is scratch memory:
+// reset costs time in proportion to what was used, and nothing of it reaches an output but the order of first touch.
+type keySlots struct {
+	cols []int          // key columns of the input
+	keys []batch.Column // the keys numbered so far, as columns
+	n    int
+
+	assign func(k *keySlots, slots []uint32, b *batch.Batch, from, to int)
+	fresh  []uint32 // rows of the piece that hold new keys
+
+	ints     []intEntry // single KindInt64 column
+	entries  []uint64   // byte keys: upper 32 bits of the hash, slot + 1
+	hashes   []uint64   // byte keys: by slot
+	data     []byte     // byte keys: back to back
+	offsets  []uint32   // byte keys: of slot s, data[offsets[s]:offsets[s+1]]
+	scratch  []byte     // keys of a piece, encoded
+	ends     []uint32   // their offsets
+	nullSlot uint32     // slot + 1 of the null key; single column only
+	used     int        // length of ints or entries in use, a power of two
+}
+
+// intEntry is a place of the index of int64 keys: slot + 1, or 0 when empty.
+type intEntry struct {
+	key  int64
+	slot uint64
+}
+
+const keySlotsMin = 64
+
+func newKeySlots(schema []batch.Field, cols []int) *keySlots {
+	k := &keySlots{cols: cols, keys: make([]batch.Column, len(cols)), offsets: make([]uint32, 1, 64)}
+	fixed := true
+	for i, c := range cols {
+		k.keys[i].Init(schema[c].Type)
+		fixed = fixed && k.keys[i].Kind() == batch.KindInt64
+	}
+	switch {
+	case len(cols) == 0:
+		k.assign = (*keySlots).assignNone
+	case len(cols) == 1 && fixed:
+		k.assign = (*keySlots).assignInts
+	case len(cols) == 1 && k.keys[0].Kind() == batch.KindBytes:
+		k.assign = (*keySlots).assignBytes
+	case fixed && len(cols) <= 8:
+		k.assign = (*keySlots).assignWords
+	default:
+		k.assign = (*keySlots).assignEncoded
+	}
+	return k
+}
+
+func (k *keySlots) reset() {
+	for i := range k.keys {
+		k.keys[i].Reset()
+	}
+	clear(k.ints[:min(k.used, len(k.ints))])
+	clear(k.entries[:min(k.used, len(k.entries))])
+	k.hashes, k.data, k.offsets = k.hashes[:0], k.data[:0], k.offsets[:1]
+	k.n, k.used, k.nullSlot = 0, 0, 0
+}
+
+// keep adds the fresh rows of b to the key columns.
+func (k *keySlots) keep(b *batch.Batch) {
+	for i, c := range k.cols {
+		k.keys[i].AppendGather(&b.Cols[c], k.fresh)
+	}
+	k.fresh = k.fresh[:0]
+}
+
+func (k *keySlots) assignNone(slots []uint32, _ *batch.Batch, _, _ int) {
+	clear(slots)
+	k.n = 1
+}
+
+// null is the slot of the null key of a single column, first met in row i.
+func (k *keySlots) null(i int) uint32 {
+	if k.nullSlot == 0 {
+		k.nullSlot = uint32(k.n + 1)
+		k.n++
+		k.fresh = append(k.fresh, uint32(i))
+	}
+	return k.nullSlot - 1
+}
+
+// room says to how many places the index must grow for n more keys at half load; 0 when it has them.
+func (k *keySlots) room(n int) int {
+	need := 2 * (k.n + n)
+	if need <= k.used {
+		return 0
+	}
+	return max(keySlotsMin, 1<<bits.Len(uint(need-1)))
+}
+
+func hashInt(v int64) uint64 {
+	hi, lo := bits.Mul64(uint64(v)^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
+	return hi ^ lo
+}
+
+func (k *keySlots) assignInts(slots []uint32, b *batch.Batch, from, to int) {
+	if size := k.room(to - from); size > 0 {
+		k.growInts(size)
+	}
+	col := &b.Cols[k.cols[0]]
+	nulls := col.HasNulls()
+	entries := k.ints[:k.used]
+	mask := uint64(len(entries) - 1)
+	next := uint64(k.n + 1)
+	for i, key := range col.Int64s[from:to] {
+		if nulls && col.IsNull(from+i) {
+			k.n = int(next - 1)
+			slots[i] = k.null(from + i)
+			next = uint64(k.n + 1)
+			continue
+		}
+		p := hashInt(key) & mask
+		for {
+			e := &entries[p]
+			if e.slot != 0 {
+				if e.key == key {
+					slots[i] = uint32(e.slot - 1)
+					break
+				}
+				p = (p + 1) & mask
+				continue
+			}
+			*e = intEntry{key, next}
+			slots[i] = uint32(next - 1)
+			next++
+			k.fresh = append(k.fresh, uint32(from+i))
+			break
+		}
+	}
+	k.n = int(next - 1)
+	k.keep(b)
+}
+
+func (k *keySlots) growInts(size int) {
+	if size > len(k.ints) {
+		k.ints = make([]intEntry, size)
+	} else {
+		clear(k.ints[:k.used])
+	}
+	k.used = size
+	mask := uint64(size - 1)
+	for s, key := range k.keys[0].Int64s {
+		if uint32(s+1) == k.nullSlot {
+			continue
+		}
+		p := hashInt(key) & mask
+		for k.ints[p].slot != 0 {
+			p = (p + 1) & mask
+		}
+		k.ints[p] = intEntry{key, uint64(s + 1)}
+	}
+}
+
+func (k *keySlots) assignBytes(slots []uint32, b *batch.Batch, from, to int) {
+	col := &b.Cols[k.cols[0]]
+	k.assignKeys(slots, col.Data, col.Offsets[from:to+1], col, from)
+	k.keep(b)
+}
+
+// assignWords packs int64 columns side by side behind a byte that tells the nulls.
+func (k *keySlots) assignWords(slots []uint32, b *batch.Batch, from, to int) {
+	n, width := to-from, 1+8*len(k.cols)
+	k.scratch = grown(k.scratch, n*width)
+	k.ends = grown(k.ends, n+1)
+	for i := range k.ends {
+		k.ends[i] = uint32(i * width)
+	}
+	for i := 0; i < n; i++ {
+		k.scratch[i*width] = 0
+	}
+	for c, number := range k.cols {
+		col := &b.Cols[number]
+		at := 1 + 8*c
+		for _, v := range col.Int64s[from:to] {
+			binary.LittleEndian.PutUint64(k.scratch[at:], uint64(v))
+			at += width
+		}
+		if col.HasNulls() {
+			for i := 0; i < n; i++ {
+				if col.IsNull(from + i) {
+					k.scratch[i*width] |= 1 << c
+				}
+			}
+		}
+	}
+	k.assignKeys(slots, k.scratch, k.ends, nil, from)
+	k.keep(b)
+}
+
+func (k *keySlots) assignEncoded(slots []uint32, b *batch.Batch, from, to int) {
+	k.scratch, k.ends = k.scratch[:0], append(k.ends[:0], 0)
+	for i := from; i < to; i++ {
+		k.scratch = batch.AppendKey(k.scratch, b, k.cols, i)
+		k.ends = append(k.ends, uint32(len(k.scratch)))
+	}
+	k.assignKeys(slots, k.scratch, k.ends, nil, from)
+	k.keep(b)
+}
+
+// assignKeys numbers the keys data[offsets[i]:offsets[i+1]] of rows from+i. nulls is the column that tells null rows, if any.
+func (k *keySlots) assignKeys(slots []uint32, data []byte, offsets []uint32, nulls *batch.Column, from int) {
+	if size := k.room(len(slots)); size > 0 {
+		k.growEntries(size)
+	}
+	if nulls != nil && !nulls.HasNulls() {
+		nulls = nil
+	}
+	entries := k.entries[:k.used]
+	mask := uint64(len(entries) - 1)
+	for i := range slots {
+		if nulls != nil && nulls.IsNull(from+i) {
+			slots[i] = k.null(from + i)
+			if int(slots[i]) == len(k.hashes) { // keep what is by slot in step
+				k.hashes, k.offsets = append(k.hashes, 0), append(k.offsets, uint32(len(k.data)))
+			}
+			continue
+		}
+		key := data[offsets[i]:offsets[i+1]]
+		hash := xxh3.Hash(key)
+		p := hash & mask
+		for {
+			e := entries[p]
+			if e == 0 {
+				entries[p] = hash>>32<<32 | uint64(k.n+1)
+				slots[i] = uint32(k.n)
+				k.n++
+				k.hashes = append(k.hashes, hash)
+				k.data = append(k.data, key...)
+				k.offsets = append(k.offsets, uint32(len(k.data)))
+				k.fresh = append(k.fresh, uint32(from+i))
+				break
+			}
+			if e>>32 == hash>>32 {
+				s := uint32(e) - 1
+				if bytes.Equal(k.data[k.offsets[s]:k.offsets[s+1]], key) {
+					slots[i] = s
+					break
+				}
+			}
+			p = (p + 1) & mask
+		}
+	}
+}
+
+func (k *keySlots) growEntries(size int) {
+	if size > len(k.entries) {
+		k.entries = make([]uint64, size)
+	} else {
+		clear(k.entries[:k.used])
+	}
+	k.used = size
+	mask := uint64(size - 1)
+	for s, hash := range k.hashes {
+		if uint32(s+1) == k.nullSlot {
+			continue
+		}
+		p := hash & mask
+		for k.entries[p] != 0 {
+			p = (p + 1) & mask
+		}
+		k.entries[p] = hash>>32<<32 | uint64(s+1)
+	}
+}
+
+// grown gives s the length n, contents undefined.
+func grown[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}
