@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -31,6 +32,8 @@ type layoutEntry struct {
 	what   string // what is wrong with the type; then layout is nil
 }
 
+var timeType = reflect.TypeFor[time.Time]()
+
 // layouts caches by reflect.Type, for there is an operator object per key group.
 var layouts sync.Map
 
@@ -40,7 +43,7 @@ func layoutOf(name string, typ reflect.Type) (*layout, error) {
 	if !ok {
 		l := &layout{}
 		root := "value"
-		if typ.Name() != "" && typ.Kind() == reflect.Struct {
+		if typ.Name() != "" && typ.Kind() == reflect.Struct && typ != timeType {
 			root, _, _ = strings.Cut(typ.Name(), "[")
 		}
 		what := l.add(typ, root, 0)
@@ -79,7 +82,7 @@ var refusals = map[reflect.Kind]string{
 
 // add appends the leaves of typ at offset; path names it in the refusal that it returns.
 func (l *layout) add(typ reflect.Type, path string, offset uintptr) (refusal string) {
-	if typ.PkgPath() == "time" && typ.Name() == "Time" {
+	if typ == timeType {
 		return fmt.Sprintf("field %s is a time.Time, which holds a pointer: store UnixMilli() as an int64", path)
 	}
 	kind := typ.Kind()

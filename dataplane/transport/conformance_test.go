@@ -275,12 +275,12 @@ func TestSenderWaitsForAReceiverAndCloseUnblocksIt(t *testing.T) {
 	for _, closer := range []string{"sender", "receiver"} {
 		onEveryTransport(t, func(t *testing.T, a, b Conn) {
 			var wg sync.WaitGroup
-			sent := make(chan struct{}, 64<<20/6000*2)
+			sent := make(chan struct{}, 64<<20/1000*2)
 			for range 2 {
 				wg.Go(func() {
 					// Far more than all buffers hold.
-					for range 64 << 20 / 6000 {
-						if err := errors.Join(a.Send(noise(6000)), a.Flush()); err != nil {
+					for range 64 << 20 / 1000 {
+						if err := errors.Join(a.Send(noise(1000)), a.Flush()); err != nil {
 							if closer == "sender" && !errors.Is(err, ErrClosed) {
 								t.Errorf("send: %v", err)
 							}

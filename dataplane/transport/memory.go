@@ -57,6 +57,7 @@ func (m *Memory) setFault(from, to string, set func(f *fault)) {
 	for _, e := range m.ends {
 		if e.local == from && e.peer == to {
 			e.out.change(func() { e.out.delay, e.out.held = f.delay, f.held })
+			e.in.change(func() { e.in.unaware = f.held })
 		}
 	}
 	close(m.changed)
@@ -185,8 +186,8 @@ func (m *Memory) connect(a, b string) (Conn, Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f, g := m.faults[direction{a, b}], m.faults[direction{b, a}]
-	there.delay, there.held = f.delay, f.held
-	back.delay, back.held = g.delay, g.held
+	there.delay, there.held, there.unaware = f.delay, f.held, g.held
+	back.delay, back.held, back.unaware = g.delay, g.held, f.held
 	x := &memoryEnd{network: m, local: a, peer: b, in: back, out: there}
 	y := &memoryEnd{network: m, local: b, peer: a, in: there, out: back, other: x}
 	x.other = y

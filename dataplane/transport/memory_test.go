@@ -46,13 +46,17 @@ func TestHeldDirectionHoldsMessagesAndEndsUntilItIsLifted(t *testing.T) {
 		a.Close()
 		start := time.Now()
 		time.AfterFunc(time.Minute, func() { m.SetHeld("a", "b", false) })
-		sendAll(t, b, []byte("the other way is open, though nobody listens")[:0])
+		// The other way is open: b cannot know yet that nobody listens.
+		sendAll(t, b, []byte("hello?"))
 		wantMessage(t, b, []byte("held"))
 		if _, err := b.Receive(); err != io.EOF {
 			t.Fatal(err)
 		}
 		if d := time.Since(start); d != time.Minute {
 			t.Fatalf("arrived after %v", d)
+		}
+		if err := errors.Join(b.Send([]byte("x")), b.Flush()); !errors.Is(err, ErrReset) {
+			t.Fatalf("b sends to a closed peer: %v", err)
 		}
 	})
 }

@@ -16,8 +16,9 @@ type pipe struct {
 	bytes    int
 	bytesMax int
 
-	delay time.Duration
-	held  bool
+	delay   time.Duration
+	held    bool
+	unaware bool // the other direction is held: the writer cannot learn that the reader is gone
 	timer *time.Timer // wakes the reader when the first chunk is due
 
 	writerClosed, readerClosed bool
@@ -54,8 +55,10 @@ func (p *pipe) Write(src []byte) (int, error) {
 			return n, p.broken
 		case p.writerClosed:
 			return n, ErrClosed
-		case p.readerClosed:
+		case p.readerClosed && !p.unaware:
 			return n, ErrReset
+		case p.readerClosed:
+			return len(src), nil
 		case n == len(src):
 			return n, nil
 		case p.bytes == p.bytesMax:

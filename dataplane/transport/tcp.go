@@ -8,7 +8,10 @@ import (
 	"sync"
 )
 
-// TCP is the transport over TCP: no delay for small writes, buffers of the options' size in the kernel too.
+// Kernel buffers of few segments (64 KiB each on loopback) stop and start by timers: 100 times slower, measured at 8 KiB.
+const kernelBufferBytesMin = 256 << 10
+
+// TCP is the transport over TCP: no delay for small writes, buffers of at least 256 KiB in the kernel.
 type TCP struct{ options Options }
 
 // NewTCP makes a TCP transport.
@@ -38,7 +41,8 @@ func (t *TCP) conn(nc net.Conn) (Conn, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("transport: connection to %v is not TCP", nc.RemoteAddr()), nc.Close())
 	}
-	err := errors.Join(tc.SetNoDelay(true), tc.SetReadBuffer(t.options.BufferBytes), tc.SetWriteBuffer(t.options.BufferBytes))
+	kernel := max(t.options.BufferBytes, kernelBufferBytesMin)
+	err := errors.Join(tc.SetNoDelay(true), tc.SetReadBuffer(kernel), tc.SetWriteBuffer(kernel))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("transport: setting up the connection to %v: %w", tc.RemoteAddr(), err), tc.Close())
 	}

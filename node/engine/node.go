@@ -127,18 +127,19 @@ func (r *run) queryID() topology.QueryID {
 }
 
 // openLinks opens one connection between every two nodes.
-func (r *run) openLinks(ctx context.Context) (err error) {
-	t := r.options.Transport
-	if t == nil {
-		t = transport.NewTCP(transport.Options{})
+func (r *run) openLinks(ctx context.Context) error {
+	of, addr := r.options.Transport, ""
+	if of == nil {
+		tcp := transport.NewTCP(transport.Options{})
+		of, addr = func(topology.NodeID) transport.Transport { return tcp }, "127.0.0.1:0"
 	}
 	for i, a := range r.nodes {
-		l, err := t.Listen("127.0.0.1:0")
+		l, err := of(a.ID).Listen(addr)
 		if err != nil {
-			return fmt.Errorf("node %s cannot listen on loopback: %w", a.ID, err)
+			return fmt.Errorf("node %s cannot listen: %w", a.ID, err)
 		}
 		for _, b := range r.nodes[i+1:] {
-			if err := r.openLink(ctx, t, l, a, b); err != nil {
+			if err := r.openLink(ctx, l, of(b.ID), a, b); err != nil {
 				return errors.Join(err, l.Close())
 			}
 		}
@@ -149,7 +150,8 @@ func (r *run) openLinks(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *run) openLink(ctx context.Context, t transport.Transport, l transport.Listener, a, b *Node) error {
+// openLink connects b to a, who listens.
+func (r *run) openLink(ctx context.Context, l transport.Listener, t transport.Transport, a, b *Node) error {
 	var accepted transport.Conn
 	var failed error
 	var wg sync.WaitGroup

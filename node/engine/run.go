@@ -34,11 +34,11 @@ func DefaultLimits() Limits {
 
 // Options say how a plan is run on in-process nodes.
 type Options struct {
-	Nodes     int                 // in-process nodes, default 1
-	Workers   int                 // goroutines that work at a time on each node, default GOMAXPROCS
-	Transport transport.Transport // between nodes; nil: loopback TCP
-	Limits    Limits              // zero: DefaultLimits
-	Paranoid  bool                // encode, drop and decode every touched key group after every epoch
+	Nodes     int                                       // in-process nodes, default 1
+	Workers   int                                       // goroutines that work at a time on each node, default GOMAXPROCS
+	Transport func(topology.NodeID) transport.Transport // a node's, between nodes; nil: loopback TCP
+	Limits    Limits                                    // zero: DefaultLimits
+	Paranoid  bool                                      // encode, drop and decode every touched key group after every epoch
 	// Layout places a stage's partitions; nil: one per node (source stages too), key groups in equal ranges.
 	Layout func(stage *plan.Stage, nodes int) []topology.Partition
 

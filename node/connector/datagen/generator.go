@@ -72,13 +72,15 @@ type generator struct {
 	rate     uint64 // rows per second of time
 	maxPast  uint64 // in milliseconds
 	children []*generator
-	scratch  *batch.Column // of a map's key: a reader's own, see clone
+	// What comparing a map's keys needs, a reader's own: see clone.
+	scratch     *batch.Column
+	want, other []byte
 }
 
 // clone gives a reader a generator that shares nothing that changes.
 func (g *generator) clone() *generator {
 	c := *g
-	c.children = nil
+	c.children, c.want, c.other = nil, nil, nil
 	for _, child := range g.children {
 		c.children = append(c.children, child.clone())
 	}
@@ -329,7 +331,7 @@ func (g *generator) fillMap(c *batch.Column, inner, row counter) {
 		one := inner.skip(k)
 		g.scratch.Reset()
 		g.children[0].fill(g.scratch, 1, one, row)
-		if holds(keys, from, g.scratch) {
+		if g.holds(keys, from) {
 			continue
 		}
 		keys.AppendFrom(g.scratch, 0)
@@ -337,12 +339,12 @@ func (g *generator) fillMap(c *batch.Column, inner, row counter) {
 	}
 }
 
-// holds says whether the rows of keys from from on hold the one value of key.
-func holds(keys *batch.Column, from int, key *batch.Column) bool {
-	var a, b [64]byte
-	want := batch.AppendKeyColumn(a[:0], key, 0, true)
+// holds says whether the rows of keys from from on hold the scratch column's one value.
+func (g *generator) holds(keys *batch.Column, from int) bool {
+	g.want = batch.AppendKeyColumn(g.want[:0], g.scratch, 0, true)
 	for i := from; i < keys.Len(); i++ {
-		if bytes.Equal(want, batch.AppendKeyColumn(b[:0], keys, i, true)) {
+		g.other = batch.AppendKeyColumn(g.other[:0], keys, i, true)
+		if bytes.Equal(g.want, g.other) {
 			return true
 		}
 	}

@@ -296,4 +296,3 @@ func mapEntries(x *Call, out *batch.Column, n int) {
 		}
 	})
 }
-

@@ -33,14 +33,11 @@ var _ = builtin(
 	FunctionDef{Name: "HEX", Takes: "INT|STRING|BYTES", Result: batch.TypeString, Kernel: textKernel(hexKernel)},
 )
 
-func init() {
-	specialForms["FLOOR"], specialForms["CEIL"], specialForms["CEILING"] = roundTo, roundTo, roundTo
-	specialForms["MOD"] = func(name string, args []*Node, pos ast.Pos) (*Node, error) {
-		if len(args) != 2 {
-			return nil, wrongCount(name, "NUMERIC, NUMERIC", args, pos)
-		}
-		return checkArithmetic("%", args[0], args[1], pos)
+func modulo(name string, args []*Node, pos ast.Pos) (*Node, error) {
+	if len(args) != 2 {
+		return nil, wrongCount(name, "NUMERIC, NUMERIC", args, pos)
 	}
+	return checkArithmetic("%", args[0], args[1], pos)
 }
 
 // roundTo is FLOOR and CEIL of a number, or of a date or time to a unit.

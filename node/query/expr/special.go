@@ -20,6 +20,10 @@ func init() {
 		"GREATEST": extreme,
 		"LEAST":    extreme,
 		"TYPEOF":   typeOf,
+		"MOD":      modulo,
+		"FLOOR":    roundTo,
+		"CEIL":     roundTo,
+		"CEILING":  roundTo,
 		"ISNULL":   func(_ string, a []*Node, pos ast.Pos) (*Node, error) { return isOf("IS NULL", a, pos) },
 	}
 }

@@ -57,6 +57,8 @@ type grouping struct {
 	keys  []*expr.Node
 	names []string // of keys
 	calls []*call
+	// aggregates says that the expression being checked holds an aggregate.
+	aggregates bool
 }
 
 // Replace puts columns of the aggregate for grouping expressions and aggregate calls.
@@ -65,8 +67,11 @@ func (g *grouping) Replace(e ast.Expr) (*expr.Node, bool, error) {
 		n, err := g.aggregate(x)
 		return n, true, err
 	}
-	if _, ok := e.(*ast.Literal); ok || hasAggregate(e) {
+	if _, ok := e.(*ast.Literal); ok || len(g.keys) == 0 || g.aggregates && hasAggregate(e) {
 		return nil, false, nil
+	}
+	if _, ok := e.(*ast.Column); !ok && !slices.ContainsFunc(g.keys, func(k *expr.Node) bool { return k.Op != expr.OpColumn }) {
+		return nil, false, nil // all keys are columns
 	}
 	n, err := g.c.check(e, g.in.scope, "SELECT")
 	if err != nil {
@@ -205,6 +210,7 @@ func (c *compiler) grouped(s *ast.Select, items []selected, in *source, filter *
 		if err := refuseForms(s.Having); err != nil {
 			return nil, err
 		}
+		g.aggregates = hasAggregate(s.Having)
 		n, err := expr.Check(s.Having, g)
 		if err != nil {
 			return nil, err
@@ -221,6 +227,9 @@ func (c *compiler) grouped(s *ast.Select, items []selected, in *source, filter *
 		pos = s.GroupBy[0].Position()
 	} else {
 		what = "an aggregate without GROUP BY"
+	}
+	if len(g.keys)+len(g.calls) == 0 {
+		g.calls = []*call{{function: "COUNT", typ: batch.TypeBigInt.AsNotNull()}} // HAVING alone: whether there is a row at all
 	}
 	r, err := c.newAggregate(in.rel, filter, g.keys, g.names, g.calls, what, pos)
 	if err != nil {
@@ -247,6 +256,7 @@ func (g *grouping) item(item selected) (*expr.Node, error) {
 		return nil, hinted(item.pos, "name the columns of GROUP BY instead of *", "column %q is neither in GROUP BY nor in an aggregate",
 			g.in.scope.columns[item.column].name)
 	}
+	g.aggregates = hasAggregate(item.expr)
 	n, err := expr.Check(item.expr, g)
 	if err != nil {
 		return nil, err
@@ -331,7 +341,7 @@ func (c *compiler) newAggregate(in *rel, filter *expr.Node, keys []*expr.Node, n
 	if len(project) == 0 {
 		pre = newCalc(in, filter, []*expr.Node{expr.LiteralNode(&expr.Value{Bool: true}, batch.TypeBoolean, pos)}, []string{"row"})
 	}
-	r := &rel{kind: relAggregate, inputs: []*rel{pre}, aggregate: a, unbounded: in.unbounded}
+	r := &rel{kind: relAggregate, inputs: []*rel{pre}, aggregate: a}
 	a.mode, r.updates = c.aggregateMode(in, windowEnd >= 0, len(calls), what, pos)
 	if a.mode != Window {
 		a.windowEnd = 0

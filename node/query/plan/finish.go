@@ -65,6 +65,11 @@ func settled(n *expr.Node, in *batch.Schema, site *int) *expr.Node {
 		*site++
 		c.Site = *site
 	}
+	if v := n.Literal; v != nil && len(v.Bytes) == 0 && v.Bytes != nil {
+		empty := *v
+		empty.Bytes = nil // as JSON reads it back
+		c.Literal = &empty
+	}
 	c.Args = nil
 	for _, a := range n.Args {
 		c.Args = append(c.Args, settled(a, in, site))

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -118,11 +119,12 @@ func (c *compiler) join(x *ast.Join, with *names) (*source, error) {
 		return nil, err
 	}
 	if unnest != nil {
+		function := "UNNEST"
 		if unnest.Ordinality {
-			return nil, unsupported(unnest.Pos, "WITH ORDINALITY is", "")
+			function = "UNNEST WITH ORDINALITY"
 		}
 		args := []ast.Expr{unnest.Expr}
-		return c.flatMap(left, "UNNEST", args, outer, aliases{unnest.Alias, unnest.Columns, unnest.Pos})
+		return c.flatMap(left, function, args, outer, aliases{unnest.Alias, unnest.Columns, unnest.Pos})
 	}
 	args := make([]ast.Expr, len(call.Call.Args))
 	for i, a := range call.Call.Args {
@@ -175,7 +177,7 @@ type aliases struct {
 // flatMap joins the rows of left with a table function.
 func (c *compiler) flatMap(left *source, function string, args []ast.Expr, outer bool, as aliases) (*source, error) {
 	def, ok := expr.LookupTableFunction(function)
-	if !ok {
+	if !ok || strings.HasPrefix(function, internalPrefix) {
 		return nil, hinted(as.pos, c.tableFunctionHint(function), "there is no table function %q", function)
 	}
 	nodes, types := make([]*expr.Node, len(args)), make([]batch.Type, len(args))
@@ -222,7 +224,13 @@ func (c *compiler) flatMap(left *source, function string, args []ast.Expr, outer
 }
 
 func (c *compiler) tableFunctionHint(name string) string {
-	known := append(append([]string{"TUMBLE", "HOP", "CUMULATE"}, expr.TableFunctions()...), c.catalog.Operators()...)
+	known := append([]string{"TUMBLE", "HOP", "CUMULATE"}, c.catalog.Operators()...)
+	for _, f := range expr.TableFunctions() {
+		if !strings.HasPrefix(f, internalPrefix) && !strings.Contains(f, " ") {
+			known = append(known, f)
+		}
+	}
+	sort.Strings(known)
 	if hint := didYouMean(name, known); hint != "" {
 		return hint
 	}

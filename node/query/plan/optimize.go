@@ -62,7 +62,7 @@ func pushDown(roots []*rel) []*rel {
 				c.inputs = []*rel{in}
 				inputs[i] = &c
 			}
-			return &rel{kind: relUnion, inputs: inputs, columns: r.columns, updates: r.updates, unbounded: r.unbounded}
+			return &rel{kind: relUnion, inputs: inputs, columns: r.columns, updates: r.updates, branches: len(inputs)}
 		}
 		return r
 	})

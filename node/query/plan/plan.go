@@ -36,8 +36,9 @@ type Table struct {
 	Primary   []int             `json:"primary,omitempty"`
 	Options   map[string]string `json:"options"`
 	Lanes     int               `json:"lanes,omitempty"`
-	// UpsertKey are the columns by which a sink can pair a retraction with its insert; nil: unknown or append-only.
-	UpsertKey []int `json:"upsert_key,omitempty"`
+	// UpsertKey are the columns by which a sink can pair a retraction with its insert; nil: unknown or append-only; empty: there is
+	// one row at a time.
+	UpsertKey []int `json:"upsert_key"`
 }
 
 // Stage is a run of operators between repartitionings.

@@ -56,7 +56,7 @@ func (c *compiler) processFunction(call *ast.TableCall, def *operator.Definition
 	if binding.Output == nil || len(binding.Output.Fields) == 0 && len(p.partitionBy) == 0 {
 		return nil, errorAt(call.Pos, "operator %q declares no output columns", def.Name)
 	}
-	out := &rel{kind: relProcess, inputs: []*rel{r}, process: p, unbounded: r.unbounded}
+	out := &rel{kind: relProcess, inputs: []*rel{r}, process: p}
 	for _, i := range p.partitionBy {
 		out.columns = append(out.columns, column{name: r.columns[i].name, typ: r.columns[i].typ})
 	}

@@ -115,6 +115,9 @@ func require(r *rel, needed map[*rel][]bool) {
 		}
 	case relAggregate:
 		a := r.aggregate
+		if a.keys == 0 && !slices.Contains(mine, true) {
+			mine[0] = true
+		}
 		for i := range a.keys {
 			in[i] = true
 		}

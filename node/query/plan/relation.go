@@ -32,8 +32,8 @@ type rel struct {
 	updates *updating // nil: rows are never retracted
 	// key are columns of which no two rows that are in force at a time share the values; nil: unknown. Only kept for updating ones.
 	key []int
-	// unbounded names a table below that never ends, "" when all end.
-	unbounded string
+	// branches is how many inputs a UNION ALL of this relation has; 0 is 1.
+	branches int
 
 	table *table // relScan, relSink
 
@@ -108,7 +108,7 @@ func (r *rel) identity(pos ast.Pos) []*expr.Node {
 // newCalc filters (filter may be nil) and projects in. What the columns of in are known to be stays with those that are passed
 // on as they are.
 func newCalc(in *rel, filter *expr.Node, project []*expr.Node, names []string) *rel {
-	r := &rel{kind: relCalc, inputs: []*rel{in}, filter: filter, project: project, updates: in.updates, unbounded: in.unbounded}
+	r := &rel{kind: relCalc, inputs: []*rel{in}, filter: filter, project: project, updates: in.updates, branches: in.branches}
 	r.columns = make([]column, len(project))
 	at := make([]int, len(in.columns))
 	for i := range at {
@@ -144,7 +144,7 @@ func mapKey(key []int, at func(int) int) []int {
 // newFlatMap joins each row of in with what function gives for it: columns keep of in, then columns out.
 func newFlatMap(in *rel, function string, args []*expr.Node, keep []int, out []column, outer bool) *rel {
 	r := &rel{kind: relFlatMap, inputs: []*rel{in}, function: function, args: args, keep: keep, outer: outer,
-		updates: in.updates, unbounded: in.unbounded}
+		updates: in.updates, branches: in.branches}
 	for _, k := range keep {
 		r.columns = append(r.columns, in.columns[k])
 	}
@@ -162,9 +162,7 @@ func newUnion(inputs []*rel) *rel {
 		if r.updates == nil {
 			r.updates = in.updates
 		}
-		if r.unbounded == "" {
-			r.unbounded = in.unbounded
-		}
+		r.branches += max(in.branches, 1)
 		for i := range r.columns {
 			c, d := &r.columns[i], in.columns[i]
 			c.typ.NotNull = c.typ.NotNull && d.typ.NotNull
@@ -194,9 +192,6 @@ func (c *compiler) reference(t *table, pos ast.Pos) (*rel, error) {
 	r := &rel{kind: relScan, table: t, columns: make([]column, len(t.physical.Fields))}
 	for i, f := range t.physical.Fields {
 		r.columns[i] = column{name: f.Name, typ: f.Type}
-	}
-	if !t.bounded {
-		r.unbounded = t.name
 	}
 	t.scan = t.withWatermark(r)
 	return t.scan, nil
@@ -235,7 +230,7 @@ func (t *table) onPhysical(n *expr.Node) bool {
 }
 
 func (t *table) addWatermark(in *rel, w *expr.Node, rowtime int) *rel {
-	r := &rel{kind: relWatermark, inputs: []*rel{in}, watermark: w, idleMs: t.idleMs, columns: slices.Clone(in.columns), unbounded: in.unbounded}
+	r := &rel{kind: relWatermark, inputs: []*rel{in}, watermark: w, idleMs: t.idleMs, columns: slices.Clone(in.columns)}
 	r.columns[rowtime].rowtime = true
 	return r
 }

@@ -129,6 +129,9 @@ func (c *compiler) setOp(x *ast.SetOp, with *names) (*rel, error) {
 	return c.unite(rels, ops)
 }
 
+// maxBranches bounds the inputs of a UNION ALL.
+const maxBranches = 1000
+
 // unite brings the columns of all rels to common types; ops[len(ops)-i] stands before rels[i].
 func (c *compiler) unite(rels []*rel, ops []*ast.SetOp) (*rel, error) {
 	types := make([]batch.Type, len(rels[0].columns))
@@ -162,6 +165,9 @@ func (c *compiler) unite(rels []*rel, ops []*ast.SetOp) (*rel, error) {
 		}
 	}
 	u := newUnion(rels)
+	if u.branches > maxBranches {
+		return nil, errorAt(ops[0].Pos, "a UNION ALL of %d queries, views written out; at most %d are supported", u.branches, maxBranches)
+	}
 	return u, nil
 }
 

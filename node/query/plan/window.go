@@ -13,10 +13,14 @@ import (
 
 // window is what a window table function cuts time into: comparable, so that equal windows of two queries are one.
 type window struct {
-	function string // "TUMBLE"
+	function string // "TUMBLE", "HOP", "CUMULATE"
+	stepMs   int64  // slide of HOP, step of CUMULATE, size of TUMBLE
 	sizeMs   int64
 	offsetMs int64
 }
+
+// maxWindowsOfRow bounds the windows that HOP and CUMULATE put a row into.
+const maxWindowsOfRow = 10_000
 
 // windowRole tells the columns apart that a window table function adds.
 type windowRole uint8
@@ -27,16 +31,22 @@ const (
 	windowTime  windowRole = 3 // window_end - 1 ms: the rowtime of what is aggregated
 )
 
-func isWindowFunction(name string) bool {
-	return slices.Contains([]string{"TUMBLE", "HOP", "CUMULATE", "SESSION"}, name)
+func isWindowFunction(name string) bool { return windowParams[name] != nil || name == "SESSION" }
+
+// windowParams are the parameters of the window table functions as Flink calls them; the last may be left out.
+var windowParams = map[string][]string{
+	"TUMBLE":   {"DATA", "TIMECOL", "SIZE", "OFFSET"},
+	"HOP":      {"DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"},
+	"CUMULATE": {"DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"},
 }
 
-// windowFunction plans TUMBLE(TABLE t, DESCRIPTOR(ts), size [, offset]).
+// windowFunction plans TUMBLE(TABLE t, DESCRIPTOR(ts), size [, offset]), HOP and CUMULATE.
 func (c *compiler) windowFunction(call *ast.TableCall, name string, with *names) (*rel, error) {
-	if name != "TUMBLE" {
-		return nil, unsupported(call.Pos, "the window table function "+name+" is", "TUMBLE is supported")
+	params := windowParams[name]
+	if params == nil {
+		return nil, unsupported(call.Pos, "the window table function "+name+" is", "there are TUMBLE, HOP and CUMULATE; a custom operator can make sessions")
 	}
-	args, err := windowArgs(call, []string{"DATA", "TIMECOL", "SIZE", "OFFSET"}, 3)
+	args, err := windowArgs(call, params)
 	if err != nil {
 		return nil, err
 	}
@@ -48,23 +58,69 @@ func (c *compiler) windowFunction(call *ast.TableCall, name string, with *names)
 	if err != nil {
 		return nil, err
 	}
-	w := &window{function: name}
-	if w.sizeMs, err = c.intervalMs(args[2], "the size of the window"); err != nil {
+	w, err := c.windowLengths(args[2:], params[2:], name)
+	if err != nil {
 		return nil, err
 	}
-	if w.sizeMs <= 0 {
-		return nil, errorAt(args[2].Pos, "the size of the window must be more than zero")
+	unit := w.stepMs // starts and ends are multiples of it
+	if name == "CUMULATE" {
+		unit = w.sizeMs
 	}
-	if args[3] != nil {
-		if w.offsetMs, err = c.intervalMs(args[3], "the offset of the window"); err != nil {
+	if err := c.checkZone(in.columns[ts].typ, unit, args[2].Pos); err != nil {
+		return nil, err
+	}
+	if name == "TUMBLE" {
+		return assignTumble(in, ts, w, call.Pos), nil
+	}
+	return assignSeveral(in, ts, w, call.Pos), nil
+}
+
+// windowLengths reads the lengths after the descriptor and the offset.
+func (c *compiler) windowLengths(args []*ast.TableCallArg, params []string, name string) (*window, error) {
+	lengths := make([]int64, len(args))
+	for i, a := range args {
+		if a == nil {
+			continue
+		}
+		var err error
+		if lengths[i], err = c.intervalMs(a, params[i]+" of "+name); err != nil {
 			return nil, err
 		}
-		w.offsetMs = ((w.offsetMs % w.sizeMs) + w.sizeMs) % w.sizeMs
+		if lengths[i] <= 0 && i < len(args)-1 {
+			return nil, errorAt(a.Pos, "%s of %s must be more than zero", params[i], name)
+		}
 	}
-	if err := c.checkZone(in.columns[ts].typ, w.sizeMs, args[2].Pos); err != nil {
-		return nil, err
+	last := len(args) - 1
+	w := &window{function: name, stepMs: lengths[0], sizeMs: lengths[last-1], offsetMs: lengths[last]}
+	switch {
+	case w.sizeMs%w.stepMs != 0:
+		return nil, errorAt(args[1].Pos, "SIZE of %s must be a multiple of %s", name, params[0])
+	case w.sizeMs/w.stepMs > maxWindowsOfRow:
+		return nil, errorAt(args[0].Pos, "%s puts each row into %d windows; at most %d are supported", name, w.sizeMs/w.stepMs, maxWindowsOfRow)
 	}
-	return assignTumble(in, ts, w, call.Pos), nil
+	unit := w.stepMs
+	if name == "CUMULATE" {
+		unit = w.sizeMs
+	}
+	w.offsetMs = ((w.offsetMs % unit) + unit) % unit
+	return w, nil
+}
+
+// assignSeveral adds window_start, window_end and window_time of all windows that a row is in, a row for each.
+func assignSeveral(in *rel, ts int, w *window, pos ast.Pos) *rel {
+	function := internalPrefix + w.function
+	args := []*expr.Node{in.columnNode(ts, pos)}
+	for _, v := range []int64{w.stepMs, w.sizeMs, w.offsetMs} {
+		args = append(args, expr.LiteralNode(expr.IntValue(v), batch.TypeBigInt, pos))
+	}
+	fields, err := windowColumns([]batch.Type{args[0].Type, batch.TypeBigInt, batch.TypeBigInt, batch.TypeBigInt})
+	must(err) // the descriptor is a column of time
+	out := make([]column, len(fields))
+	for i, f := range fields {
+		out[i] = column{name: f.Name, typ: f.Type, window: w, role: windowRole(i + 1)}
+	}
+	out[windowTime-1].rowtime = true
+	return newFlatMap(in, function, args, firstColumns(len(in.columns)), out, false)
 }
 
 // assignTumble adds window_start, window_end and window_time.
@@ -90,9 +146,12 @@ func assignTumble(in *rel, ts int, w *window, pos ast.Pos) *rel {
 }
 
 // windowArgs puts the arguments of a window table function into the order of params; the last may be absent (nil).
-func windowArgs(call *ast.TableCall, params []string, least int) ([]*ast.TableCallArg, error) {
+func windowArgs(call *ast.TableCall, params []string) ([]*ast.TableCallArg, error) {
 	out := make([]*ast.TableCallArg, len(params))
-	usage := fmt.Sprintf("%s takes (TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND [, offset])", strings.ToUpper(call.Name))
+	usage := fmt.Sprintf("write %s(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND [, offset])", strings.ToUpper(call.Name))
+	if len(params) > 4 {
+		usage = fmt.Sprintf("write %s(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '1' MINUTE [, offset])", strings.ToUpper(call.Name))
+	}
 	for i := range call.Args {
 		a := &call.Args[i]
 		at := i
@@ -110,7 +169,7 @@ func windowArgs(call *ast.TableCall, params []string, least int) ([]*ast.TableCa
 		}
 		out[at] = a
 	}
-	for i := range least {
+	for i := range len(params) - 1 {
 		if out[i] == nil {
 			return nil, hinted(call.Pos, usage, "%s needs the argument %s", strings.ToUpper(call.Name), params[i])
 		}

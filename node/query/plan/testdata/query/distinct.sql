@@ -1,0 +1,2 @@
+INSERT INTO hole (a) SELECT DISTINCT auction FROM bids;
+INSERT INTO words SELECT DISTINCT line, 1 FROM lines;

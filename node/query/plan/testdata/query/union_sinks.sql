@@ -1,0 +1,5 @@
+EXECUTE STATEMENT SET BEGIN
+INSERT INTO hole SELECT auction, item.name FROM bids UNION ALL SELECT bidder, 'x' FROM bids;
+INSERT INTO hole SELECT 1, line FROM lines;
+INSERT INTO words SELECT line, CAST(NULL AS BIGINT) FROM lines UNION ALL SELECT symbol, 2 FROM trades;
+END;
