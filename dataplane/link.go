@@ -66,8 +66,9 @@ type take struct {
 	edge    Edge
 	log     *Log
 	schema  *batch.Schema
-	pending []*Rows // of the epoch whose marker has not come
-	bytes   uint64  // of messages since the subscription began
+	pending []*Rows // of epoch last, whose marker has not come
+	last    topology.Epoch
+	bytes   uint64 // of messages since the subscription began
 	arrived []arrival
 	freed   uint64 // bytes whose epochs are consumed
 	acked   topology.Epoch
@@ -393,6 +394,13 @@ func (l *Link) frame(payload []byte, size int, dec *FrameDecoder) error {
 	if err != nil {
 		return err
 	}
+	if want := t.log.Next(); h.First != want {
+		return fmt.Errorf("%w: rows of epoch %d of stage %d output %d, epoch %d was next", ErrMalformed, h.First, h.Stream.Stage, h.Stream.Output, want)
+	}
+	if n := len(t.pending); n > 0 && h.Last != t.last {
+		return fmt.Errorf("%w: rows of epochs %d and %d of stage %d output %d under one marker", ErrMalformed, t.last, h.Last, h.Stream.Stage, h.Stream.Output)
+	}
+	t.last = h.Last
 	r := t.get()
 	f := Frame{Rows: r, Producers: r.Producers}
 	if err := dec.Decode(payload, &f); err != nil {
@@ -416,6 +424,9 @@ func (l *Link) markers(payload []byte, size int) error {
 		}
 		if want := t.log.Next(); m.First != want || m.Last < m.First {
 			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d, epoch %d was next", ErrMalformed, m.First, m.Last, m.Stage, m.Output, want)
+		}
+		if len(t.pending) > 0 && m.Last != t.last {
+			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d after rows of epoch %d", ErrMalformed, m.First, m.Last, m.Stage, m.Output, t.last)
 		}
 		t.bytes += uint64(size)
 		l.mu.Lock()

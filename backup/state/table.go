@@ -147,7 +147,8 @@ func (t *Table) Upsert(hash uint64, key []byte) (slot uint32, created bool) {
 	return slot, created
 }
 
-// UpsertFirst is Upsert that also says whether this is the first touch of the entry in the current epoch.
+// UpsertFirst is Upsert that also says whether this is the first touch of the key in the current epoch, deletions counted.
+// Before the first Begin it is always false.
 func (t *Table) UpsertFirst(hash uint64, key []byte) (slot uint32, created, first bool) {
 	slot, created = t.put(hash, key)
 	first = t.stamps[slot] != t.now

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/raftfsm/topology"
+	"pgregory.net/rapid"
 )
 
 func counts() *Table { return NewTable([]batch.Type{batch.TypeBigInt}) }
@@ -320,6 +322,62 @@ func TestEmptyTableTakesNoMemoryAndAnswersEverything(t *testing.T) {
 	}
 }
 
+// Rows upserted one by one and in runs give the same slots, the same touched set, and the same notes.
+func TestUpsertingARunEqualsUpsertingItsRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		single, run, byKey := counts(), counts(), counts()
+		var u, k Upserts
+		if rapid.Bool().Draw(t, "null key") { // a key of another length ends the fixed width
+			for _, tab := range []*Table{single, run, byKey} {
+				put(tab, "\x00")
+			}
+		}
+		for epoch := range topology.Epoch(rapid.IntRange(1, 6).Draw(t, "epochs")) {
+			deletes := rapid.IntRange(0, 5).Draw(t, "deletes")
+			for _, tab := range []*Table{single, run, byKey} {
+				tab.Begin(epoch + 1)
+				tab.Acknowledge(epoch - 2)
+				for n := range deletes {
+					remove(tab, int64(n))
+				}
+			}
+			values := rapid.SliceOf(rapid.Int64Range(-60, 60)).Draw(t, "values")
+			if rapid.IntRange(0, 9).Draw(t, "many") == 0 {
+				for v := range int64(5000) {
+					values = append(values, v*v%4999)
+				}
+			}
+			var hashes []uint64
+			var keys []byte
+			var ends []uint32
+			var first, created, slots []uint32
+			for i, v := range values {
+				key := bigKey(v)
+				hashes, keys = append(hashes, batch.HashKey(key)), append(keys, key...)
+				ends = append(ends, uint32(len(keys)))
+				slot, isNew, isFirst := single.UpsertFirst(hashes[i], key)
+				if slots = append(slots, slot); isNew {
+					created = append(created, uint32(i))
+				}
+				if isFirst {
+					first = append(first, uint32(i))
+				}
+			}
+			run.UpsertInt64s(&u, hashes, values)
+			byKey.UpsertKeys(&k, hashes, keys, ends)
+			for name, got := range map[string]Upserts{"UpsertInt64s": u, "UpsertKeys": k} {
+				if !slices.Equal(got.Slots, slots) || !slices.Equal(got.First, first) || !slices.Equal(got.Created, created) {
+					t.Fatalf("%s gives slots %v first %v created %v, want %v %v %v", name, got.Slots, got.First, got.Created, slots, first, created)
+				}
+			}
+			want := single.AppendDelta(nil, 0)
+			if !bytes.Equal(run.AppendDelta(nil, 0), want) || !bytes.Equal(byKey.AppendDelta(nil, 0), want) {
+				t.Fatal("deltas differ")
+			}
+		}
+	})
+}
+
 func TestHotPathsAllocateNothing(t *testing.T) {
 	tab := NewTable([]batch.Type{batch.TypeBigInt, batch.TypeString})
 	tab.Begin(1)
@@ -333,10 +391,17 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 	}
 	epoch := topology.Epoch(1)
 	text := []byte("other")
+	ints := make([]int64, len(keys))
+	for k := range ints {
+		ints[k] = int64(k)
+	}
+	var u Upserts
+	tab.UpsertInt64s(&u, hashes, ints)
 	if n := testing.AllocsPerRun(100, func() {
 		epoch++
 		tab.Begin(epoch)
 		tab.Warm(hashes)
+		tab.UpsertInt64s(&u, hashes, ints)
 		for i, key := range keys {
 			slot, _ := tab.Find(hashes[i], key)
 			slot, _ = tab.Upsert(hashes[i], key)

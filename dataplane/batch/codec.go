@@ -242,7 +242,7 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 // Decode appends the rows that src starts with to into, whose schema must be the encoder's, and returns the bytes behind
 // them. It copies: into does not refer to src afterwards. Any bytes give rows or an error that wraps ErrCorrupt or ErrLimit;
-// after an error into is empty. Memory is bounded by limits and by 4,096 times the bytes given.
+// after an error into is empty. Memory is bounded by limits, and taken only after src was seen to hold as much as the rows need.
 func Decode(src []byte, into *Batch, limits Limits) (rest []byte, err error) {
 	d := decoders.Get().(*decoder)
 	d.src, d.limits = src, limits

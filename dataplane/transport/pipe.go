@@ -18,8 +18,8 @@ type pipe struct {
 
 	delay   time.Duration
 	held    bool
-	unaware bool // the other direction is held: the writer cannot learn that the reader is gone
-	timer *time.Timer // wakes the reader when the first chunk is due
+	unaware bool        // the other direction is held: the writer cannot learn that the reader is gone
+	timer   *time.Timer // wakes the reader when the first chunk is due
 
 	writerClosed, readerClosed bool
 	broken                     error

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sort"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -86,7 +84,7 @@ func (c Config) Get(def *Definition, name string) string {
 	if v, ok := c.Options[name]; ok {
 		return v
 	}
-	if o := def.find(name); o != nil {
+	if o := findOption(def.Options, name); o != nil {
 		return o.Default
 	}
 	return ""
@@ -160,59 +158,10 @@ func splitUnit(s string) (number, unit string) {
 	return s[:i], strings.ToLower(strings.TrimSpace(s[i:]))
 }
 
-func (d *Definition) find(name string) *Option {
-	for i := range d.Options {
-		if matchOption(d.Options[i].Name, name) {
-			return &d.Options[i]
-		}
-	}
-	return nil
-}
-
 func matchOption(pattern, name string) bool {
 	before, after, wild := strings.Cut(pattern, "#")
 	if !wild {
 		return pattern == name
 	}
 	return len(name) > len(before)+len(after) && strings.HasPrefix(name, before) && strings.HasSuffix(name, after)
-}
-
-// Registry holds connectors by name. The zero value is empty and ready; safe for concurrent use.
-type Registry struct {
-	mu   sync.RWMutex
-	defs map[string]*Definition
-}
-
-// Register adds a connector; a name can be taken once.
-func (r *Registry) Register(d *Definition) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.defs[d.Name]; ok {
-		return fmt.Errorf("connector %q is registered twice", d.Name)
-	}
-	if r.defs == nil {
-		r.defs = map[string]*Definition{}
-	}
-	r.defs[d.Name] = d
-	return nil
-}
-
-// Lookup finds a connector.
-func (r *Registry) Lookup(name string) (*Definition, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	d, ok := r.defs[name]
-	return d, ok
-}
-
-// Names lists the connectors, sorted.
-func (r *Registry) Names() []string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	names := make([]string, 0, len(r.defs))
-	for n := range r.defs {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
 }

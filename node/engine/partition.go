@@ -217,8 +217,13 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 		watermark = p.watermark
 	}
 	watermark = max(watermark, p.watermark)
-	if rows > 0 || p.due(watermark) {
-		p.forkInner(last, watermark, rows)
+	due := p.due(watermark)
+	if rows > 0 || due {
+		work := rows
+		if due {
+			work += p.stats.stateBytes.Load() / stateBytesPerRow
+		}
+		p.forkInner(last, watermark, work)
 		if err := p.runTasks(ctx); err != nil {
 			return err
 		}
@@ -242,6 +247,9 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 	}
 	return nil
 }
+
+// stateBytesPerRow turns state into work: timers that fire may give a row for each entry there is.
+const stateBytesPerRow = 64
 
 // due says whether a timer of some key group fires at the watermark.
 func (p *partition) due(watermark int64) bool {

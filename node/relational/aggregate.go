@@ -1,7 +1,6 @@
 package relational
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/seepnode/seepnode/backup/state"
@@ -28,7 +27,7 @@ type aggregateKernel struct {
 	countsRows      bool // rowCount is a word of its own, no call's
 
 	// What follows is scratch memory, of one piece or, up to End, of one key group and epoch.
-	slots    []uint32
+	found    state.Upserts
 	raw      rawScratch
 	acc      accumulators
 	stores   []stateStore
@@ -39,6 +38,7 @@ type aggregateKernel struct {
 	touched  touchedKeys
 	onTime   *batch.Batch
 	rows     []uint32
+	live     []uint32
 }
 
 // aggregateGroup is what the kernel has of a key group. All but the tables is derived from them.
@@ -203,9 +203,9 @@ func (k *aggregateKernel) catchLimit(g *Group, err *error) {
 }
 
 func (k *aggregateKernel) piece(d *aggregateGroup, b *batch.Batch, from, to int) error {
-	k.slots = grown(k.slots, to-from)
-	slots := k.slots
-	k.assign(d, slots, b, from, to)
+	k.assign(d, b, from, to)
+	slots := k.found.Slots
+	k.touch(d)
 	k.point(d)
 	if k.spec.Mode == plan.Running {
 		if err := k.saveOld(d); err != nil {
@@ -242,59 +242,44 @@ func (k *aggregateKernel) point(d *aggregateGroup) {
 	}
 }
 
-// assign finds or makes the slots of the keys of rows [from, to).
-func (k *aggregateKernel) assign(d *aggregateGroup, slots []uint32, b *batch.Batch, from, to int) {
+// assign finds or makes the slots of the keys of rows [from, to), in k.found.
+func (k *aggregateKernel) assign(d *aggregateGroup, b *batch.Batch, from, to int) {
 	if len(k.keyCols) == 0 {
 		slot, created := d.table.Upsert(batch.HashKey(nil), nil)
-		k.touch(d, slot, created)
-		for i := range slots {
-			slots[i] = slot
+		k.found.Slots, k.found.Created = grown(k.found.Slots, to-from), k.found.Created[:0]
+		for i := range k.found.Slots {
+			k.found.Slots[i] = slot
+		}
+		if created {
+			k.found.Created = append(k.found.Created, 0)
 		}
 		return
 	}
 	if len(k.keyCols) == 1 && b.Cols[k.keyCols[0]].Kind() == batch.KindInt64 && !b.Cols[k.keyCols[0]].HasNulls() {
-		k.assignInts(d, slots, b.Cols[k.keyCols[0]].Int64s[from:to])
+		k.hashes, k.key = batch.AppendKeyHashes(k.hashes[:0], b, k.keyCols, from, to, k.key)
+		d.table.UpsertInt64s(&k.found, k.hashes, b.Cols[k.keyCols[0]].Int64s[from:to])
 		return
 	}
-	k.key, k.ends, k.hashes = k.key[:0], append(k.ends[:0], 0), k.hashes[:0]
+	k.key, k.ends, k.hashes = k.key[:0], k.ends[:0], k.hashes[:0]
 	for i := from; i < to; i++ {
 		at := len(k.key)
 		k.key = batch.AppendKey(k.key, b, k.keyCols, i)
 		k.ends = append(k.ends, uint32(len(k.key)))
 		k.hashes = append(k.hashes, batch.HashKey(k.key[at:]))
 	}
-	for i := range slots {
-		slot, created := d.table.Upsert(k.hashes[i], k.key[k.ends[i]:k.ends[i+1]])
-		slots[i] = slot
-		k.touch(d, slot, created)
-	}
+	d.table.UpsertKeys(&k.found, k.hashes, k.key, k.ends)
 }
 
-func (k *aggregateKernel) assignInts(d *aggregateGroup, slots []uint32, v []int64) {
-	k.key = grown(k.key, 9)
-	key := k.key[:9]
-	key[0] = 1
-	for i, x := range v {
-		binary.BigEndian.PutUint64(key[1:], uint64(x)^1<<63)
-		slot, created := d.table.Upsert(batch.HashKey(key), key)
-		slots[i] = slot
-		k.touch(d, slot, created)
-	}
-}
-
-// touch notes what must be known of a key that has a row.
-func (k *aggregateKernel) touch(d *aggregateGroup, slot uint32, created bool) {
-	switch k.spec.Mode {
-	case plan.Running:
-		k.touched.add(slot, created)
-	case plan.AtEnd:
-		if k.rowCount >= 0 {
-			k.touched.add(slot, created)
-		}
-	case plan.Window:
-		if created {
+// touch notes what must be known of the keys that have a row in k.found.
+func (k *aggregateKernel) touch(d *aggregateGroup) {
+	switch {
+	case k.spec.Mode == plan.Window:
+		for _, row := range k.found.Created {
+			slot := k.found.Slots[row]
 			d.windows.add(windowEndOfKey(d.table.Key(slot)), slot)
 		}
+	case k.spec.Mode == plan.Running || k.rowCount >= 0:
+		k.touched.add(k.found.Slots, k.found.Created)
 	}
 }
 
@@ -380,13 +365,13 @@ func (k *aggregateKernel) emitFinal(d *aggregateGroup, out *batch.Batch, slots [
 	k.point(d)
 	live := slots
 	if k.rowCount >= 0 && !all {
-		live = k.slots[:0]
+		live = k.live[:0]
 		for _, s := range slots {
 			if k.exists(s) {
 				live = append(live, s)
 			}
 		}
-		k.slots = live
+		k.live = live
 	}
 	for _, s := range live {
 		if err := k.appendKey(out, d.table.Key(s)); err != nil {

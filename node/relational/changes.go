@@ -31,14 +31,21 @@ func (t *touchedKeys) init(calls []*call) {
 	}
 }
 
-func (t *touchedKeys) add(slot uint32, created bool) {
-	if int(slot) >= len(t.marks) {
-		t.marks = extended(t.marks, int(slot)+1)
-	}
-	if t.marks[slot] != t.gen {
+// add notes the keys of some rows; created are the rows that created their key's entry.
+func (t *touchedKeys) add(slots, created []uint32) {
+	for i, slot := range slots {
+		if int(slot) >= len(t.marks) {
+			t.marks = extended(t.marks, int(slot)+1)
+		}
+		if t.marks[slot] == t.gen {
+			continue
+		}
 		t.marks[slot] = t.gen
+		for len(created) > 0 && int(created[0]) < i {
+			created = created[1:]
+		}
 		t.slots = append(t.slots, slot)
-		t.had = append(t.had, !created)
+		t.had = append(t.had, len(created) == 0 || int(created[0]) != i)
 	}
 }
 

@@ -19,15 +19,16 @@ type keySlots struct {
 	assign func(k *keySlots, slots []uint32, b *batch.Batch, from, to int)
 	fresh  []uint32 // rows of the piece that hold new keys
 
-	ints     []intEntry // single KindInt64 column
-	entries  []uint64   // byte keys: upper 32 bits of the hash, slot + 1
-	hashes   []uint64   // byte keys: by slot
-	data     []byte     // byte keys: back to back
-	offsets  []uint32   // byte keys: of slot s, data[offsets[s]:offsets[s+1]]
-	scratch  []byte     // keys of a piece, encoded
-	ends     []uint32   // their offsets
-	nullSlot uint32     // slot + 1 of the null key; single column only
-	used     int        // length of ints or entries in use, a power of two
+	ints       []intEntry // single KindInt64 column
+	entries    []uint64   // byte keys: upper 32 bits of the hash, slot + 1
+	hashes     []uint64   // byte keys: by slot
+	data       []byte     // byte keys: back to back
+	offsets    []uint32   // byte keys: of slot s, data[offsets[s]:offsets[s+1]]
+	scratch    []byte     // keys of a piece, encoded
+	ends       []uint32   // their offsets
+	nullSlot   uint32     // slot + 1 of the null key; single column only
+	used       int        // length of ints or entries in use, a power of two
+	last, hint int        // keys at the last reset; length that the index is to have at once
 
 	places [blockRows]uint32   // of a block of rows: where their keys are looked for first
 	found  [blockRows]intEntry // what stands there
@@ -70,7 +71,16 @@ func (k *keySlots) reset() {
 	clear(k.ints[:min(k.used, len(k.ints))])
 	clear(k.entries[:min(k.used, len(k.entries))])
 	k.hashes, k.data, k.offsets = k.hashes[:0], k.data[:0], k.offsets[:1]
-	k.n, k.used, k.nullSlot = 0, 0, 0
+	k.last = k.n
+	k.n, k.used, k.nullSlot, k.hint = 0, 0, 0, 0
+}
+
+// expect says that rows are coming, before the first of them: the index gets room for as many keys as the last time, or one
+// a row, whichever is less.
+func (k *keySlots) expect(rows int) {
+	if k.n == 0 {
+		k.hint = placesFor(min(rows, k.last))
+	}
 }
 
 // keep adds the fresh rows of b to the key columns.
@@ -102,8 +112,11 @@ func (k *keySlots) room(n int) int {
 	if need <= k.used {
 		return 0
 	}
-	return max(keySlotsMin, 1<<bits.Len(uint(need-1)))
+	return placesFor(k.n + n)
 }
+
+// placesFor is the length of an index that n keys fill to a half at most.
+func placesFor(n int) int { return max(keySlotsMin, 1<<bits.Len(uint(2*n))) }
 
 func hashInt(v int64) uint64 {
 	hi, lo := bits.Mul64(uint64(v)^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
@@ -116,7 +129,8 @@ const blockRows = 256
 
 func (k *keySlots) assignInts(slots []uint32, b *batch.Batch, from, to int) {
 	if size := k.room(to - from); size > 0 {
-		k.growInts(size)
+		k.growInts(max(size, k.hint))
+		k.hint = 0
 	}
 	col := &b.Cols[k.cols[0]]
 	nulls := col.HasNulls()
@@ -243,7 +257,8 @@ func (k *keySlots) assignEncoded(slots []uint32, b *batch.Batch, from, to int) {
 // assignKeys numbers the keys data[offsets[i]:offsets[i+1]] of rows from+i. nulls is the column that tells null rows, if any.
 func (k *keySlots) assignKeys(slots []uint32, data []byte, offsets []uint32, nulls *batch.Column, from int) {
 	if size := k.room(len(slots)); size > 0 {
-		k.growEntries(size)
+		k.growEntries(max(size, k.hint))
+		k.hint = 0
 	}
 	if nulls != nil && !nulls.HasNulls() {
 		nulls = nil

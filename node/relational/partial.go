@@ -67,6 +67,7 @@ func (k *partialKernel) Open(g *Group) error     { g.Due = topology.WatermarkEnd
 func (k *partialKernel) Restored(g *Group) error { g.Due = topology.WatermarkEnd; return nil }
 
 func (k *partialKernel) Rows(_ *Context, _ *Group, _ int, b *batch.Batch, from, to int, _ *batch.Batch) error {
+	k.slots.expect(to - from)
 	for ; from < to; from += pieceRows {
 		k.rows(b, from, min(to, from+pieceRows))
 	}

@@ -41,11 +41,12 @@ func setUp(c *cli.Command, wrong cli.OnUsageErrorFunc) {
 		c.CustomHelpTemplate = groupHelp
 	}
 	for _, sub := range c.Subcommands {
-		sub.HelpName = "seepnode " + c.Name + " " + sub.Name
 		setUp(sub, wrong)
 	}
-	if c.HelpName == "" {
-		c.HelpName = "seepnode " + c.Name
+	for _, f := range c.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
 	}
 }
 
@@ -67,8 +68,8 @@ func (a *app) commands() []*cli.Command {
 			Description: runDescription,
 			Flags: []cli.Flag{
 				set,
-				&cli.IntFlag{Name: "workers", Usage: "`N` goroutines at a time work on each node", DefaultText: "one per processor"},
-				&cli.IntFlag{Name: "nodes", Usage: "run on `N` nodes in this process, connected by TCP on the loopback", DefaultText: "1"},
+				&cli.StringFlag{Name: "workers", Usage: "`N` goroutines at a time work on each node", DefaultText: "one per processor"},
+				&cli.StringFlag{Name: "nodes", Usage: "run on `N` nodes in this process, connected by TCP on the loopback", DefaultText: "1"},
 				&cli.BoolFlag{Name: "paranoid", Usage: "encode, drop and decode all touched state after every epoch and compare: slow, for testing operators"},
 				&cli.BoolFlag{Name: "json", Usage: "printed rows are JSON objects, one a line; the summary is one JSON line on standard error"},
 				&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more on standard error: the plan's stages, the summary also without a terminal"},

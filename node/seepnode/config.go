@@ -1,6 +1,7 @@
 package seepnode
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -28,7 +29,7 @@ func configOf(c *cli.Context) (Config, error) {
 	f := Config{Nodes: 1, Paranoid: c.Bool("paranoid"), JSON: c.Bool("json"), Verbose: c.Bool("verbose"), Set: map[string]string{}}
 	switch c.NArg() {
 	case 0:
-		return f, usagef("%s needs a FILE; %q reads the query from standard input", c.Command.HelpName, "-")
+		return f, usagef("%s needs a FILE (\"-\" is standard input)", c.Command.HelpName)
 	case 1:
 		f.File = c.Args().First()
 	default:
@@ -52,9 +53,11 @@ func configOf(c *cli.Context) (Config, error) {
 		if !c.IsSet(n.name) {
 			continue
 		}
-		if *n.to = c.Int(n.name); *n.to < 1 || *n.to > n.most {
-			return f, usagef("--%s %d: it must be a number from 1 to %d", n.name, *n.to, n.most)
+		v, err := strconv.Atoi(c.String(n.name))
+		if err != nil || v < 1 || v > n.most {
+			return f, usagef("--%s %s: it must be a number from 1 to %d", n.name, c.String(n.name), n.most)
 		}
+		*n.to = v
 	}
 	return f, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sort"
 	"testing"
 
@@ -24,6 +25,7 @@ func Unlimited() connector.Limit {
 // rows with any limits, and opening again at any offset gives the rest. It returns all rows, splits in order.
 func Source(t *testing.T, newSource func() (connector.Source, error), schema *batch.Schema) *batch.Batch {
 	t.Helper()
+	open, counted := OpenFiles()
 	src, err := newSource()
 	if err != nil {
 		t.Fatalf("new source: %v", err)
@@ -46,7 +48,16 @@ func Source(t *testing.T, newSource func() (connector.Source, error), schema *ba
 		sameWithAnyLimit(t, src, split, schema, whole)
 		all.AppendRange(whole, 0, whole.Len())
 	}
+	if now, _ := OpenFiles(); counted && now > open {
+		t.Fatalf("%d more files are open than before", now-open)
+	}
 	return all
+}
+
+// OpenFiles counts the process's open descriptors, where the system tells.
+func OpenFiles() (n int, counted bool) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	return len(entries), err == nil
 }
 
 // Discover lists the splits and holds that they are sorted, distinct and the same at the next call.

@@ -71,10 +71,13 @@ func (f *finder) find(ctx context.Context) ([]foundFile, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		if info.Mode().IsRegular() && f.pattern == nil {
-			found = append(found, foundFile{f.root, info.Size()})
+		if f.pattern != nil {
+			return nil, nil
 		}
-		return found, nil
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is neither a regular file nor a directory", f.root)
+		}
+		return append(found, foundFile{f.root, info.Size()}), nil
 	}
 	pattern := f.pattern
 	if pattern == nil {

@@ -92,7 +92,7 @@ func (r *reader) prepare() (status connector.Status, ok bool, err error) {
 	if r.gone {
 		return connector.End, false, nil
 	}
-	if r.window.file != nil {
+	if r.window.opened {
 		return 0, true, nil
 	}
 	if r.where.open {
@@ -111,15 +111,15 @@ func (r *reader) prepare() (status connector.Status, ok bool, err error) {
 	} else {
 		r.window.end = r.where.size
 	}
+	if r.seek {
+		// The newline before the range, if there is one, makes its first byte the start of a record.
+		r.window.at = r.where.from - 1
+	}
 	if err := r.window.open(r.where.path); err != nil {
 		if r.where.open && errors.Is(err, fs.ErrNotExist) {
 			return r.vanished("is gone")
 		}
 		return 0, false, r.failed(err)
-	}
-	if r.seek {
-		// The newline before the range, if there is one, makes its first byte the start of a record.
-		r.window.at = r.where.from - 1
 	}
 	return 0, true, nil
 }
@@ -292,16 +292,23 @@ func (r *reader) failed(err error) error {
 // place names a place in the file by line, when counting them is cheap, and byte.
 func (r *reader) place(at int64) string {
 	const countedMax = 64 << 20
-	if r.window.file == nil || at > countedMax {
-		return fmt.Sprintf("byte %d", at)
+	bare := fmt.Sprintf("byte %d", at)
+	if at > countedMax {
+		return bare
 	}
+	// What cannot be read again here is only told with less precision.
+	f, err := os.Open(r.where.path)
+	if err != nil {
+		return bare
+	}
+	defer f.Close()
 	buf, line := make([]byte, bufferBytes), 1
 	for from := int64(0); from < at; {
-		n, err := r.window.file.ReadAt(buf[:min(int64(len(buf)), at-from)], from)
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), at-from)], from)
 		line += bytes.Count(buf[:n], []byte{'\n'})
 		if from += int64(n); err != nil || n == 0 {
-			return fmt.Sprintf("byte %d", at)
+			return bare
 		}
 	}
-	return fmt.Sprintf("line %d (byte %d)", line, at)
+	return fmt.Sprintf("line %d (%s)", line, bare)
 }

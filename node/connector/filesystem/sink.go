@@ -110,6 +110,10 @@ func (l *lane) Write(first, last topology.Epoch, rows []connector.Rows) error {
 	if first < 1 || last < first || l.seen != 0 && first != l.seen+1 {
 		return l.broken(fmt.Errorf("epochs [%d,%d] do not follow epoch %d", first, last, l.seen))
 	}
+	if l.seen == 0 && int64(first-1)%l.sink.epochs != 0 {
+		// Its file would hold a part of the roll and take the place of the whole.
+		return l.broken(fmt.Errorf("epoch %d is not the first of a roll of %d epochs", first, l.sink.epochs))
+	}
 	l.seen = last
 	roll := int64(last-1) / l.sink.epochs
 	if l.file != nil && roll != l.roll {

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -271,6 +272,62 @@ func TestFollowingGivesWholeAppendedLinesOnly(t *testing.T) {
 	}
 }
 
+func TestManyOpenReadersHoldNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 50 {
+		write(t, filepath.Join(dir, fmt.Sprintf("f%02d", i)), strings.Repeat("line\n", 20))
+	}
+	src := open(t, config(lineSchema, "path", dir, "format", "raw"))
+	before, counted := connectortest.OpenFiles()
+	var readers []connector.Reader
+	for _, s := range connectortest.Discover(t, src) {
+		r, err := src.Open(context.Background(), s, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, err := r.Read(batch.New(lineSchema), connector.Limit{Rows: 1, Bytes: 100, ElapsedMs: -1}); status != connector.More || err != nil {
+			t.Fatalf("status %d, %v", status, err)
+		}
+		readers = append(readers, r)
+	}
+	if after, _ := connectortest.OpenFiles(); counted && after > before {
+		t.Errorf("%d files are open", after-before)
+	}
+	for _, r := range readers {
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatIsNoFileIsRefusedOrLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(dir+"/fifo", 0o644); err != nil {
+		t.Skip(err)
+	}
+	write(t, dir+"/file", "x\n")
+	if got := lines(readAll(t, config(lineSchema, "path", dir+"/*", "format", "raw"))); fmt.Sprint(got) != "[x]" {
+		t.Error(got)
+	}
+	for _, path := range []string{dir + "/fifo", os.DevNull} {
+		if _, err := open(t, config(lineSchema, "path", path, "format", "raw")).Discover(context.Background()); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	src := open(t, config(lineSchema, "path", dir+"/file", "format", "raw"))
+	splits := connectortest.Discover(t, src)
+	if err := os.Rename(dir+"/fifo", dir+"/file"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := src.Open(context.Background(), splits[0], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Read(batch.New(lineSchema), connectortest.Unlimited()); err == nil || !strings.Contains(err.Error(), dir+"/file") {
+		t.Error(err)
+	}
+}
+
 func BenchmarkRawLines(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "f")
 	text := bytes.Repeat([]byte("a line of forty bytes, about as in code\n"), 1<<19)
@@ -303,4 +360,97 @@ func BenchmarkRawLines(b *testing.B) {
 			r.Close()
 		}
 	}
+}
+
+func TestFormatsGiveTheSameRowsFromEveryOffset(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{
+		"csv":  "w,n\n\"two\nlines\",1\r\nplain,2\n\"a \"\"q\"\"\",3\n\"last\nline\",4",
+		"json": "{\"w\":\"a\",\"n\":1}\n\n{\"n\":2}\r\n  \n{\"w\":\"b\\n\"}\n",
+	}
+	for _, c := range []struct {
+		format string
+		rows   int
+		more   []string
+	}{{"csv", 4, []string{"csv.header", "true"}}, {"json", 3, nil}} {
+		path := write(t, filepath.Join(dir, c.format), files[c.format])
+		for size := 1; size < 60; size += 5 {
+			options := append([]string{"path", path, "format", c.format, "source.split.bytes", fmt.Sprint(size)}, c.more...)
+			if rows := readAll(t, config(countSchema, options...)); rows.Len() != c.rows {
+				t.Fatalf("%s in splits of %d: %d rows", c.format, size, rows.Len())
+			}
+		}
+	}
+}
+
+func TestWrongRecordsFailByNameOrAreSkipped(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		format, text, place, column, want string
+		options                           []string
+		skipped                           int
+	}{
+		{"csv", "a,1\nb,x\nc,3\nd\ne,5", "line 2 (byte 4)", "column n", "[a c e]", nil, 2},
+		{"csv", "a,1\n\"b\n,x\nc,3\n", "line 2 (byte 4)", "quote", "[a c]", nil, 2},
+		{"csv", "h,1\n\"b\n\"q,1\nc,3\n", "line 2 (byte 4)", "quote", "[c]", []string{"csv.header", "true"}, 2},
+		{"csv", "a,1\nb,x\n\"c,3\nd,4\n", "line 2 (byte 4)", "column n", "[a d]", []string{"csv.multiline", "false"}, 2},
+		{"json", "{\"w\":\"a\"}\n{\"w\":\n{\"n\":\"x\"}\n{\"w\":\"c\"}", "line 2 (byte 10)", "ends", "[a c]", nil, 2},
+	} {
+		path := write(t, filepath.Join(dir, "f"), c.text)
+		options := append([]string{"path", path, "format", c.format}, c.options...)
+		src := open(t, config(countSchema, options...))
+		r, err := src.Open(context.Background(), connectortest.Discover(t, src)[0], 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Read(batch.New(countSchema), connectortest.Unlimited())
+		for _, part := range []string{"table t", path, c.place, c.column} {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%q: %v; want %s", c.text, err, part)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, lenient := range [][]string{{"on-error", "skip"}, {c.format + ".ignore-parse-errors", "true", "on-error", "skip"}} {
+			var skipped skippedRows
+			cfg := config(countSchema, append(options, lenient...)...)
+			cfg.Skipped = skipped.add
+			if lenient[0] == "on-error" {
+				rows := readAll(t, cfg)
+				if got := fmt.Sprint(lines(rows)); got != c.want {
+					t.Errorf("%q: %s, want %s", c.text, got, c.want)
+				}
+			}
+			skipped.rows = nil
+			src := open(t, cfg)
+			for _, s := range connectortest.Discover(t, src) {
+				connectortest.ReadSplit(t, src, s, 0, countSchema, connectortest.Unlimited())
+			}
+			if lenient[0] == "on-error" && len(skipped.rows) != c.skipped {
+				t.Errorf("%q: %d skipped, want %d: %+v", c.text, len(skipped.rows), c.skipped, skipped.rows)
+			}
+			for _, row := range skipped.rows {
+				if row.Err == nil || row.Split == "" || !strings.HasPrefix(c.text[row.Offset:], row.Text) {
+					t.Errorf("%q: skipped %+v", c.text, row)
+				}
+			}
+		}
+	}
+}
+
+// FuzzSplits cuts any bytes into splits of any size: raw lines are those of the whole file.
+func FuzzSplits(f *testing.F) {
+	f.Add([]byte("a\r\nb\n\nc"), uint8(3))
+	f.Add([]byte("\n\n\n"), uint8(1))
+	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
+		if len(text) > 1000 {
+			return
+		}
+		path := write(t, filepath.Join(t.TempDir(), "f"), string(text))
+		c := config(lineSchema, "path", path, "format", "raw", "source.split.bytes", fmt.Sprint(max(size, 1)))
+		if got, want := lines(readAll(t, c)), wantLines(string(text)); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+			t.Fatalf("%q in splits of %d: %q, want %q", text, size, got, want)
+		}
+	})
 }

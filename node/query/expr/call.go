@@ -48,6 +48,13 @@ func (x *Call) Rows(out *batch.Column, n int, f func(i int)) {
 		}
 		if kind == batch.KindList {
 			out.CloseList()
+			if e := out.Children[0]; len(e.Data) > maxColumnBytes || e.Len() > maxColumnBytes/8 {
+				x.Fail(i, tooMuch)
+				nulls = true
+				for k := i + 1; k < n; k++ {
+					out.SetNull(k) // the row has failed already: nothing more is computed
+				}
+			}
 			continue
 		}
 		if kind == batch.KindRow {
@@ -59,7 +66,7 @@ func (x *Call) Rows(out *batch.Column, n int, f func(i int)) {
 			x.tooLong(out, i, start)
 		}
 		if len(out.Data) > maxColumnBytes {
-			x.Fail(i, "the values of one batch exceed %d MiB; make the text shorter or the source's epochs smaller", maxColumnBytes>>20)
+			x.Fail(i, tooMuch)
 			out.Data = out.Data[:start]
 			out.Offsets[i+1] = uint32(start)
 		}

@@ -80,6 +80,7 @@ type caster struct {
 	x   *Call
 	buf []byte
 	err error // set by a conversion from text: what the text is not
+	bad bool  // set by an element or field that has no such form
 }
 
 // convert appends value i of src, which is not null, to out as out's type; false when it has no such form.
@@ -96,6 +97,7 @@ func castKernel(n *Node) (Kernel, *FunctionDef, error) {
 	conv := converter(from, to)
 	try := n.Op == OpTryCast
 	c := &caster{}
+	conv = wholeOrNothing(conv, to)
 	return func(x *Call, out *batch.Column, rows int) {
 		c.x = x
 		src := x.Args[0]
@@ -380,49 +382,54 @@ func floatToInt(f float64, id batch.TypeID) int64 {
 	return wrapInt(int64(f), id)
 }
 
+// wholeOrNothing builds nested values aside, so that one with a part that has no such form leaves nothing behind.
+func wholeOrNothing(conv convert, to batch.Type) convert {
+	if k := to.Kind(); k != batch.KindList && k != batch.KindRow {
+		return conv
+	}
+	aside := batch.NewColumn(to)
+	return func(c *caster, out, src *batch.Column, i int) bool {
+		aside.Reset()
+		c.bad = false
+		if !conv(c, aside, src, i) || c.bad {
+			return false
+		}
+		out.AppendFrom(aside, 0)
+		return true
+	}
+}
+
+// toNested converts part by part; c.bad tells of parts that have no such form.
 func toNested(from, to batch.Type) convert {
 	parts := make([]convert, len(to.Fields))
 	for i := range parts {
 		parts[i] = converter(from.Fields[i].Type, to.Fields[i].Type)
 	}
-	one := func(c *caster, out, src *batch.Column, k, i int) bool {
+	one := func(c *caster, out, src *batch.Column, k, i int) {
 		if src.IsNull(i) {
 			out.AppendNull()
-			return true
+		} else if !parts[k](c, out, src, i) {
+			out.AppendNull()
+			c.bad = true
 		}
-		return parts[k](c, out, src, i)
 	}
 	if to.ID == batch.RowType {
 		return func(c *caster, out, src *batch.Column, i int) bool {
-			ok := true
 			for k := range parts {
-				if !one(c, out.Children[k], src.Children[k], k, i) {
-					out.Children[k].AppendNull()
-					ok = false
-				}
+				one(c, out.Children[k], src.Children[k], k, i)
 			}
 			out.CloseRow()
-			if !ok {
-				c.x.Fail(i, "a field has no such form")
-			}
 			return true
 		}
 	}
 	return func(c *caster, out, src *batch.Column, i int) bool {
 		from, until := src.Range(i)
-		ok := true
 		for j := from; j < until; j++ {
 			for k := range parts {
-				if !one(c, out.Children[k], src.Children[k], k, j) {
-					out.Children[k].AppendNull()
-					ok = false
-				}
+				one(c, out.Children[k], src.Children[k], k, j)
 			}
 		}
 		out.CloseList()
-		if !ok {
-			c.x.Fail(i, "an element has no such form")
-		}
 		return true
 	}
 }

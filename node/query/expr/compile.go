@@ -14,6 +14,8 @@ const (
 	MaxValueBytes = 64 << 20
 	// maxColumnBytes bounds the values of one expression over one batch: offsets into a column are 32 bits wide.
 	maxColumnBytes = 2 << 30
+
+	tooMuch = "the values of one batch exceed 2 GiB; make the values shorter or the source's epochs smaller"
 )
 
 // Env is what shapes the functions that are not functions of columns alone. All of it is deterministic. A nil Env is the
@@ -142,9 +144,14 @@ func (p *Program) Eval(in *batch.Batch, env *Env) (*batch.Column, error) {
 		return v.Column, nil
 	}
 	p.whole.Reset()
-	if in.Len() > 0 {
-		spread(p.whole, v, in.Len())
+	if in.Len() == 0 {
+		return p.whole, nil
 	}
+	if each := v.MemBytes(); each > 64 && each > maxColumnBytes/in.Len() {
+		p.top.record(0, p.node, tooMuch, "")
+		return nil, p.fail
+	}
+	spread(p.whole, v, in.Len())
 	return p.whole, nil
 }
 

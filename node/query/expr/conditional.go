@@ -1,7 +1,10 @@
 package expr
 
 import (
+	"fmt"
+
 	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/ast"
 )
 
 // branch is a part of an expression that only some rows need. A dense branch can neither fail nor cost much: it is computed for
@@ -86,6 +89,7 @@ func (b *branch) over(f *frame, list []uint32) (v Vec, byRow bool) {
 
 // merge builds one column out of the rows of several: row i is row pos[i] of vecs[choice[i]].
 type merge struct {
+	node   *Node
 	out    *batch.Column
 	vecs   []Vec
 	choice []uint16
@@ -96,8 +100,14 @@ type merge struct {
 	decs   [][]batch.Dec
 }
 
-func newMerge(t batch.Type, branches int) *merge {
-	return &merge{out: batch.NewColumn(t), vecs: make([]Vec, branches)}
+// maxBranches is the most branches of one CASE or COALESCE: rows name theirs in 16 bits.
+const maxBranches = 1 << 15
+
+func newMerge(n *Node, branches int) (*merge, error) {
+	if branches > maxBranches {
+		return nil, &ast.Error{Pos: n.Pos, Msg: fmt.Sprintf("%d branches are more than the %d that are supported", branches, maxBranches)}
+	}
+	return &merge{node: n, out: batch.NewColumn(n.Type), vecs: make([]Vec, branches)}, nil
 }
 
 func (m *merge) start(n int) {
@@ -118,8 +128,8 @@ func (m *merge) take(i uint32, k, at int) {
 	m.choice[i], m.pos[i] = uint16(k), uint32(m.vecs[k].At(at))
 }
 
-func (m *merge) build(n int) *batch.Column {
-	out := m.out
+func (m *merge) build(f *frame) *batch.Column {
+	out, n := m.out, f.n
 	out.Reset()
 	switch out.Kind() {
 	case batch.KindInt64:
@@ -151,9 +161,7 @@ func (m *merge) build(n int) *batch.Column {
 		out.Resize(n)
 		mergeFixed(out.Decs, m.choice, m.pos, m.decs)
 	default:
-		for i := range n {
-			out.AppendFrom(m.vecs[m.choice[i]].Column, int(m.pos[i]))
-		}
+		m.buildNested(f, n)
 		return out
 	}
 	for k := range m.vecs {
@@ -163,6 +171,22 @@ func (m *merge) build(n int) *batch.Column {
 		}
 	}
 	return out
+}
+
+// buildNested appends values of variable width row by row.
+func (m *merge) buildNested(f *frame, n int) {
+	for i := range n {
+		m.out.AppendFrom(m.vecs[m.choice[i]].Column, int(m.pos[i]))
+		if i%16 == 0 && m.out.MemBytes() > maxColumnBytes {
+			if f.firstSoFar(i) {
+				f.record(i, m.node, tooMuch, "")
+			}
+			for m.out.Len() < n {
+				m.out.AppendNull()
+			}
+			return
+		}
+	}
 }
 
 func (m *merge) mergeNulls(n int) {
@@ -195,7 +219,11 @@ type caseOp struct {
 }
 
 func (c *compiler) compileCase(n *Node, s *scope) (operator, error) {
-	op := &caseOp{m: newMerge(n.Type, len(n.Args)/2+1), lists: make([][]uint32, len(n.Args)/2+1)}
+	m, err := newMerge(n, len(n.Args)/2+1)
+	if err != nil {
+		return nil, err
+	}
+	op := &caseOp{m: m, lists: make([][]uint32, len(n.Args)/2+1)}
 	for i, a := range n.Args {
 		b, err := c.branch(a, s)
 		if err != nil {
@@ -252,7 +280,7 @@ func (o *caseOp) eval(f *frame) Vec {
 			o.m.take(i, k, at)
 		}
 	}
-	return Vec{o.m.build(f.n), -1}
+	return Vec{o.m.build(f), -1}
 }
 
 func allRows(store *[]uint32, n int) []uint32 {
@@ -272,7 +300,11 @@ type coalesceOp struct {
 }
 
 func (c *compiler) compileCoalesce(n *Node, s *scope) (operator, error) {
-	op := &coalesceOp{m: newMerge(n.Type, len(n.Args))}
+	m, err := newMerge(n, len(n.Args))
+	if err != nil {
+		return nil, err
+	}
+	op := &coalesceOp{m: m}
 	for _, a := range n.Args {
 		b, err := c.branch(a, s)
 		if err != nil {
@@ -309,7 +341,7 @@ func (o *coalesceOp) eval(f *frame) Vec {
 		}
 		rest = keep
 	}
-	return Vec{o.m.build(f.n), -1}
+	return Vec{o.m.build(f), -1}
 }
 
 // logicOp is AND or OR in three-valued logic. An argument is evaluated over the rows that those before it leave open.
@@ -333,7 +365,7 @@ func (c *compiler) compileLogic(n *Node, s *scope) (operator, error) {
 }
 
 func (o *logicOp) eval(f *frame) Vec {
-	first, _ := o.args[0].over(f, allRows(&o.rest, f.n))
+	first := o.args[0].op.eval(f) // every row needs it
 	out := o.out
 	out.Resize(f.n)
 	if first.Const() {

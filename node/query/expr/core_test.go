@@ -84,6 +84,8 @@ func TestTheFirstFailingRowIsReported(t *testing.T) {
 		{"p AND 1 / 0 = 1", "row 0: "},
 		{"NOT p AND 1 / 0 = 1", "row 1: "},
 		{"1.0 / (dec - dec)", "row 0: "},
+		{"CAST(ARRAY[CAST(i AS STRING), s] AS ARRAY<INT>)", "row 0: line 1, column 1: "},
+		{"CASE WHEN i > 1 THEN REPEAT(s, 2000000000) END", "row 4: line 1, column 22: REPEAT(s, 2000000000): 2000000000 times 6 bytes is over the limit"},
 	} {
 		_, _, err := runAll(t, in, c.src, testEnv)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
@@ -128,6 +130,8 @@ func TestNodesSurviveJSONAndPrintTheSame(t *testing.T) {
 		{"i IS NULL = p", "(i IS NULL) = p"},
 		{"LOWER(s) LIKE 'a%'", "LOWER(s) LIKE 'a%'"},
 		{"0e0 / 0 > d", "0.0 / 0.0 > d"},
+		{"FLOOR(ts TO DAY) + INTERVAL '1' DAY", "FLOOR(ts TO DAY) + INTERVAL '+1 00:00:00.000'"},
+		{"GREATEST(ARRAY[i, 2][1], CEIL(i))", "GREATEST(ARRAY[i, 2][1], CEIL(i))"},
 		{"i NOT IN (1, 2, 3)", "NOT i IN (1, 2, 3)"},
 	} {
 		e, err := ast.ParseExpr(c.src)

@@ -59,7 +59,7 @@ func compileTimePattern(text string) (timePattern, error) {
 	return p, nil
 }
 
-// format appends a wall-clock time; offset is that of the zone it is in, name the zone's.
+// format appends a wall-clock time of zone.
 func (p timePattern) format(dst []byte, ms int64, zone *time.Location) []byte {
 	days, clock := floorDiv(ms, msPerDay), floorMod(ms, msPerDay)
 	c := civilOf(days)
@@ -99,11 +99,7 @@ func (p timePattern) format(dst []byte, ms int64, zone *time.Location) []byte {
 		case 's':
 			dst = appendPadded(dst, clock/msPerSecond%60, f.width)
 		case 'S':
-			digits := appendPadded(nil, clock%1000, 3)
-			for len(digits) < f.width {
-				digits = append(digits, '0')
-			}
-			dst = append(dst, digits[:f.width]...)
+			dst = appendFraction(dst, clock%1000, f.width)
 		case 'a':
 			dst = append(dst, [2]string{"AM", "PM"}[hour/12]...)
 		default:
@@ -111,6 +107,15 @@ func (p timePattern) format(dst []byte, ms int64, zone *time.Location) []byte {
 		}
 	}
 	return dst
+}
+
+func appendFraction(dst []byte, ms int64, width int) []byte {
+	from := len(dst)
+	dst = appendPadded(dst, ms, 3)
+	for len(dst)-from < width {
+		dst = append(dst, '0')
+	}
+	return dst[:from+width]
 }
 
 func appendName(dst []byte, n int64, width int, name string) []byte {
@@ -161,7 +166,7 @@ func (p timePattern) parse(text []byte) (ms int64, zoned, ok bool) {
 	v := parsedTime{year: 1970, month: 1, day: 1}
 	for i, f := range p {
 		if f.letter == 0 {
-			if !strings.HasPrefix(string(s.t), f.text) {
+			if len(s.t) < len(f.text) || string(s.t[:len(f.text)]) != f.text {
 				return 0, false, false
 			}
 			s.t = s.t[len(f.text):]
@@ -183,8 +188,6 @@ func (p timePattern) parse(text []byte) (ms int64, zoned, ok bool) {
 }
 
 func (v *parsedTime) field(s *timeScanner, f timeField, most int) bool {
-	into := map[byte]*int64{'y': &v.year, 'u': &v.year, 'd': &v.day, 'D': &v.dayOfYear, 'H': &v.hour, 'k': &v.hour, 'h': &v.hour,
-		'K': &v.hour, 'm': &v.minute, 's': &v.second}[f.letter]
 	var ok bool
 	switch f.letter {
 	case 'M':
@@ -219,9 +222,8 @@ func (v *parsedTime) field(s *timeScanner, f timeField, most int) bool {
 		return ok
 	case 'X', 'Z', 'z':
 		return v.zone(s)
-	case 'h', 'K':
-		v.twelve = true
 	}
+	into := v.number(f.letter)
 	if into == nil {
 		return false
 	}
@@ -237,6 +239,28 @@ func (v *parsedTime) field(s *timeScanner, f timeField, most int) bool {
 		*into += 2000
 	}
 	return ok
+}
+
+// number is the field that a letter stands for as digits; nil for letters that only format.
+func (v *parsedTime) number(letter byte) *int64 {
+	switch letter {
+	case 'y', 'u':
+		return &v.year
+	case 'd':
+		return &v.day
+	case 'D':
+		return &v.dayOfYear
+	case 'h', 'K':
+		v.twelve = true
+		return &v.hour
+	case 'H', 'k':
+		return &v.hour
+	case 'm':
+		return &v.minute
+	case 's':
+		return &v.second
+	}
+	return nil
 }
 
 func monthNamed(s *timeScanner, full bool) (int64, bool) {

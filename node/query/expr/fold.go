@@ -59,6 +59,9 @@ func Fold(n *Node) (*Node, error) {
 	return &c, nil
 }
 
+// maxFolded is the largest value, in bytes, that a plan holds instead of the expression that makes it.
+const maxFolded = 64 << 10
+
 var oneRow = func() *batch.Batch {
 	b := batch.New(batch.NewSchema())
 	b.SetLen(1)
@@ -72,7 +75,7 @@ func foldConstant(n *Node) (*Node, error) {
 	}
 	col, err := p.Eval(oneRow, nil)
 	var failed *RowError
-	if errors.As(err, &failed) {
+	if errors.As(err, &failed) || err == nil && col.MemBytes() > maxFolded {
 		return n, nil
 	}
 	if err != nil {

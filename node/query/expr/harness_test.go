@@ -196,3 +196,17 @@ func mustZone(t *testing.T, name string) *time.Location {
 	}
 	return z
 }
+
+// checked is the typed node of src over in.
+func checked(tb testing.TB, in table, src string) *Node {
+	tb.Helper()
+	e, err := ast.ParseExpr(src)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n, err := Check(e, in)
+	if err != nil {
+		tb.Fatalf("%s: %v", src, err)
+	}
+	return n
+}

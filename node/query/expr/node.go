@@ -165,6 +165,9 @@ func (n *Node) callText(dst []byte, outer int) []byte {
 	if b, ok := infixBinding[n.Func]; ok && len(n.Args) == 2 {
 		return n.joined(dst, " "+n.Func+" ", b, outer)
 	}
+	if n.Func == "PLUS INTERVAL" {
+		return n.joined(dst, " + ", bindAdd, outer)
+	}
 	switch n.Func {
 	case "NOT":
 		return parenthesize(dst, outer > bindNot, func(d []byte) []byte { return n.Args[0].text(append(d, "NOT "...), bindNot) })
@@ -181,7 +184,16 @@ func (n *Node) callText(dst []byte, outer int) []byte {
 			return n.argList(append(n.Args[0].text(d, bindCompare+1), " IN "...), n.Args[1:])
 		})
 	}
-	return n.argList(append(dst, n.Func...), n.Args)
+	if strings.HasSuffix(n.Func, " TO") && len(n.Args) == 2 && n.Args[1].Op == OpLiteral {
+		dst = n.Args[0].text(append(append(dst, strings.TrimSuffix(n.Func, " TO")...), '('), 0)
+		return append(append(append(dst, " TO "...), n.Args[1].Literal.Bytes...), ')')
+	}
+	if n.Func == "ARRAY" || n.Func == "MAP" {
+		dst = n.argList(append(dst, n.Func...), n.Args)
+		dst[len(dst)-1] = ']'
+		return dst
+	}
+	return n.argList(append(dst, strings.TrimSuffix(n.Func, " OF")...), n.Args)
 }
 
 func (n *Node) caseText(dst []byte) []byte {
@@ -195,7 +207,11 @@ func (n *Node) caseText(dst []byte) []byte {
 }
 
 func (n *Node) argList(dst []byte, args []*Node) []byte {
-	dst = append(dst, '(')
+	open := byte('(')
+	if n.Func == "ARRAY" || n.Func == "MAP" {
+		open = '['
+	}
+	dst = append(dst, open)
 	for i, a := range args {
 		if i > 0 {
 			dst = append(dst, ", "...)

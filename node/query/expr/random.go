@@ -5,7 +5,7 @@ import (
 )
 
 var _ = builtin(
-	FunctionDef{Name: "RAND", Takes: "[INT]", Result: batch.TypeDouble, Kernel: rand, perRow: true, random: true},
+	FunctionDef{Name: "RAND", Takes: "[INT]", Result: batch.TypeDouble, Kernel: randDouble, perRow: true, random: true},
 	FunctionDef{Name: "RAND_INTEGER", Takes: "INT[, INT]", Result: batch.TypeInt, Kernel: randInteger, perRow: true, random: true, MayFail: true},
 	FunctionDef{Name: "UUID", Result: batch.Type{ID: batch.Char, Precision: 36}, Kernel: uuid, perRow: true, random: true},
 )
@@ -40,8 +40,8 @@ func (h *rowHasher) bits(i int) uint64 {
 	return batch.Mix(v, 0x2545F4914F6CDD1D)
 }
 
-// rand is RAND(), or RAND(seed).
-func rand(x *Call, out *batch.Column, n int) {
+// randDouble is RAND(), or RAND(seed).
+func randDouble(x *Call, out *batch.Column, n int) {
 	h := newRowHasher(x)
 	for i := range n {
 		v := h.bits(i)

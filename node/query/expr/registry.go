@@ -77,7 +77,7 @@ func Register(def FunctionDef) error {
 	def.params = params
 	registry.Lock()
 	defer registry.Unlock()
-	if registry.byName[def.Name] != nil {
+	if registry.byName[def.Name] != nil || specialForms[def.Name] != nil {
 		return fmt.Errorf("function %s is already there", def.Name)
 	}
 	registry.byName[def.Name] = &def

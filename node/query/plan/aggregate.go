@@ -211,11 +211,8 @@ func (c *compiler) grouped(s *ast.Select, items []selected, in *source, filter *
 			return nil, err
 		}
 		g.aggregates = hasAggregate(s.Having)
-		n, err := expr.Check(s.Having, g)
+		n, err := checkFolded(s.Having, g)
 		if err != nil {
-			return nil, err
-		}
-		if n, err = expr.Fold(n); err != nil {
 			return nil, err
 		}
 		if having, err = asCondition(n, s.Having.Position(), "HAVING"); err != nil {
@@ -257,11 +254,7 @@ func (g *grouping) item(item selected) (*expr.Node, error) {
 			g.in.scope.columns[item.column].name)
 	}
 	g.aggregates = hasAggregate(item.expr)
-	n, err := expr.Check(item.expr, g)
-	if err != nil {
-		return nil, err
-	}
-	return expr.Fold(n)
+	return checkFolded(item.expr, g)
 }
 
 // addKeys checks GROUP BY. A parenthesized list is its elements; what is named twice counts once.

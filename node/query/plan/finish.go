@@ -19,7 +19,7 @@ func (p *Plan) finish() {
 			number++
 			op.Name = fmt.Sprintf("%s#%d", op.kind(), number)
 			in := p.portSchema(s, op.Inputs[0])
-			settle := func(n *expr.Node) *expr.Node { return settled(n, in, &site) }
+			settle := func(n *expr.Node) *expr.Node { return settled(folded(n), in, &site) }
 			switch {
 			case op.Calc != nil:
 				op.Calc.Filter = settle(op.Calc.Filter)
@@ -51,6 +51,17 @@ func settledAll(nodes []*expr.Node, settle func(*expr.Node) *expr.Node) []*expr.
 		out[i] = settle(n)
 	}
 	return out
+}
+
+// folded computes what became constant when calcs were merged. What cannot be computed fails when its row comes.
+func folded(n *expr.Node) *expr.Node {
+	if n == nil {
+		return nil
+	}
+	if f, err := expr.Fold(n); err == nil {
+		return f
+	}
+	return n
 }
 
 func settled(n *expr.Node, in *batch.Schema, site *int) *expr.Node {
@@ -85,7 +96,8 @@ func (op *Op) kind() string {
 	case op.Calc != nil:
 		return "calc"
 	case op.FlatMap != nil:
-		return strings.ToLower(strings.TrimPrefix(op.FlatMap.Function, "$"))
+		first, _, _ := strings.Cut(op.FlatMap.Function, " ")
+		return strings.ToLower(strings.TrimPrefix(first, internalPrefix))
 	case op.Watermark != nil:
 		return "watermark"
 	case op.Union != nil:

@@ -34,7 +34,7 @@ func named(r *rel, qualifier string, columns []ast.Name, pos ast.Pos) (*source, 
 	return &source{r, s}, nil
 }
 
-func (c *compiler) from(f ast.Relation, with *names) (*source, error) {
+func (c *compiler) from(f ast.Relation, with *ctes) (*source, error) {
 	switch x := f.(type) {
 	case *ast.TableRef:
 		r, err := c.lookup(x.Name, with)
@@ -63,7 +63,7 @@ func (c *compiler) from(f ast.Relation, with *names) (*source, error) {
 }
 
 // lookup finds a query of WITH, a view or a table.
-func (c *compiler) lookup(name ast.Name, with *names) (*rel, error) {
+func (c *compiler) lookup(name ast.Name, with *ctes) (*rel, error) {
 	if v := with.find(name.Text); v != nil {
 		return v.rel, nil
 	}
@@ -96,17 +96,17 @@ func (c *compiler) relationNames() []string {
 }
 
 // join plans what of joins there is: a table function or UNNEST for each row of the left side.
-func (c *compiler) join(x *ast.Join, with *names) (*source, error) {
+func (c *compiler) join(x *ast.Join, with *ctes) (*source, error) {
 	call, unnest := lateral(x.Right)
 	if call == nil && unnest == nil {
-		return nil, unsupported(x.Pos, joinName(x)+" is", "only LATERAL TABLE(f(x)) and UNNEST(x) can be joined")
+		return nil, unsupported(x.Right.Position(), joinName(x)+" is", "only LATERAL TABLE(f(x)) and UNNEST(x) can be joined")
 	}
 	outer := false
 	switch {
 	case x.Kind == "RIGHT" || x.Kind == "FULL":
-		return nil, unsupported(x.Pos, x.Kind+" JOIN with a table function is", "")
+		return nil, unsupported(x.Right.Position(), x.Kind+" JOIN with a table function is", "")
 	case len(x.Using) > 0 || x.On != nil && !isTrue(x.On):
-		pos := x.Pos
+		pos := x.Right.Position()
 		if x.On != nil {
 			pos = x.On.Position()
 		}
@@ -136,7 +136,7 @@ func (c *compiler) join(x *ast.Join, with *names) (*source, error) {
 		}
 		args[i] = a.Expr
 	}
-	return c.flatMap(left, call.Call.Name, args, outer, aliases{call.Alias, call.Columns, call.Call.Pos})
+	return c.flatMap(left, call.Call.Name, args, outer, aliases{call.Alias, call.Columns, call.Pos})
 }
 
 // lateral says whether r is a table function over the rows before it, or UNNEST.
@@ -238,18 +238,20 @@ func (c *compiler) tableFunctionHint(name string) string {
 }
 
 // tableFunction plans a call that stands on its own in FROM: a window table function or a custom operator.
-func (c *compiler) tableFunction(x *ast.TableFunction, with *names) (*source, error) {
+func (c *compiler) tableFunction(x *ast.TableFunction, with *ctes) (*source, error) {
 	name := strings.ToUpper(x.Call.Name)
 	var r *rel
 	var err error
 	qualifier := x.Alias
+	call := *x.Call
+	call.Pos = x.Pos
 	if isWindowFunction(name) {
-		r, err = c.windowFunction(x.Call, name, with)
+		r, err = c.windowFunction(&call, name, with)
 	} else if def, ok := c.catalog.Operator(x.Call.Name); ok {
 		if x.Lateral {
 			return nil, errorAt(x.Pos, "operator %q takes a table; write FROM TABLE(%s(TABLE t ...)) without LATERAL", def.Name, x.Call.Name)
 		}
-		r, err = c.processFunction(x.Call, def, with)
+		r, err = c.processFunction(&call, def, with)
 		if qualifier == "" {
 			qualifier = x.Call.Name
 		}
@@ -257,7 +259,7 @@ func (c *compiler) tableFunction(x *ast.TableFunction, with *names) (*source, er
 		err = unsupported(x.Pos, fmt.Sprintf("the table function %s without a table before it is", name),
 			fmt.Sprintf("write FROM t, LATERAL TABLE(%s(t.x)) AS u(y)", x.Call.Name))
 	} else {
-		err = hinted(x.Call.Pos, c.tableFunctionHint(x.Call.Name), "there is no table function or operator %q", x.Call.Name)
+		err = hinted(x.Pos, c.tableFunctionHint(x.Call.Name), "there is no table function or operator %q", x.Call.Name)
 	}
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 func optimize(roots []*rel) []*rel {
 	roots = pushDown(roots)
 	roots = mergeCalcs(roots)
+	roots = filterEarly(roots)
 	roots = prune(roots)
 	roots = pushDown(roots)
 	return mergeCalcs(roots)
@@ -82,6 +83,52 @@ func flattened(r *rel) *rel {
 		}
 	}
 	return &c
+}
+
+// filterEarly moves conditions on the columns that a flat map passes on below it.
+func filterEarly(roots []*rel) []*rel {
+	count := consumers(roots)
+	return rewrite(roots, func(was, r *rel) *rel {
+		if r.kind != relCalc || r.filter == nil || r.inputs[0].kind != relFlatMap || count[was.inputs[0]] > 1 {
+			return r
+		}
+		flat := r.inputs[0]
+		terms := []*expr.Node{r.filter}
+		if r.filter.Op == expr.OpAnd {
+			terms = r.filter.Args
+		}
+		var early, late *expr.Node
+		for _, n := range terms {
+			if usesOnly(n, len(flat.keep)) {
+				early = and(early, n.Remap(func(i int) int { return flat.keep[i] }))
+			} else {
+				late = and(late, n)
+			}
+		}
+		if early == nil {
+			return r
+		}
+		in := flat.inputs[0]
+		names := make([]string, len(in.columns))
+		for i, c := range in.columns {
+			names[i] = c.name
+		}
+		below, above := *flat, *r
+		below.inputs = []*rel{newCalc(in, early, in.identity(early.Pos), names)}
+		above.inputs, above.filter = []*rel{&below}, late
+		return &above
+	})
+}
+
+// usesOnly says whether n is over the first columns alone and the same whenever it is evaluated.
+func usesOnly(n *expr.Node, columns int) bool {
+	ok := true
+	expr.Walk(n, func(n *expr.Node) {
+		if n.Op == expr.OpColumn && n.Column >= columns || n.IsRandom() {
+			ok = false
+		}
+	})
+	return ok
 }
 
 // consumers counts the references to each relation below roots.

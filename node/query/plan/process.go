@@ -12,7 +12,7 @@ import (
 )
 
 // processFunction plans f(TABLE t PARTITION BY (a, b), args...).
-func (c *compiler) processFunction(call *ast.TableCall, def *operator.Definition, with *names) (*rel, error) {
+func (c *compiler) processFunction(call *ast.TableCall, def *operator.Definition, with *ctes) (*rel, error) {
 	table, rest, err := processTable(call, def)
 	if err != nil {
 		return nil, err

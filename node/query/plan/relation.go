@@ -183,8 +183,6 @@ func (c *compiler) reference(t *table, pos ast.Pos) (*rel, error) {
 	switch {
 	case t.connector.NewSource == nil:
 		return nil, errorAt(pos, "table %q cannot be read: connector '%s' only writes", t.name, t.connector.Name)
-	case t.sink != nil:
-		return nil, errorAt(pos, "table %q is read and written by the same query", t.name)
 	case c.settings.Batch && !t.bounded:
 		return nil, hinted(pos, "bound the table by its options, or SET 'execution.runtime-mode' = 'streaming'",
 			"'execution.runtime-mode' = 'batch' needs input that ends; table %q never ends", t.name)

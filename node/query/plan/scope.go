@@ -133,7 +133,21 @@ func (c *compiler) check(e ast.Expr, s expr.Scope, clause string) (*expr.Node, e
 	if err := refuseInExpr(e, clause); err != nil {
 		return nil, err
 	}
+	return checkFolded(e, s)
+}
+
+// checkFolded types e, computes what is constant in it and refuses functions that are not functions of the query's input.
+func checkFolded(e ast.Expr, s expr.Scope) (*expr.Node, error) {
 	n, err := expr.Check(e, s)
+	if err != nil {
+		return nil, err
+	}
+	expr.Walk(n, func(n *expr.Node) {
+		if err == nil && n.Op == expr.OpCall && !expr.IsDeterministic(n.Func) {
+			err = unsupported(n.Pos, fmt.Sprintf("the function %s, which may give another answer next time, is", n.Func),
+				"compute it outside and read the result as a table")
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -13,14 +13,14 @@ type view struct {
 	rel *rel
 }
 
-// names holds the queries of WITH that are visible at a place, the innermost first.
-type names struct {
-	outer *names
+// ctes holds the queries of WITH that are visible at a place, the innermost first.
+type ctes struct {
+	outer *ctes
 	name  string
 	view  *view
 }
 
-func (n *names) find(name string) *view {
+func (n *ctes) find(name string) *view {
 	for ; n != nil; n = n.outer {
 		if n.name == name {
 			return n.view
@@ -44,7 +44,7 @@ func (c *compiler) createView(def *ast.CreateView) error {
 	return nil
 }
 
-func (c *compiler) view(def *ast.CreateView, with *names) (*view, error) {
+func (c *compiler) view(def *ast.CreateView, with *ctes) (*view, error) {
 	r, err := c.query(def.Query, with)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func renamed(r *rel, columns []ast.Name, pos ast.Pos, what string) (*rel, error)
 }
 
 // query plans a query expression; with are the queries of WITH around it.
-func (c *compiler) query(q ast.Query, with *names) (*rel, error) {
+func (c *compiler) query(q ast.Query, with *ctes) (*rel, error) {
 	switch x := q.(type) {
 	case *ast.Select:
 		return c.selectQuery(x, with)
@@ -82,7 +82,7 @@ func (c *compiler) query(q ast.Query, with *names) (*rel, error) {
 			if err != nil {
 				return nil, err
 			}
-			with = &names{with, x.Views[i].Name.Text, v}
+			with = &ctes{with, x.Views[i].Name.Text, v}
 		}
 		return c.query(x.Body, with)
 	case *ast.Values:
@@ -92,7 +92,7 @@ func (c *compiler) query(q ast.Query, with *names) (*rel, error) {
 }
 
 // setOp plans UNION ALL. Chains lean to the left and may be long: they are walked, not recursed into.
-func (c *compiler) setOp(x *ast.SetOp, with *names) (*rel, error) {
+func (c *compiler) setOp(x *ast.SetOp, with *ctes) (*rel, error) {
 	var branches []ast.Query
 	var ops []*ast.SetOp
 	for {
@@ -179,7 +179,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-func (c *compiler) selectQuery(s *ast.Select, with *names) (*rel, error) {
+func (c *compiler) selectQuery(s *ast.Select, with *ctes) (*rel, error) {
 	if err := refuseTail(s.Pos, s.OrderBy, s.Limit); err != nil {
 		return nil, err
 	}

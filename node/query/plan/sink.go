@@ -12,6 +12,7 @@ import (
 // sink is a table that the query writes and what goes there: all INSERTs into one table are one sink.
 type sink struct {
 	table    *table
+	pos      ast.Pos
 	branches []*rel // with the table's physical columns
 	rel      *rel   // relSink over all branches, made when all statements are read
 }
@@ -35,29 +36,23 @@ func (c *compiler) insert(in *ast.Insert) error {
 	if t.connector.NewSink == nil {
 		return errorAt(in.Table.Pos, "table %q cannot be written: connector '%s' only reads", t.name, t.connector.Name)
 	}
-	if t.scan != nil {
-		return errorAt(in.Table.Pos, "table %q is read and written by the same query", t.name)
-	}
 	r, err := c.query(in.Query, nil)
 	if err != nil {
 		return err
-	}
-	if t.scan != nil {
-		return errorAt(in.Table.Pos, "table %q is read and written by the same query", t.name)
 	}
 	branch, err := c.toSink(r, t, in)
 	if err != nil {
 		return err
 	}
-	return c.write(t, branch)
+	return c.write(t, branch, in.Table.Pos)
 }
 
-func (c *compiler) write(t *table, branch *rel) error {
+func (c *compiler) write(t *table, branch *rel, pos ast.Pos) error {
 	if err := refuseSinkUpdates(branch, t); err != nil {
 		return err
 	}
 	if t.sink == nil {
-		t.sink = &sink{table: t}
+		t.sink = &sink{table: t, pos: pos}
 		c.sinks = append(c.sinks, t.sink)
 	}
 	t.sink.branches = append(t.sink.branches, branch)
@@ -80,7 +75,7 @@ func (c *compiler) toSink(r *rel, t *table, in *ast.Insert) (*rel, error) {
 			project[i] = expr.LiteralNode(expr.NullValue(), f.Type, in.Pos)
 			continue
 		}
-		n := r.columnNode(from[i], positionOf(in.Query))
+		n := r.columnNode(from[i], itemPosition(in.Query, from[i]))
 		coerced, err := expr.Coerce(n, f.Type)
 		if err != nil {
 			return nil, hinted(n.Pos, fmt.Sprintf("use CAST(%s AS %s)", ast.FormatName(n.Name), f.Type.Nullable()),
@@ -138,6 +133,26 @@ func positionOf(q ast.Query) ast.Pos {
 	}
 }
 
+// itemPosition is where column i of a query is written: its item in the first SELECT, or that SELECT when stars stand before.
+func itemPosition(q ast.Query, i int) ast.Pos {
+	switch x := q.(type) {
+	case *ast.With:
+		return itemPosition(x.Body, i)
+	case *ast.SetOp:
+		return positionOf(q)
+	case *ast.Select:
+		for k, item := range x.Items {
+			if item.Star {
+				break
+			}
+			if k == i {
+				return item.Pos
+			}
+		}
+	}
+	return q.Position()
+}
+
 // print plans a bare SELECT: a table of its own with connector 'print'.
 func (c *compiler) print(s *ast.SelectStatement) error {
 	r, err := c.query(s.Query, nil)
@@ -176,7 +191,7 @@ func (c *compiler) print(s *ast.SelectStatement) error {
 	}
 	c.tables[name] = t
 	c.order = append(c.order, t)
-	return c.write(t, newCalc(r, nil, project, fieldNames(fields)))
+	return c.write(t, newCalc(r, nil, project, fieldNames(fields)), s.Pos)
 }
 
 // finishSinks closes the graph: one relSink per table written.

@@ -36,6 +36,11 @@ func (c *compiler) cut() (*Plan, error) {
 		roots[i] = s.rel
 	}
 	roots = optimize(roots)
+	for _, r := range topological(roots) {
+		if r.kind == relScan && r.table.sink != nil {
+			return nil, errorAt(r.table.sink.pos, "table %q is read and written by the same query", r.table.name)
+		}
+	}
 	k := &cutter{plan: &Plan{Version: Version, Settings: c.settings}, places: map[*rel]place{}, tables: map[*table]int{},
 		passed: map[topology.StageID]int{}}
 	for _, r := range roots {
@@ -270,7 +275,7 @@ func (k *cutter) partial(g gathered, final *Aggregate, schema *batch.Schema) int
 	p := *final
 	p.FromPartial, p.Keys, p.Calls = false, slices.Clone(final.Keys), slices.Clone(final.Calls)
 	ports := []Port{}
-	if in := g.rels[0]; len(g.rels) == 1 && onlyPicks(in) {
+	if in := g.rels[0]; len(g.rels) == 1 && onlyPicks(in, final) {
 		pick := func(i int) int { return in.project[i].Column }
 		for i := range p.Keys {
 			p.Keys[i] = pick(p.Keys[i])
@@ -291,13 +296,18 @@ func (k *cutter) partial(g gathered, final *Aggregate, schema *batch.Schema) int
 	return g.stage.add(&Op{Inputs: ports, Schema: schema, Partial: &p})
 }
 
-// onlyPicks says whether r is a calc without filter whose columns are columns of its input.
-func onlyPicks(r *rel) bool {
+// onlyPicks says whether r is a calc without filter that only passes on what a needs.
+func onlyPicks(r *rel, a *Aggregate) bool {
 	if r.kind != relCalc || r.filter != nil {
 		return false
 	}
-	for _, n := range r.project {
-		if !isColumn(n) {
+	for _, i := range a.Keys {
+		if !isColumn(r.project[i]) {
+			return false
+		}
+	}
+	for _, c := range a.Calls {
+		if c.Arg >= 0 && !isColumn(r.project[c.Arg]) || c.Filter >= 0 && !isColumn(r.project[c.Filter]) {
 			return false
 		}
 	}

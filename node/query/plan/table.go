@@ -324,6 +324,9 @@ func (c *compiler) applyEngineOption(t *table, key string, g given) (err error) 
 		t.idleMs = d.Milliseconds()
 		return err
 	case "sink.lanes", "sink.parallelism":
+		if t.connector.Fused {
+			return fmt.Errorf("connector '%s' writes where its rows are made and has no lanes of its own; remove the option", t.connector.Name)
+		}
 		t.lanes, err = parseCount(g.value, 1, maxLanes)
 		return err
 	}

@@ -41,7 +41,7 @@ var windowParams = map[string][]string{
 }
 
 // windowFunction plans TUMBLE(TABLE t, DESCRIPTOR(ts), size [, offset]), HOP and CUMULATE.
-func (c *compiler) windowFunction(call *ast.TableCall, name string, with *names) (*rel, error) {
+func (c *compiler) windowFunction(call *ast.TableCall, name string, with *ctes) (*rel, error) {
 	params := windowParams[name]
 	if params == nil {
 		return nil, unsupported(call.Pos, "the window table function "+name+" is", "there are TUMBLE, HOP and CUMULATE; a custom operator can make sessions")
@@ -178,7 +178,7 @@ func windowArgs(call *ast.TableCall, params []string) ([]*ast.TableCallArg, erro
 }
 
 // windowInput plans the TABLE argument.
-func (c *compiler) windowInput(call *ast.TableCall, a *ast.TableCallArg, with *names) (*rel, error) {
+func (c *compiler) windowInput(call *ast.TableCall, a *ast.TableCallArg, with *ctes) (*rel, error) {
 	name := strings.ToUpper(call.Name)
 	if a.Table == nil {
 		return nil, errorAt(a.Pos, "%s needs TABLE and a table's name or a query as its first argument", name)

@@ -1,0 +1,178 @@
+package dataplane
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+var oneColumn = batch.NewSchema(batch.Field{Name: "v", Type: batch.TypeBigInt})
+
+// rowsFor is a piece with the given values, all for one consumer key group.
+func rowsFor(g topology.KeyGroup, values ...int64) *Rows {
+	r := &Rows{Batch: batch.New(oneColumn), Groups: []topology.KeyGroup{g}, Offsets: []uint32{0, uint32(len(values))},
+		Producers: []ProducerRun{{Group: 0, End: uint32(len(values))}}}
+	for _, v := range values {
+		r.Batch.Cols[0].AppendInt64(v)
+		r.Batch.EndRow(batch.Insert)
+	}
+	return r
+}
+
+func full(first, last topology.Epoch, v int64) Entry {
+	return Entry{First: first, Last: last, Rows: []*Rows{rowsFor(1, v)}, Watermark: int64(last)}
+}
+
+var roomy = Limits{Bytes: 1 << 30, Epochs: 1 << 20}
+
+// TestTrimPointIsAtMostEveryPinAndSubscribeBelowItAnswersTrimmed is the log's part of invariant 10.
+func TestTrimPointIsAtMostEveryPinAndSubscribeBelowItAnswersTrimmed(t *testing.T) {
+	l := NewLog(1, roomy, true, nil, nil)
+	for e := topology.Epoch(1); e <= 10; e++ {
+		l.Append(full(e, e, int64(e)))
+	}
+	l.Trim(4)
+	if got := l.Floor(); got != 5 {
+		t.Fatalf("floor %d, want 5", got)
+	}
+	for from := topology.Epoch(1); from <= 11; from++ {
+		c, err := l.Subscribe(from, false, nil)
+		var trimmed *TrimmedError
+		if from < 5 {
+			if !errors.As(err, &trimmed) || trimmed.Floor != 5 {
+				t.Fatalf("subscribe from %d: %v, want TRIMMED(5)", from, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want := from; want <= 10; want++ {
+			e, ok := c.Next()
+			if !ok || e.Last != want || e.Rows[0].Batch.Cols[0].Int64s[0] != int64(want) {
+				t.Fatalf("from %d: got %v %v, want epoch %d", from, e, ok, want)
+			}
+		}
+		if _, ok := c.Next(); ok {
+			t.Fatal("something after the last entry")
+		}
+	}
+}
+
+// TestNonActiveSubscribersNeverSlowAProducer is invariant 18 for the log.
+func TestNonActiveSubscribersNeverSlowAProducer(t *testing.T) {
+	l := NewLog(1, Limits{Bytes: 1, Epochs: 1}, true, nil, nil)
+	if _, err := l.Subscribe(1, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for e := topology.Epoch(1); e <= 100; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("a frozen shadow holds epoch %d back", e)
+		}
+		l.Append(full(e, e, 1))
+	}
+}
+
+// TestLimitsYieldToTheEpochThatConsumersNeedNext: with limits of one byte and one epoch a producer may produce exactly what all of its
+// active consumers wait for.
+func TestLimitsYieldToTheEpochThatConsumersNeedNext(t *testing.T) {
+	l := NewLog(1, Limits{Bytes: 1, Epochs: 1}, false, nil, nil)
+	fast, _ := l.Subscribe(1, true, nil)
+	slow, _ := l.Subscribe(1, true, nil)
+	for e := topology.Epoch(1); e <= 20; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("epoch %d is needed by both consumers and held back", e)
+		}
+		l.Append(full(e, e, 1))
+		if l.MayAppend() {
+			t.Fatal("nobody needs the next epoch and the limits are used up")
+		}
+		fast.Ack(e)
+		if l.MayAppend() {
+			t.Fatal("one consumer is over its limits and does not need the next epoch")
+		}
+		slow.Ack(e)
+	}
+	if l.Len() != 0 {
+		t.Fatalf("%d entries kept that everybody has acknowledged", l.Len())
+	}
+}
+
+// TestCodingEmptyEpochsDifferentlyGivesAReaderTheSame is invariant 8 for the log: what a reader sees per epoch does not depend on how empty
+// epochs were cut into ranges, nor on when it reads.
+func TestCodingEmptyEpochsDifferentlyGivesAReaderTheSame(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		l := NewLog(1, roomy, false, nil, nil)
+		c, _ := l.Subscribe(1, true, nil)
+		want, got := map[topology.Epoch]int64{}, map[topology.Epoch]int64{}
+		next, read := topology.Epoch(1), topology.Epoch(1)
+		watermark := int64(0)
+		check := func(e Entry) {
+			if e.First != read {
+				t.Fatalf("entry [%d,%d] read, epoch %d was next", e.First, e.Last, read)
+			}
+			read = e.Last + 1
+			if len(e.Rows) > 0 {
+				got[e.Last] = e.Rows[0].Batch.Cols[0].Int64s[0]
+			}
+			if r.IntN(2) == 0 {
+				c.Ack(e.Last)
+			}
+		}
+		for range 50 {
+			last := next + topology.Epoch(r.IntN(4))
+			e := Entry{First: next, Last: last, Watermark: watermark}
+			if r.IntN(3) == 0 {
+				watermark++
+				want[last] = watermark
+				e.Watermark, e.Rows = watermark, []*Rows{rowsFor(0, watermark)}
+			}
+			l.Append(e)
+			next = last + 1
+			for r.IntN(2) == 0 {
+				if e, ok := c.Next(); ok {
+					check(e)
+				}
+			}
+		}
+		for e, ok := c.Next(); ok; e, ok = c.Next() {
+			check(e)
+		}
+		if read != next || len(got) != len(want) {
+			t.Fatalf("read up to %d with %d epochs of rows, appended up to %d with %d", read, len(got), next, len(want))
+		}
+		for e, v := range want {
+			if got[e] != v {
+				t.Fatalf("epoch %d has %d, want %d", e, got[e], v)
+			}
+		}
+	}
+}
+
+func TestRowsAreGivenBackWhenAllHaveAcknowledgedThem(t *testing.T) {
+	back := 0
+	l := NewLog(1, roomy, false, func(*Rows) { back++ }, nil)
+	a, _ := l.Subscribe(1, true, nil)
+	b, _ := l.Subscribe(1, true, nil)
+	l.Append(full(1, 3, 1))
+	l.Append(full(4, 4, 2))
+	a.Ack(4)
+	b.Ack(2)
+	if back != 0 {
+		t.Fatal("rows of epoch 3 were given back before b acknowledged it")
+	}
+	b.Ack(3)
+	if back != 1 {
+		t.Fatalf("%d given back, want 1", back)
+	}
+	b.Close()
+	a.Ack(4)
+	l.Trim(4)
+	if back != 2 {
+		t.Fatalf("%d given back, want 2", back)
+	}
+}

@@ -1,0 +1,24 @@
+package engine
+
+import (
+	"github.com/zeebo/xxh3"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// SpellOut gives the seals of a log with every empty epoch up to the last one sealed on its own.
+func SpellOut(l *SealLog) *SealLog {
+	out := &SealLog{started: true, t0Ms: l.T0Ms()}
+	next := map[topology.StageID]topology.Epoch{}
+	for _, s := range l.Seals() {
+		for e := max(1, next[s.Stage]); e < s.Last; e++ {
+			out.add(Seal{Stage: s.Stage, Range: s.Range, First: e, Last: e})
+		}
+		next[s.Stage] = s.Last + 1
+		out.add(s)
+	}
+	return out
+}
+
+// SplitHash is what decides a split's key group.
+func SplitHash(id string) uint64 { return xxh3.HashString(id) }
