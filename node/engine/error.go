@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/seepnode/seepnode/backup/state"
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/query/expr"
 	"github.com/seepnode/seepnode/node/query/plan"
@@ -119,5 +120,9 @@ func (p *partition) sinkError(n int, err error) error {
 
 // panicked turns a panic into the query's error; the process goes on.
 func (p *partition) panicked(r any) error {
+	var limit *state.LimitError
+	if err, ok := r.(error); ok && errors.As(err, &limit) {
+		return p.failure(nil, p.next, err)
+	}
 	return p.failure(nil, p.next, fmt.Errorf("panic: %v (this is a bug in seepnode or in a registered function)\n%s", r, debug.Stack()))
 }

@@ -53,6 +53,16 @@ CREATE TABLE src (id BIGINT, k BIGINT, ts AS TO_TIMESTAMP_LTZ(id * 10, 3), WATER
   WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='5000','splits'='3','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='4999','fields.k.min'='0','fields.k.max'='200');
 CREATE TABLE out (k BIGINT, started BIGINT, n BIGINT, r BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
 INSERT INTO out SELECT k, started, n, r FROM bursts(TABLE src PARTITION BY k, 1500)`},
+	{name: "nulls and many types", sinks: []string{"out", "agg"}, check: checkNulls, sql: `
+SET 'seal' = 'rows:33';
+SET 'execution.runtime-mode' = 'batch';
+CREATE TABLE src (id BIGINT, b BOOLEAN, ti TINYINT, i INT, f FLOAT, d DOUBLE, dec DECIMAL(12, 3), s STRING, c VARCHAR(3), dt DATE, t TIME, ts TIMESTAMP(3), arr ARRAY<INT>, r ROW<x INT, y STRING>)
+  WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='3000','splits'='4','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='2999',
+  'fields.i.min'='0','fields.i.max'='9','fields.i.null-rate'='0.3','fields.s.length'='3','fields.s.null-rate'='0.2','fields.d.null-rate'='0.5','fields.ti.min'='0','fields.ti.max'='3','fields.c.length'='1');
+CREATE TABLE out (id BIGINT, a BIGINT, q INT, e STRING, n STRING, arr ARRAY<INT>, r ROW<x INT, y STRING>, dec DECIMAL(12, 3), w DOUBLE, dt DATE, t TIME, ts TIMESTAMP(3)) WITH ('connector'='filesystem','path'='-','format'='json');
+CREATE TABLE agg (i INT, c VARCHAR(3), n BIGINT, ns BIGINT, ds BIGINT, sd DOUBLE, mi STRING, ma DECIMAL(12, 3), av DOUBLE, b BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO out SELECT id, CAST(i AS BIGINT) + 1, NULLIF(i, 3), CASE WHEN i > 5 THEN s END, COALESCE(s, c, 'none'), arr, r, dec * 2, d / NULLIF(i, 0), dt, t, ts FROM src WHERE ti <> 2;
+INSERT INTO agg SELECT i, c, COUNT(*), COUNT(s), COUNT(DISTINCT s), SUM(d), MIN(s), MAX(dec), AVG(f), COUNT(*) FILTER (WHERE b) FROM src GROUP BY i, c`},
 	{name: "union all diamond", sinks: []string{"out", "raw"}, check: checkDiamond, sql: `
 SET 'seal' = 'rows:35';
 SET 'execution.runtime-mode' = 'batch';
@@ -143,6 +153,24 @@ func checkWindows(t *testing.T, o outcome) {
 		if n != 200 {
 			t.Fatalf("window %s has %d rows, one row each 10 ms makes 200", w, n)
 		}
+	}
+}
+
+func checkNulls(t *testing.T, o outcome) {
+	total, groups := 0, map[string]bool{}
+	for _, l := range o.lines("agg") {
+		f := fields(l)
+		n, err := strconv.Atoi(f[2])
+		if err != nil || groups[f[0]+","+f[1]] {
+			t.Fatalf("line %q: %v", l, err)
+		}
+		total, groups[f[0]+","+f[1]] = total+n, true
+	}
+	if total != 3000 {
+		t.Fatalf("groups hold %d rows of 3000", total)
+	}
+	if n := len(o.lines("out")); n < 2100 || n > 2400 {
+		t.Fatalf("%d rows with ti <> 2 of about 2250", n)
 	}
 }
 

@@ -54,6 +54,7 @@ type partitionStats struct {
 	// longestStepNs is the longest time that one epoch took here, longestEpochNs the longest time from the instant an epoch was to
 	// be sealed to its end in a partition without consumers; both since they were last asked for.
 	longestStepNs, longestEpochNs atomic.Int64
+	ended                         atomic.Bool
 }
 
 // inlet is what a partition knows of one producer partition of a stream.
@@ -446,8 +447,9 @@ func (p *partition) openGroup(k relational.Keyed, g *relational.Group, kg topolo
 // the same number: advancing an operator that has nothing due is allowed then.
 const noTimer = topology.WatermarkEnd
 
-// end closes the partition's lanes after its last epoch.
+// end ends the partition's lanes after its last epoch.
 func (p *partition) end() error {
+	p.stats.ended.Store(true)
 	for n, lanes := range p.lanes {
 		for _, l := range lanes {
 			if err := l.End(); err != nil {

@@ -13,9 +13,13 @@ import (
 // progress is safe to call while the query runs.
 func (r *run) progress() Progress {
 	p := Progress{Elapsed: time.Since(r.started), RowsSkipped: r.skipped.total.Load(), Epoch: topology.EpochForever}
+	highest := topology.Epoch(0)
 	for _, part := range r.parts {
 		e := topology.Epoch(part.stats.epoch.Load())
-		p.Epoch = min(p.Epoch, e)
+		if !part.stats.ended.Load() {
+			p.Epoch = min(p.Epoch, e)
+		}
+		highest = max(highest, e)
 		if part.source != nil {
 			p.RowsIn += part.stats.rows.Load()
 			p.Head = max(p.Head, e)
@@ -27,7 +31,7 @@ func (r *run) progress() Progress {
 		p.Steps += part.stats.steps.Load()
 	}
 	if p.Epoch == topology.EpochForever {
-		p.Epoch = 0
+		p.Epoch = highest // all have ended
 	}
 	if r.clocked() {
 		p.LagMs = max(0, int64(r.clockEpoch()-p.Epoch)*r.plan.Settings.EpochMs)

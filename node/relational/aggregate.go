@@ -1,6 +1,7 @@
 package relational
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/seepnode/seepnode/backup/state"
@@ -27,18 +28,19 @@ type aggregateKernel struct {
 	countsRows      bool // rowCount is a word of its own, no call's
 
 	// What follows is scratch memory, of one piece or, up to End, of one key group and epoch.
-	found    state.Upserts
-	raw      rawScratch
-	acc      accumulators
-	stores   []stateStore
-	key      []byte
-	ends     []uint32
-	hashes   []uint64
-	valueKey []byte
-	touched  touchedKeys
-	onTime   *batch.Batch
-	rows     []uint32
-	live     []uint32
+	found     state.Upserts
+	raw       rawScratch
+	acc       accumulators
+	stores    []stateStore
+	key       []byte
+	ends      []uint32
+	hashes    []uint64
+	valueKey  []byte
+	touched   touchedKeys
+	onTime    *batch.Batch
+	rows      []uint32
+	live      []uint32
+	emitSlots []uint32
 }
 
 // aggregateGroup is what the kernel has of a key group. All but the tables is derived from them.
@@ -298,11 +300,25 @@ func (k *aggregateKernel) appendResults(out *batch.Column, d *aggregateGroup, c 
 }
 
 // appendKeys appends the keys in slots to the key columns of out.
-func (k *aggregateKernel) appendKey(out *batch.Batch, key []byte) error {
-	for i, col := range k.keyOut {
-		var err error
-		if key, err = batch.AppendKeyValue(&out.Cols[col], key, i == len(k.keyOut)-1); err != nil {
-			return fmt.Errorf("%s: key in state: %w", k.name, err)
+func (k *aggregateKernel) appendKeys(out *batch.Batch, d *aggregateGroup, slots []uint32) error {
+	if len(k.keyOut) == 1 && out.Cols[0].Kind() == batch.KindInt64 {
+		c := &out.Cols[0]
+		for _, s := range slots {
+			if key := d.table.Key(s); len(key) == 9 {
+				c.Int64s = append(c.Int64s, int64(binary.BigEndian.Uint64(key[1:])^1<<63))
+			} else {
+				c.AppendNull()
+			}
+		}
+		return nil
+	}
+	for _, s := range slots {
+		key := d.table.Key(s)
+		for i, col := range k.keyOut {
+			var err error
+			if key, err = batch.AppendKeyValue(&out.Cols[col], key, i == len(k.keyOut)-1); err != nil {
+				return fmt.Errorf("%s: key in state: %w", k.name, err)
+			}
 		}
 	}
 	return nil
@@ -373,10 +389,8 @@ func (k *aggregateKernel) emitFinal(d *aggregateGroup, out *batch.Batch, slots [
 		}
 		k.live = live
 	}
-	for _, s := range live {
-		if err := k.appendKey(out, d.table.Key(s)); err != nil {
-			return err
-		}
+	if err := k.appendKeys(out, d, live); err != nil {
+		return err
 	}
 	for i, c := range k.calls {
 		if err := k.appendResults(&out.Cols[len(k.keyOut)+i], d, c, live); err != nil {

@@ -105,10 +105,14 @@ func (k *aggregateKernel) emitChanges(d *aggregateGroup, out *batch.Batch) error
 	for i := range t.now {
 		appendChosen(&out.Cols[len(k.keyOut)+i], &t.old[i], &t.now[i], t.emit)
 	}
+	k.emitSlots = k.emitSlots[:0]
 	for _, e := range t.emit {
-		if err := k.appendKey(out, d.table.Key(t.slots[e>>1])); err != nil {
-			return err
-		}
+		k.emitSlots = append(k.emitSlots, t.slots[e>>1])
+	}
+	if err := k.appendKeys(out, d, k.emitSlots); err != nil {
+		return err
+	}
+	for _, e := range t.emit {
 		w := batch.Retract
 		if e&1 != 0 {
 			w = batch.Insert

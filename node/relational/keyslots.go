@@ -19,25 +19,19 @@ type keySlots struct {
 	assign func(k *keySlots, slots []uint32, b *batch.Batch, from, to int)
 	fresh  []uint32 // rows of the piece that hold new keys
 
-	ints       []intEntry // single KindInt64 column
-	entries    []uint64   // byte keys: upper 32 bits of the hash, slot + 1
-	hashes     []uint64   // byte keys: by slot
-	data       []byte     // byte keys: back to back
-	offsets    []uint32   // byte keys: of slot s, data[offsets[s]:offsets[s+1]]
-	scratch    []byte     // keys of a piece, encoded
-	ends       []uint32   // their offsets
-	nullSlot   uint32     // slot + 1 of the null key; single column only
-	used       int        // length of ints or entries in use, a power of two
-	last, hint int        // keys at the last reset; length that the index is to have at once
+	entries    []uint64 // the index: upper 32 bits of the hash, slot + 1; 0 when empty
+	intKeys    []int64  // by slot: the key, of a single KindInt64 column
+	hashes     []uint64 // byte keys: by slot
+	data       []byte   // byte keys: back to back
+	offsets    []uint32 // byte keys: of slot s, data[offsets[s]:offsets[s+1]]
+	scratch    []byte   // keys of a piece, encoded
+	ends       []uint32 // their offsets
+	nullSlot   uint32   // slot + 1 of the null key; single column only
+	used       int      // length of entries in use, a power of two
+	last, hint int      // keys at the last reset; length that the index is to have at once
 
-	places [blockRows]uint32   // of a block of rows: where their keys are looked for first
-	found  [blockRows]intEntry // what stands there
-}
-
-// intEntry is a place of the index of int64 keys: slot + 1, or 0 when empty.
-type intEntry struct {
-	key  int64
-	slot uint64
+	blockHashes [blockRows]uint64 // of a block of rows
+	blockFound  [blockRows]uint64 // what stands at the first place of each
 }
 
 const keySlotsMin = 64
@@ -68,10 +62,9 @@ func (k *keySlots) reset() {
 	for i := range k.keys {
 		k.keys[i].Reset()
 	}
-	clear(k.ints[:min(k.used, len(k.ints))])
 	clear(k.entries[:min(k.used, len(k.entries))])
 	k.hashes, k.data, k.offsets = k.hashes[:0], k.data[:0], k.offsets[:1]
-	k.last = k.n
+	k.intKeys, k.last = k.intKeys[:0], k.n
 	k.n, k.used, k.nullSlot, k.hint = 0, 0, 0, 0
 }
 
@@ -102,6 +95,9 @@ func (k *keySlots) null(i int) uint32 {
 		k.nullSlot = uint32(k.n + 1)
 		k.n++
 		k.fresh = append(k.fresh, uint32(i))
+		// What is by slot stays in step.
+		k.intKeys = append(k.intKeys, 0)
+		k.hashes, k.offsets = append(k.hashes, 0), append(k.offsets, uint32(len(k.data)))
 	}
 	return k.nullSlot - 1
 }
@@ -158,53 +154,59 @@ func (k *keySlots) assignIntsNullable(slots []uint32, col *batch.Column, from, t
 }
 
 func (k *keySlots) assignIntBlock(slots []uint32, keys []int64, from int) {
-	entries := k.ints[:k.used]
+	entries := k.entries[:k.used]
 	mask := uint64(len(entries) - 1)
-	places, found := k.places[:len(keys)], k.found[:len(keys)]
+	hashes, found := k.blockHashes[:len(keys)], k.blockFound[:len(keys)]
 	for i, key := range keys {
-		p := hashInt(key) & mask
-		places[i], found[i] = uint32(p), entries[p]
+		h := hashInt(key)
+		hashes[i], found[i] = h, entries[h&mask]
 	}
-	next := uint64(k.n + 1)
+	known := k.intKeys
 	slots = slots[:len(keys)]
 	for i, key := range keys {
-		if found[i].key == key && found[i].slot != 0 {
-			slots[i] = uint32(found[i].slot - 1)
+		e := found[i]
+		s := uint32(e) - 1
+		if e>>32 == hashes[i]>>32 && s < uint32(len(known)) && known[s] == key {
+			slots[i] = s
 			continue
 		}
-		for p := uint64(places[i]); ; p = (p + 1) & mask {
-			e := &entries[p]
-			if e.slot == 0 {
-				*e = intEntry{key, next}
-				next++
+		h := hashes[i]
+		for p := h & mask; ; p = (p + 1) & mask {
+			e := entries[p]
+			if e == 0 {
+				entries[p] = h>>32<<32 | uint64(k.n+1)
+				slots[i] = uint32(k.n)
+				k.n++
+				k.intKeys = append(k.intKeys, key)
 				k.fresh = append(k.fresh, uint32(from+i))
-			} else if e.key != key {
-				continue
+				break
 			}
-			slots[i] = uint32(e.slot - 1)
-			break
+			if s := uint32(e) - 1; e>>32 == h>>32 && k.intKeys[s] == key {
+				slots[i] = s
+				break
+			}
 		}
 	}
-	k.n = int(next - 1)
 }
 
 func (k *keySlots) growInts(size int) {
-	if size > len(k.ints) {
-		k.ints = make([]intEntry, size)
+	if size > len(k.entries) {
+		k.entries = make([]uint64, size)
 	} else {
-		clear(k.ints[:k.used])
+		clear(k.entries[:k.used])
 	}
 	k.used = size
 	mask := uint64(size - 1)
-	for s, key := range k.keys[0].Int64s {
+	for s, key := range k.intKeys {
 		if uint32(s+1) == k.nullSlot {
 			continue
 		}
-		p := hashInt(key) & mask
-		for k.ints[p].slot != 0 {
+		h := hashInt(key)
+		p := h & mask
+		for k.entries[p] != 0 {
 			p = (p + 1) & mask
 		}
-		k.ints[p] = intEntry{key, uint64(s + 1)}
+		k.entries[p] = h>>32<<32 | uint64(s+1)
 	}
 }
 
@@ -263,30 +265,39 @@ func (k *keySlots) assignKeys(slots []uint32, data []byte, offsets []uint32, nul
 	if nulls != nil && !nulls.HasNulls() {
 		nulls = nil
 	}
+	for at := 0; at < len(slots); at += blockRows {
+		last := min(at+blockRows, len(slots))
+		k.assignKeyBlock(slots[at:last], data, offsets[at:last+1], nulls, from+at)
+	}
+}
+
+func (k *keySlots) assignKeyBlock(slots []uint32, data []byte, offsets []uint32, nulls *batch.Column, from int) {
 	entries := k.entries[:k.used]
 	mask := uint64(len(entries) - 1)
+	hashes, found := k.blockHashes[:len(slots)], k.blockFound[:len(slots)]
 	for i := range slots {
+		h := xxh3.Hash(data[offsets[i]:offsets[i+1]])
+		hashes[i], found[i] = h, entries[h&mask]
+	}
+	for i, hash := range hashes {
 		if nulls != nil && nulls.IsNull(from+i) {
 			slots[i] = k.null(from + i)
-			if int(slots[i]) == len(k.hashes) { // keep what is by slot in step
-				k.hashes, k.offsets = append(k.hashes, 0), append(k.offsets, uint32(len(k.data)))
-			}
 			continue
 		}
 		key := data[offsets[i]:offsets[i+1]]
-		hash := xxh3.Hash(key)
-		p := hash & mask
+		p, e := hash&mask, found[i]
 		for {
-			e := entries[p]
 			if e == 0 {
-				entries[p] = hash>>32<<32 | uint64(k.n+1)
-				slots[i] = uint32(k.n)
-				k.n++
-				k.hashes = append(k.hashes, hash)
-				k.data = append(k.data, key...)
-				k.offsets = append(k.offsets, uint32(len(k.data)))
-				k.fresh = append(k.fresh, uint32(from+i))
-				break
+				if e = entries[p]; e == 0 { // still empty: a row of this block may have taken it
+					entries[p] = hash>>32<<32 | uint64(k.n+1)
+					slots[i] = uint32(k.n)
+					k.n++
+					k.hashes = append(k.hashes, hash)
+					k.data = append(k.data, key...)
+					k.offsets = append(k.offsets, uint32(len(k.data)))
+					k.fresh = append(k.fresh, uint32(from+i))
+					break
+				}
 			}
 			if e>>32 == hash>>32 {
 				s := uint32(e) - 1
@@ -296,6 +307,7 @@ func (k *keySlots) assignKeys(slots []uint32, data []byte, offsets []uint32, nul
 				}
 			}
 			p = (p + 1) & mask
+			e = entries[p]
 		}
 	}
 }

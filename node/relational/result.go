@@ -31,6 +31,16 @@ func (c *call) appendResults(out *batch.Column, a *accumulators, slots []uint32)
 }
 
 func (c *call) appendIntResults(out *batch.Column, n, sums []int64, slots []uint32) {
+	if c.fn == sum && c.Type.ID == batch.BigInt {
+		for _, s := range slots {
+			if n[s] <= 0 {
+				out.AppendNull()
+			} else {
+				out.Int64s = append(out.Int64s, sums[s])
+			}
+		}
+		return
+	}
 	for _, s := range slots {
 		if n[s] <= 0 {
 			out.AppendNull()

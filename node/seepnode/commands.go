@@ -121,7 +121,7 @@ Examples:
   seepnode run q.sql
   seepnode run q.sql --set orders.path=/data/orders --set execution.runtime-mode=batch
   seepnode run --nodes 5 --workers 2 q.sql
-  echo "SELECT UPPER('hello')" | seepnode run -`
+  sed 's/orders/returns/' q.sql | seepnode run -`
 
 // The library's templates, cut down to what is said here.
 const (

@@ -14,7 +14,7 @@ var definition = &connector.Definition{
 	Name: "filesystem",
 	Doc:  "Reads and writes files that all nodes see.",
 	Options: []connector.Option{
-		{Name: "path", Required: true, Doc: "A file, a directory with all below it, or a pattern with '*', '?', '[a-z]' and '**' for any depth of directories; of a sink, the directory it writes to."},
+		{Name: "path", Required: true, Doc: "A file, a directory with all below it except names that begin with '.' or '_', or a pattern with '*', '?', '[a-z]' and '**' for any depth of directories; of a sink, the directory it writes to."},
 		{Name: "format", Kind: connector.Enum, Required: true, Values: format.Names(), Doc: "How rows stand in files."},
 		{Name: "source.monitor-interval", Kind: connector.Duration, Doc: "Follow new files and appended lines, looking for files this often; the table is bounded without it."},
 		{Name: "source.path.regex-pattern", Doc: "Only files whose whole path matches this regular expression are read."},

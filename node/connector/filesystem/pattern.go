@@ -58,8 +58,8 @@ func newFinder(path string) (*finder, error) {
 	return f, nil
 }
 
-// find lists the files, sorted by path. Within a directory that is read as a whole, names that begin with '.' or '_' are hidden. In a pattern a wildcard
-// does not stand for a leading '.', as in a shell, nor for a sink's manifest. A link to a file stands for it; links to
+// find lists the files. Within a directory that is read as a whole, names that begin with '.' or '_' are hidden. A pattern hides
+// nothing, as with find(1), except what a sink has not finished and its manifest. A link to a file stands for it; links to
 // directories are followed only when the path itself is one. What is neither file nor directory is left out.
 func (f *finder) find(ctx context.Context) ([]foundFile, error) {
 	var found []foundFile
@@ -151,10 +151,7 @@ func walkStates(ctx context.Context, dir string, pattern []string, states []int,
 }
 
 func matches(pattern, name string) bool {
-	if name == manifestName && pattern != manifestName {
-		return false
-	}
-	if name[0] == '.' && pattern[0] != '.' {
+	if name == manifestName && pattern != manifestName || name[0] == '.' && strings.HasSuffix(name, temporarySuffix) {
 		return false
 	}
 	if pattern == "**" {

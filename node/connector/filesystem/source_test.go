@@ -150,6 +150,8 @@ func TestFilesAreFoundByDirectoryPatternAndRegex(t *testing.T) {
 	for _, name := range []string{"a.go", "b.txt", "sub/c.go", "sub/deep/d.go", "sub/_x/e.go", ".hidden/f.go", "sub/.g.go", "_h.go"} {
 		write(t, filepath.Join(dir, name), name+"\n")
 	}
+	write(t, filepath.Join(dir, manifestName), "{}\n")
+	write(t, filepath.Join(dir, ".unfinished.go"+temporarySuffix), "half\n")
 	if err := os.Symlink(filepath.Join(dir, "a.go"), filepath.Join(dir, "link.go")); err != nil {
 		t.Fatal(err)
 	}
@@ -164,9 +166,9 @@ func TestFilesAreFoundByDirectoryPatternAndRegex(t *testing.T) {
 	}{
 		{"", "", "a.go a.go b.txt sub/c.go sub/deep/d.go"},
 		{"/", "", "a.go a.go b.txt sub/c.go sub/deep/d.go"},
-		{"/**/*.go", "", "_h.go a.go a.go sub/_x/e.go sub/c.go sub/deep/d.go"},
-		{"/**/**/*.go", "", "_h.go a.go a.go sub/_x/e.go sub/c.go sub/deep/d.go"},
-		{"/**", "", "_h.go a.go a.go b.txt sub/_x/e.go sub/c.go sub/deep/d.go"},
+		{"/**/*.go", "", ".hidden/f.go _h.go a.go a.go sub/.g.go sub/_x/e.go sub/c.go sub/deep/d.go"},
+		{"/**/**/*.go", "", ".hidden/f.go _h.go a.go a.go sub/.g.go sub/_x/e.go sub/c.go sub/deep/d.go"},
+		{"/**", "", ".hidden/f.go _h.go a.go a.go b.txt sub/.g.go sub/_x/e.go sub/c.go sub/deep/d.go"},
 		{"/*.go", "", "_h.go a.go a.go"},
 		{"/sub/*/*.go", "", "sub/_x/e.go sub/deep/d.go"},
 		{"/sub/?.go", "", "sub/c.go"},

@@ -234,7 +234,7 @@ func decimalArithmetic(n *Node) Kernel {
 			out.Decs[i] = r
 			if !ok {
 				out.Decs[i] = batch.Dec{}
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}

@@ -182,7 +182,7 @@ func arrayContains(n *Node) (Kernel, error) {
 	return func(x *Call, out *batch.Column, rows int) {
 		for i := range rows {
 			if x.Args[0].Null(i) {
-				setNull(out, i)
+				out.SetNull(i)
 				out.Bools[i] = false
 				continue
 			}

@@ -89,9 +89,6 @@ func (x *Call) tooLong(out *batch.Column, i, start int) {
 	out.Offsets[i+1] = uint32(start)
 }
 
-// setNull makes row i of out null; the kernel also writes the zero value.
-func setNull(out *batch.Column, i int) { out.SetNull(i) }
-
 // callOp evaluates arguments, then the kernel over all of them.
 type callOp struct {
 	call   Call

@@ -8,8 +8,6 @@ import (
 	"github.com/seepnode/seepnode/dataplane/batch"
 )
 
-var textOrLong = "STRING|INT|NUMERIC[, STRING|INT, STRING]"
-
 var _ = builtin(
 	now("NOW", batch.TypeTimestampLTZ, instantNow), now("CURRENT_TIMESTAMP", batch.TypeTimestampLTZ, instantNow),
 	now("CURRENT_ROW_TIMESTAMP", batch.TypeTimestampLTZ, instantNow), now("PROCTIME", batch.TypeTimestampLTZ, instantNow),
@@ -22,7 +20,7 @@ var _ = builtin(
 		MayFail: true, MayBeNull: true, fromEnv: true},
 	FunctionDef{Name: "TO_DATE", Takes: "STRING[, STRING]", Result: batch.TypeDate, Build: toDate, MayFail: true, MayBeNull: true},
 	FunctionDef{Name: "TO_TIMESTAMP", Takes: "STRING[, STRING]", Result: batch.TypeTimestamp, Build: toTimestamp, MayFail: true, MayBeNull: true},
-	FunctionDef{Name: "TO_TIMESTAMP_LTZ", Takes: textOrLong, Result: batch.TypeTimestampLTZ, Build: toTimestampLTZ, MayFail: true,
+	FunctionDef{Name: "TO_TIMESTAMP_LTZ", Takes: "STRING|INT[, STRING|INT, STRING]", Result: batch.TypeTimestampLTZ, Build: toTimestampLTZ, MayFail: true,
 		MayBeNull: true, fromEnv: true},
 	FunctionDef{Name: "CONVERT_TZ", Takes: "STRING, STRING, STRING", Result: batch.TypeString, Build: convertTZ, MayFail: true, MayBeNull: true},
 )
@@ -146,7 +144,7 @@ func dateFormat(n *Node) (Kernel, error) {
 			var ms int64
 			if fromText {
 				if ms, _, ok = parseTimestamp(x.Args[0].Text(i)); !ok {
-					setNull(out, i)
+					out.SetNull(i)
 					return
 				}
 			} else {
@@ -168,7 +166,7 @@ func toDate(n *Node) (Kernel, error) {
 			ms, _, ok := timeText(x, p, i)
 			out.Int64s[i] = floorDiv(ms, msPerDay)
 			if !ok {
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}, err
@@ -183,7 +181,7 @@ func toTimestamp(n *Node) (Kernel, error) {
 			}
 			var ok bool
 			if out.Int64s[i], _, ok = timeText(x, p, i); !ok {
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}, err
@@ -194,8 +192,8 @@ func toTimestampLTZ(n *Node) (Kernel, error) {
 	if n.Args[0].Type.IsString() {
 		return textToLTZ(n)
 	}
-	if len(n.Args) > 2 || len(n.Args) == 2 && !n.Args[1].Type.IsInteger() || !n.Args[0].Type.IsInteger() {
-		return nil, fmt.Errorf("a number is taken as (BIGINT[, precision]): cast it to BIGINT")
+	if len(n.Args) > 2 || len(n.Args) == 2 && !n.Args[1].Type.IsInteger() {
+		return nil, fmt.Errorf("a number is taken as (BIGINT[, precision])")
 	}
 	return func(x *Call, out *batch.Column, rows int) {
 		for i := range rows {
@@ -205,7 +203,7 @@ func toTimestampLTZ(n *Node) (Kernel, error) {
 			}
 			out.Int64s[i] = v * unit
 			if !representable(v*unit/1000) || unit > 1 && !representable(v) {
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}, nil
@@ -236,7 +234,7 @@ func textToLTZ(n *Node) (Kernel, error) {
 			}
 			out.Int64s[i] = ms
 			if !ok {
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}, err
@@ -288,7 +286,7 @@ func convertTZ(n *Node) (Kernel, error) {
 		x.Rows(out, rows, func(i int) {
 			ms, _, ok := parseTimestamp(x.Args[0].Text(i))
 			if !ok {
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			}
 			from, to := zones.find(x, x.Args[1].Text(i), i), zones.find(x, x.Args[2].Text(i), i)

@@ -321,7 +321,7 @@ func inKernel(n *Node) (Kernel, error) {
 			found := false
 			if a.Null(i) {
 				out.Bools[i] = false
-				setNull(out, i)
+				out.SetNull(i)
 				continue
 			}
 			if integral {
@@ -332,7 +332,7 @@ func inKernel(n *Node) (Kernel, error) {
 			}
 			out.Bools[i] = found
 			if !found && anyNull {
-				setNull(out, i)
+				out.SetNull(i)
 			}
 		}
 	}, nil

@@ -1,8 +1,6 @@
 package expr
 
 import (
-	"fmt"
-
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/query/ast"
 )
@@ -29,28 +27,4 @@ func checkConcat(l, r *Node, pos ast.Pos) (*Node, error) {
 	}
 	t.NotNull = lt.NotNull && rt.NotNull
 	return &Node{Op: OpCall, Func: "||", Type: t, Args: []*Node{l, r}, Pos: pos}, nil
-}
-
-func (c *checker) like(e *ast.Like) (*Node, error) {
-	list := []ast.Expr{e.X, e.Pattern}
-	if e.Escape != nil {
-		list = append(list, e.Escape)
-	}
-	args, err := c.checkAll(list)
-	if err != nil {
-		return nil, err
-	}
-	name := "LIKE"
-	if e.Similar {
-		name = "SIMILAR TO"
-	}
-	def, ok := lookup(name)
-	if !ok {
-		return nil, fmt.Errorf("%s is not in the function registry", name)
-	}
-	n, err := callOf(def, args, e.Pos)
-	if err != nil || !e.Not {
-		return n, err
-	}
-	return not(n, e.Pos)
 }

@@ -76,7 +76,7 @@ func fromBase64(x *Call, out *batch.Column, n int) {
 		dst, err := base64.StdEncoding.AppendDecode(out.Data, x.Args[0].Text(i))
 		if err != nil {
 			out.Data = out.Data[:from]
-			setNull(out, i)
+			out.SetNull(i)
 			return
 		}
 		out.Data = dst

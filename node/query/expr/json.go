@@ -120,11 +120,11 @@ func jsonValue(n *Node) (Kernel, error) {
 			v, ok := follow(x.Args[0].Text(i), path(x, i))
 			switch {
 			case !ok || len(v) == 0 || v[0] == '{' || v[0] == '[' || v[0] == 'n':
-				setNull(out, i)
+				out.SetNull(i)
 			case v[0] == '"':
 				var s string
 				if json.Unmarshal(v, &s) != nil {
-					setNull(out, i)
+					out.SetNull(i)
 					return
 				}
 				out.Data = append(out.Data, s...)

@@ -8,12 +8,37 @@ import (
 	"unicode/utf8"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/ast"
 )
 
 var _ = builtin(
 	FunctionDef{Name: "LIKE", hidden: true, Takes: "STRING, STRING[, STRING]", Result: batch.TypeBoolean, Build: likeKernel, MayFail: true},
 	FunctionDef{Name: "SIMILAR TO", hidden: true, Takes: "STRING, STRING[, STRING]", Result: batch.TypeBoolean, Build: similarKernel, MayFail: true},
 )
+
+func (c *checker) like(e *ast.Like) (*Node, error) {
+	list := []ast.Expr{e.X, e.Pattern}
+	if e.Escape != nil {
+		list = append(list, e.Escape)
+	}
+	args, err := c.checkAll(list)
+	if err != nil {
+		return nil, err
+	}
+	name := "LIKE"
+	if e.Similar {
+		name = "SIMILAR TO"
+	}
+	def, ok := lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("%s is not in the function registry", name)
+	}
+	n, err := callOf(def, args, e.Pos)
+	if err != nil || !e.Not {
+		return n, err
+	}
+	return not(n, e.Pos)
+}
 
 // likeMatcher says whether a whole text matches.
 type likeMatcher func(s []byte) bool

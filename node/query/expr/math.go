@@ -224,7 +224,7 @@ func roundKernel(halfUp bool) func(n *Node) (Kernel, error) {
 					out.Float64s[i], buf = roundFloat(a.Float(i), int(digits), floatBits(from), halfUp, buf)
 				}
 				if !ok {
-					setNull(out, i)
+					out.SetNull(i)
 				}
 			}
 		}, nil

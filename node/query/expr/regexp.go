@@ -249,20 +249,20 @@ func regexpExtract(n *Node) (Kernel, error) {
 			}
 			g := groupOf(x, i, 0)
 			if g < 0 || g > int64(p.re.NumSubexp()) {
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			}
 			if p.run != nil {
 				lo, hi, ok := p.find(s, 0)
 				out.Data = append(out.Data, s[lo:hi]...)
 				if !ok {
-					setNull(out, i)
+					out.SetNull(i)
 				}
 				return
 			}
 			m := p.re.FindSubmatchIndex(s)
 			if m == nil || m[2*g] < 0 {
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			}
 			out.Data = append(out.Data, s[m[2*g]:m[2*g+1]]...)
@@ -286,7 +286,7 @@ func regexpExtractAll(n *Node) (Kernel, error) {
 			}
 			g := groupOf(x, i, min(1, p.re.NumSubexp()))
 			if g < 0 || g > int64(p.re.NumSubexp()) {
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			}
 			if p.run != nil {

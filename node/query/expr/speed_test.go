@@ -66,6 +66,9 @@ func benchmarkProgram(b *testing.B, src string, filter bool) {
 
 func BenchmarkIntArithmetic(b *testing.B) { benchmarkProgram(b, "a + b * 2 - 1", false) }
 func BenchmarkIntFilter(b *testing.B)     { benchmarkProgram(b, "a > 10 AND b < 5", true) }
+func BenchmarkRandomFilter(b *testing.B) {
+	benchmarkProgram(b, "(a * 7919 + 13) % 256 < 128 AND b < 9", true)
+}
 func BenchmarkCase(b *testing.B) {
 	benchmarkProgram(b, "CASE WHEN a > 5000 THEN a / b ELSE b END", false)
 }

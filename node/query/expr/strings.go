@@ -76,7 +76,7 @@ func concatKernel(x *Call, out *batch.Column, n int) {
 func concatWS(x *Call, out *batch.Column, n int) {
 	x.Rows(out, n, func(i int) {
 		if x.Args[0].Null(i) {
-			setNull(out, i)
+			out.SetNull(i)
 			return
 		}
 		sep := false
@@ -333,7 +333,7 @@ func pad(left bool) Kernel {
 			missing := want - int64(utf8.RuneCount(s))
 			switch {
 			case want < 0 || missing > 0 && len(with) == 0:
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			case missing > MaxValueBytes:
 				x.Fail(i, "a text of %d characters is over the limit of %d", want, MaxValueBytes)
@@ -432,7 +432,7 @@ func splitIndex(x *Call, out *batch.Column, n int) {
 			k++
 		})
 		if !found {
-			setNull(out, i)
+			out.SetNull(i)
 		}
 	})
 }

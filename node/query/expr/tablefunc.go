@@ -143,19 +143,19 @@ func (u *unnest) Call(args []*batch.Column, i int, out *batch.Batch) (int, error
 			o.AppendInt64(int64(k - from + 1))
 		}
 	}
-	return to - from, endRows(out, to-from)
+	endRows(out, to-from)
+	return to - from, nil
 }
 
 // endRows counts n rows whose values were appended column by column.
-func endRows(out *batch.Batch, n int) error {
+func endRows(out *batch.Batch, n int) {
 	if out.Weights == nil {
 		out.SetLen(out.Len() + n)
-		return nil
+		return
 	}
 	for range n {
 		out.EndRow(batch.Insert)
 	}
-	return nil
 }
 
 func stringSplitColumns(args []batch.Type) ([]batch.Field, error) {
@@ -181,5 +181,6 @@ func (stringSplit) Call(args []*batch.Column, i int, out *batch.Batch) (int, err
 		out.Cols[0].AppendBytes(p)
 		n++
 	})
-	return n, endRows(out, n)
+	endRows(out, n)
+	return n, nil
 }

@@ -39,7 +39,7 @@ func urlDecode(x *Call, out *batch.Column, n int) {
 			case '%':
 				if k+2 >= len(s) || unhex(s[k+1]) < 0 || unhex(s[k+2]) < 0 {
 					out.Data = out.Data[:from]
-					setNull(out, i)
+					out.SetNull(i)
 					return
 				}
 				out.Data = append(out.Data, byte(unhex(s[k+1])<<4|unhex(s[k+2])))
@@ -66,14 +66,14 @@ func parseURL(x *Call, out *batch.Column, n int) {
 	x.Rows(out, n, func(i int) {
 		u, err := url.Parse(string(x.Args[0].Text(i)))
 		if err != nil || u.Scheme == "" {
-			setNull(out, i)
+			out.SetNull(i)
 			return
 		}
 		part := string(bytes.ToUpper(x.Args[1].Text(i)))
 		if len(x.Args) > 2 {
 			v, ok := queryKey(u.RawQuery, x.Args[2].Text(i))
 			if part != "QUERY" || !ok {
-				setNull(out, i)
+				out.SetNull(i)
 				return
 			}
 			out.Data = append(out.Data, v...)
@@ -90,7 +90,7 @@ func parseURL(x *Call, out *batch.Column, n int) {
 		v, ok := map[string]string{"HOST": u.Hostname(), "PATH": u.EscapedPath(), "QUERY": u.RawQuery, "REF": u.EscapedFragment(),
 			"PROTOCOL": u.Scheme, "AUTHORITY": authority, "FILE": file, "USERINFO": u.User.String()}[part]
 		if !ok || v == "" && part != "PATH" && part != "FILE" {
-			setNull(out, i)
+			out.SetNull(i)
 			return
 		}
 		out.Data = append(out.Data, v...)

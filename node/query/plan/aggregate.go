@@ -309,6 +309,17 @@ func (c *compiler) newAggregate(in *rel, filter *expr.Node, keys []*expr.Node, n
 	if err != nil {
 		return nil, err
 	}
+	var w *window
+	if windowEnd >= 0 {
+		w = in.columns[keys[windowEnd].Column].window
+		if few, fewNames := endKeys(in, w, keys, names); len(few) < len(keys) {
+			r, err := c.newAggregate(in, filter, few, fewNames, calls, what, pos)
+			if err != nil {
+				return nil, err
+			}
+			return restoreKeys(r, in, w, keys, names, pos), nil
+		}
+	}
 	project, columns := slices.Clone(keys), slices.Clone(names)
 	operand := func(n *expr.Node) int {
 		if n == nil {
@@ -340,11 +351,7 @@ func (c *compiler) newAggregate(in *rel, filter *expr.Node, keys []*expr.Node, n
 		a.windowEnd = 0
 	}
 	for i := range keys {
-		col := pre.columns[i]
-		if windowEnd < 0 {
-			col.rowtime, col.window, col.role = false, nil, 0
-		}
-		r.columns = append(r.columns, col)
+		r.columns = append(r.columns, pre.columns[i].grouped(w))
 		r.key = append(r.key, i)
 	}
 	if r.key == nil {

@@ -67,11 +67,12 @@ type compiler struct {
 	// overrides are the options of --set that are for tables, by key; declared ones are removed as their tables appear.
 	overrides map[string]string
 
-	tables map[string]*table
-	order  []*table // declaration order
-	views  map[string]*view
-	sinks  []*sink // in order of first INSERT
-	prints int     // bare SELECTs so far
+	tables  map[string]*table
+	order   []*table // declaration order
+	views   map[string]*view
+	sinks   []*sink // in order of first INSERT
+	windows int     // window table functions so far
+	prints  int     // bare SELECTs so far
 }
 
 func (c *compiler) statement(st ast.Statement) error {

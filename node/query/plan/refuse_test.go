@@ -133,6 +133,7 @@ var refusals = []struct {
 	// windows
 	{name: "no watermark", text: "CREATE TABLE t (ts TIMESTAMP(3)) WITH ('connector' = 'gen'); SELECT window_end FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(^ts), INTERVAL '1' SECOND))", want: `TUMBLE needs a column with a watermark; "ts" has none`, hint: "WATERMARK FOR ts"},
 	{name: "lost watermark", text: "CREATE VIEW v AS SELECT ts + INTERVAL '1' SECOND AS ts FROM bids; SELECT window_end FROM TABLE(TUMBLE(TABLE v, DESCRIPTOR(^ts), INTERVAL '1' SECOND))", want: "has none", hint: "loses it"},
+	{name: "watermark lost in a window", text: "CREATE VIEW v AS SELECT ts, window_end, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY ts, window_end; SELECT n FROM TABLE(TUMBLE(TABLE v, DESCRIPTOR(^ts), INTERVAL '1' SECOND))", want: "has none", hint: "loses it"},
 	{name: "window over a number", text: "SELECT * FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(^price), INTERVAL '1' SECOND))", want: `"price" is DOUBLE`},
 	{name: "window column", text: "SELECT * FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(^tss), INTERVAL '1' SECOND))", want: `no column "tss"`, hint: `"ts"`},
 	{name: "window without size", text: "SELECT * FROM ^TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts)))", want: "TUMBLE needs the argument SIZE", hint: "write TUMBLE(TABLE t"},

@@ -167,12 +167,36 @@ func newUnion(inputs []*rel) *rel {
 			c, d := &r.columns[i], in.columns[i]
 			c.typ.NotNull = c.typ.NotNull && d.typ.NotNull
 			c.rowtime = c.rowtime && d.rowtime
-			if c.window == nil || d.window == nil || *c.window != *d.window || c.role != d.role {
+			if c.role != d.role {
 				c.window, c.role = nil, 0
 			}
 		}
+		r.uniteWindows(in)
 	}
 	return r
+}
+
+// uniteWindows keeps the windows of a union's columns that another branch cuts in the same way, each by one window of that branch.
+func (r *rel) uniteWindows(in *rel) {
+	other := map[int]int{}
+	differ := map[int]bool{}
+	for i, c := range r.columns {
+		if c.window == nil {
+			continue
+		}
+		w := *in.columns[i].window // there: the roles are the same
+		call, seen := other[c.window.call]
+		other[c.window.call] = w.call
+		differ[c.window.call] = differ[c.window.call] || seen && call != w.call
+		if w.call = c.window.call; w != *c.window {
+			differ[w.call] = true
+		}
+	}
+	for i := range r.columns {
+		if c := &r.columns[i]; c.window != nil && differ[c.window.call] {
+			c.window, c.role = nil, 0
+		}
+	}
 }
 
 // reference is the relation of a table that the query reads: scan, then its watermark and computed columns.

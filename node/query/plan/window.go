@@ -11,8 +11,9 @@ import (
 	"github.com/seepnode/seepnode/node/query/expr"
 )
 
-// window is what a window table function cuts time into: comparable, so that equal windows of two queries are one.
+// window is what a window table function cuts time into.
 type window struct {
+	call     int    // numbers the uses of window table functions: two may cut different times alike
 	function string // "TUMBLE", "HOP", "CUMULATE"
 	stepMs   int64  // slide of HOP, step of CUMULATE, size of TUMBLE
 	sizeMs   int64
@@ -91,7 +92,8 @@ func (c *compiler) windowLengths(args []*ast.TableCallArg, params []string, name
 		}
 	}
 	last := len(args) - 1
-	w := &window{function: name, stepMs: lengths[0], sizeMs: lengths[last-1], offsetMs: lengths[last]}
+	c.windows++
+	w := &window{call: c.windows, function: name, stepMs: lengths[0], sizeMs: lengths[last-1], offsetMs: lengths[last]}
 	switch {
 	case w.sizeMs%w.stepMs != 0:
 		return nil, errorAt(args[1].Pos, "SIZE of %s must be a multiple of %s", name, params[0])
@@ -267,4 +269,71 @@ func windowKey(in *rel, keys []*expr.Node, pos ast.Pos) (int, error) {
 		return end, nil
 	}
 	return 0, hinted(pos, "write GROUP BY window_start, window_end", "GROUP BY window_start needs window_end too")
+}
+
+// grouped is the column as a key of an aggregate over w (nil: over no window). Of what is known of it that stays which holds of rows
+// that come when w ends.
+func (c column) grouped(w *window) column {
+	if w == nil || c.window == nil || *c.window != *w {
+		c.rowtime, c.window, c.role = false, nil, 0
+	}
+	return c
+}
+
+// fromEnd is how long before the end of w a column is, in milliseconds; false when that differs from window to window.
+func fromEnd(w *window, c column) (ms int64, ok bool) {
+	switch {
+	case c.window == nil || *c.window != *w:
+		return 0, false
+	case c.role == windowTime:
+		return 1, true
+	case c.role == windowStart && c.window.function != "CUMULATE":
+		return c.window.sizeMs, true
+	}
+	return 0, false
+}
+
+// endKeys are keys without those that follow from the window's end, which is among them: a row is hashed by fewer columns.
+func endKeys(in *rel, w *window, keys []*expr.Node, names []string) (few []*expr.Node, fewNames []string) {
+	for i, n := range keys {
+		if n.Op == expr.OpColumn {
+			if _, ok := fromEnd(w, in.columns[n.Column]); ok {
+				continue
+			}
+		}
+		few, fewNames = append(few, n), append(fewNames, names[i])
+	}
+	return few, fewNames
+}
+
+// restoreKeys gives the aggregate r of endKeys the columns that it would have with all keys.
+func restoreKeys(r, in *rel, w *window, keys []*expr.Node, names []string, pos ast.Pos) *rel {
+	end := slices.IndexFunc(r.columns, func(c column) bool { return c.role == windowEnd && *c.window == *w })
+	project, columns, next := make([]*expr.Node, 0, len(r.columns)), slices.Clone(names), 0
+	for _, n := range keys {
+		var c column
+		if n.Op == expr.OpColumn {
+			c = in.columns[n.Column]
+		}
+		ms, ok := fromEnd(w, c)
+		if !ok {
+			project = append(project, r.columnNode(next, pos))
+			next++
+			continue
+		}
+		millis := func(v int64) *expr.Node { return expr.LiteralNode(expr.IntValue(v), batch.TypeBigInt, pos) }
+		project = append(project, &expr.Node{Op: expr.OpCall, Func: tumbleFunction, Type: n.Type, Pos: pos,
+			Args: []*expr.Node{r.columnNode(end, pos), millis(1), millis(0), millis(-ms)}})
+	}
+	for i := next; i < len(r.columns); i++ {
+		project, columns = append(project, r.columnNode(i, pos)), append(columns, r.columns[i].name)
+	}
+	out := newCalc(r, nil, project, columns)
+	for i, n := range keys {
+		if n.Op == expr.OpColumn {
+			c := in.columns[n.Column].grouped(w)
+			out.columns[i].window, out.columns[i].role, out.columns[i].rowtime = c.window, c.role, c.rowtime
+		}
+	}
+	return out
 }

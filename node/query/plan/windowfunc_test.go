@@ -86,7 +86,7 @@ func TestTumbleIsTheOneWindowThatHoldsTheTime(t *testing.T) {
 		in.Cols[0].AppendInt64(ts)
 		in.EndRow(batch.Insert)
 	}
-	for _, w := range []window{{"TUMBLE", 1000, 1000, 0}, {"TUMBLE", 60_000, 60_000, 15_000}, {"TUMBLE", 7, 7, 6}} {
+	for _, w := range []window{{0, "TUMBLE", 1000, 1000, 0}, {0, "TUMBLE", 60_000, 60_000, 15_000}, {0, "TUMBLE", 7, 7, 6}} {
 		r := assignTumble(&rel{columns: []column{{name: "ts", typ: batch.TypeTimestamp}}}, 0, &w, ast.Pos{})
 		for k, n := range r.project[1:] {
 			p, err := expr.Compile(n)
@@ -111,7 +111,7 @@ func TestARowWithoutATimeFailsInAWindow(t *testing.T) {
 	in := batch.New(batch.NewSchema(batch.Field{Name: "ts", Type: batch.TypeTimestamp}))
 	in.Cols[0].AppendNull()
 	in.EndRow(batch.Insert)
-	r := assignTumble(&rel{columns: []column{{name: "ts", typ: batch.TypeTimestamp}}}, 0, &window{"TUMBLE", 10, 10, 0}, ast.Pos{})
+	r := assignTumble(&rel{columns: []column{{name: "ts", typ: batch.TypeTimestamp}}}, 0, &window{0, "TUMBLE", 10, 10, 0}, ast.Pos{})
 	p, err := expr.Compile(r.project[1])
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 // Encoder writes records. It is used by one goroutine.
 type Encoder struct {
+	schema    *batch.Schema // the table's: rows come with columns in its order, whatever their own names
 	iso       bool
 	dropNulls bool
 	nullKeys  string
@@ -31,6 +32,7 @@ func NewEncoder(c connector.Config) (*Encoder, error) {
 		return nil, err
 	}
 	return &Encoder{
+		schema:    c.Schema,
 		iso:       c.Get(definition, "json.timestamp-format.standard") == "ISO-8601",
 		dropNulls: dropNulls,
 		nullKeys:  c.Get(definition, "json.map-null-key.mode"),
@@ -49,8 +51,8 @@ func (e *Encoder) AppendFields(dst []byte, b *batch.Batch, i int, first bool) (_
 		if e.dropNulls && b.Cols[k].IsNull(i) {
 			continue
 		}
-		if dst, err = e.member(dst, b.Schema.Fields[k].Name, &b.Cols[k], i, first); err != nil {
-			return dst, fmt.Errorf("column %s: %w", b.Schema.Fields[k].Name, err)
+		if dst, err = e.member(dst, e.schema.Fields[k].Name, &b.Cols[k], i, first); err != nil {
+			return dst, fmt.Errorf("column %s: %w", e.schema.Fields[k].Name, err)
 		}
 		first = false
 	}
