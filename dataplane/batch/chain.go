@@ -48,6 +48,9 @@ func (c *Column) mixInto(rows []uint64, from int) {
 		}
 	case KindFloat64:
 		for i, v := range c.Float64s[from : from+len(rows)] {
+			if v != v {
+				v = math.NaN() // which NaN it is shows in no output
+			}
 			rows[i] = Mix(rows[i], math.Float64bits(v))
 		}
 	case KindBool:

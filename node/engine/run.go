@@ -14,6 +14,7 @@ import (
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
+	"github.com/seepnode/seepnode/node/query/expr"
 	"github.com/seepnode/seepnode/node/query/plan"
 	"github.com/seepnode/seepnode/node/relational"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -140,7 +141,7 @@ func newRun(p *plan.Plan, o Options) (*run, error) {
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}
-	zone, err := time.LoadLocation(p.Settings.Zone)
+	zone, err := expr.LoadZone(p.Settings.Zone)
 	if err != nil {
 		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", p.Settings.Zone, err)
 	}

@@ -24,6 +24,7 @@ type aggregateKernel struct {
 	keyCols, keyOut []int
 	types           []batch.Type // of the accumulator table: words, then byte stores
 	words           int
+	width           int  // columns that the input must have
 	rowCount        int  // word that counts a key's rows, -1 when keys do not end
 	countsRows      bool // rowCount is a word of its own, no call's
 
@@ -87,6 +88,14 @@ func newAggregate(name string, a *plan.Aggregate) (*aggregateKernel, error) {
 		k.rowCount, k.countsRows = k.words, true
 		k.words++
 	}
+	k.width = len(a.InputSchema.Fields)
+	if a.FromPartial {
+		k.width = len(a.Keys)
+		for _, c := range a.Calls {
+			fields, _ := c.PartialFields("", a.Updating)
+			k.width += len(fields)
+		}
+	}
 	if err := k.orderKeys(); err != nil {
 		return nil, err
 	}
@@ -134,11 +143,11 @@ func (k *aggregateKernel) Open(g *Group) error {
 	d := &aggregateGroup{}
 	var err error
 	if d.table, err = g.State.Register(tableAccumulators, k.types); err != nil {
-		return fmt.Errorf("%s: %w", k.name, err)
+		return fmt.Errorf("operator %s: %w", k.name, err)
 	}
 	if len(k.valued) > 0 {
 		if d.values, err = g.State.Register(tableValues, countType); err != nil {
-			return fmt.Errorf("%s: %w", k.name, err)
+			return fmt.Errorf("operator %s: %w", k.name, err)
 		}
 	}
 	g.Data = d
@@ -161,7 +170,7 @@ func (k *aggregateKernel) Restored(g *Group) error {
 	}
 	if k.spec.Mode == plan.Window {
 		if err := d.windows.restore(d.table); err != nil {
-			return fmt.Errorf("%s: key group %d: %w", k.name, g.ID, err)
+			return fmt.Errorf("operator %s: key group %d: %w", k.name, g.ID, err)
 		}
 		g.Due = d.windows.due()
 	}
@@ -171,11 +180,14 @@ func (k *aggregateKernel) Restored(g *Group) error {
 // Rows accumulates. Before a key's accumulators change for the first time in the epoch its result is put aside.
 func (k *aggregateKernel) Rows(ctx *Context, g *Group, _ int, b *batch.Batch, from, to int, _ *batch.Batch) (err error) {
 	d := g.Data.(*aggregateGroup)
+	if err := checkWidth(k.name, b, k.width); err != nil {
+		return err
+	}
 	defer k.catchLimit(g, &err)
 	if b.Weights != nil && !k.spec.Updating {
 		for i := from; i < to; i++ {
 			if b.Weights[i] != batch.Insert {
-				return fmt.Errorf("%s: key group %d: a retraction came in an input that the plan says only grows", k.name, g.ID)
+				return fmt.Errorf("operator %s: key group %d: a retraction came in an input that the plan says only grows", k.name, g.ID)
 			}
 		}
 	}
@@ -198,7 +210,7 @@ func (k *aggregateKernel) catchLimit(g *Group, err *error) {
 	switch p := recover().(type) {
 	case nil:
 	case *state.LimitError:
-		*err = fmt.Errorf("%s: key group %d: %w", k.name, g.ID, p)
+		*err = fmt.Errorf("operator %s: key group %d: %w", k.name, g.ID, p)
 	default:
 		panic(p)
 	}
@@ -317,7 +329,7 @@ func (k *aggregateKernel) appendKeys(out *batch.Batch, d *aggregateGroup, slots 
 		for i, col := range k.keyOut {
 			var err error
 			if key, err = batch.AppendKeyValue(&out.Cols[col], key, i == len(k.keyOut)-1); err != nil {
-				return fmt.Errorf("%s: key in state: %w", k.name, err)
+				return fmt.Errorf("operator %s: key in state: %w", k.name, err)
 			}
 		}
 	}

@@ -17,6 +17,7 @@ type calcKernel struct {
 	filter  *expr.Program
 	project []projection
 	needed  []int // input columns that projections read
+	width   int   // columns that the input must have
 
 	sel    []uint32
 	kept   *batch.Batch // the rows that passed: needed columns only
@@ -58,6 +59,7 @@ func newCalc(name string, c *plan.Calc, schema *batch.Schema) (*calcKernel, erro
 			}
 		})
 	}
+	k.width = widthOf(append([]*expr.Node{c.Filter}, c.Project...))
 	return k, checkKinds(schema, types)
 }
 
@@ -66,6 +68,9 @@ func (k *calcKernel) Apply(ctx *Context, in, out *Grouped) error {
 	n := in.Batch.Len()
 	if n == 0 {
 		return nil
+	}
+	if err := checkWidth(k.name, in.Batch, k.width); err != nil {
+		return err
 	}
 	k.env = ctx.Env
 	k.env.Groups, k.env.Offsets, k.env.Base = in.Groups, in.Offsets, in.Base
@@ -77,7 +82,7 @@ func (k *calcKernel) Apply(ctx *Context, in, out *Grouped) error {
 	}
 	var err error
 	if k.sel, err = k.filter.Filter(k.sel[:0], in.Batch, &k.env); err != nil {
-		return k.failed(err, nil)
+		return rowFailed(k.name, err, nil)
 	}
 	k.passed.regroup(in, out, k.sel)
 	if len(k.sel) == 0 {
@@ -119,12 +124,13 @@ func (k *calcKernel) emit(b *batch.Batch, out *Grouped, rows []uint32) error {
 	n := b.Len()
 	for i := range k.project {
 		p := &k.project[i]
-		col := &b.Cols[max(0, min(p.column, len(b.Cols)-1))]
-		if p.program != nil {
-			var err error
-			if col, err = p.program.Eval(b, &k.env); err != nil {
-				return k.failed(err, rows)
-			}
+		if p.program == nil {
+			out.Batch.Cols[i].AppendRange(&b.Cols[p.column], 0, n)
+			continue
+		}
+		col, err := p.program.Eval(b, &k.env)
+		if err != nil {
+			return rowFailed(k.name, err, rows)
 		}
 		out.Batch.Cols[i].AppendRange(col, 0, n)
 	}
@@ -135,7 +141,26 @@ func (k *calcKernel) emit(b *batch.Batch, out *Grouped, rows []uint32) error {
 	return nil
 }
 
-func (k *calcKernel) failed(err error, rows []uint32) error { return rowFailed(k.name, err, rows) }
+// widthOf is how many columns an input must have for nodes.
+func widthOf(nodes []*expr.Node) int {
+	width := 0
+	for _, n := range nodes {
+		expr.Walk(n, func(n *expr.Node) {
+			if n.Op == expr.OpColumn {
+				width = max(width, n.Column+1)
+			}
+		})
+	}
+	return width
+}
+
+// checkWidth says whether a batch has the columns that the plan counts on.
+func checkWidth(name string, b *batch.Batch, width int) error {
+	if len(b.Cols) < width {
+		return fmt.Errorf("operator %s: its input has %d columns, the plan says %d or more", name, len(b.Cols), width)
+	}
+	return nil
+}
 
 // rowFailed names the operator and the input's row in the error of an expression.
 func rowFailed(name string, err error, rows []uint32) error {

@@ -16,6 +16,7 @@ type flatMapKernel struct {
 	programs []*expr.Program
 	keep     []int
 	outer    bool
+	width    int // columns that the input must have
 
 	args    []*batch.Column
 	made    batch.Batch // the function's columns of the output
@@ -58,6 +59,10 @@ func newFlatMap(name string, f *plan.FlatMap, schema *batch.Schema) (*flatMapKer
 	for _, m := range made {
 		want = append(want, m.Type)
 	}
+	k.width = widthOf(f.Args)
+	for _, c := range f.Keep {
+		k.width = max(k.width, c+1)
+	}
 	k.made.Schema = batch.NewSchema(made...)
 	k.args = make([]*batch.Column, len(f.Args))
 	return k, checkKinds(schema, want)
@@ -68,6 +73,9 @@ func (k *flatMapKernel) Apply(ctx *Context, in, out *Grouped) error {
 	n := in.Batch.Len()
 	if n == 0 {
 		return nil
+	}
+	if err := checkWidth(k.name, in.Batch, k.width); err != nil {
+		return err
 	}
 	k.env = ctx.Env
 	k.env.Groups, k.env.Offsets, k.env.Base = in.Groups, in.Offsets, in.Base

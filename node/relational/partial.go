@@ -17,6 +17,7 @@ type partialKernel struct {
 	calls  []*call
 	slots  *keySlots
 	stride int
+	width  int // columns that the input must have
 
 	// table holds the accumulators, stride words a key: a key's words share a cache line, which is what a pass over keys in
 	// random order is made of.
@@ -51,7 +52,7 @@ func newPartial(name string, a *plan.Aggregate) (*partialKernel, error) {
 	if !counted {
 		return nil, fmt.Errorf("pre-aggregation of an updating input needs a COUNT(*) without FILTER: it tells when a key ends")
 	}
-	k := &partialKernel{name: name, calls: calls, stride: words, stores: make([]arenaStore, stores)}
+	k := &partialKernel{name: name, width: len(a.InputSchema.Fields), calls: calls, stride: words, stores: make([]arenaStore, stores)}
 	k.slots = newKeySlots(a.InputSchema.Fields, a.Keys)
 	k.acc.cols = make([][]int64, words)
 	for i := range k.stores {
@@ -67,6 +68,9 @@ func (k *partialKernel) Open(g *Group) error     { g.Due = topology.WatermarkEnd
 func (k *partialKernel) Restored(g *Group) error { g.Due = topology.WatermarkEnd; return nil }
 
 func (k *partialKernel) Rows(_ *Context, _ *Group, _ int, b *batch.Batch, from, to int, _ *batch.Batch) error {
+	if err := checkWidth(k.name, b, k.width); err != nil {
+		return err
+	}
 	k.slots.expect(to - from)
 	for ; from < to; from += pieceRows {
 		k.rows(b, from, min(to, from+pieceRows))

@@ -35,7 +35,8 @@ func (p *parser) caseExpr() *Case {
 }
 
 func (p *parser) cast() *Cast {
-	c := &Cast{Pos: p.tok.pos, Try: p.isWord("TRY_CAST")}
+	c := &Cast{Pos: p.tok.pos}
+	c.Try = p.isWord("TRY_CAST")
 	p.advance()
 	p.sym("(")
 	c.X = p.expression()

@@ -18,7 +18,8 @@ func (p *parser) from() Relation {
 
 func (p *parser) joins(left Relation, afterComma bool) Relation {
 	for {
-		pos, kind := p.tok.pos, p.joinKind()
+		pos := p.tok.pos
+		kind := p.joinKind()
 		if kind == "" {
 			return left
 		}
@@ -162,7 +163,8 @@ func (p *parser) tableFunction(pos Pos, lateral bool) *TableFunction {
 }
 
 func (p *parser) tableCall() *TableCall {
-	c := &TableCall{Pos: p.tok.pos, Name: p.name("a table function").Text}
+	c := &TableCall{Pos: p.tok.pos}
+	c.Name = p.name("a table function").Text
 	p.sym("(")
 	if p.acceptSym(")") {
 		return c

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/zone"
 )
 
 var _ = builtin(
@@ -271,8 +272,8 @@ func LoadZone(name string) (*time.Location, error) {
 			return time.FixedZone(name, int(ms/1000)), nil
 		}
 	}
-	if name != "" && name != "Local" {
-		if l, err := time.LoadLocation(name); err == nil {
+	if name != "" {
+		if l, err := zone.Load(name); err == nil {
 			return l, nil
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/query/ast"
+	"github.com/seepnode/seepnode/node/query/expr"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -92,9 +93,9 @@ var settings = []setting{
 		return err
 	}},
 	{"table.local-time-zone", func(c *compiler, v string) error {
-		zone, err := time.LoadLocation(v)
-		if err != nil || v == "" || v == "Local" {
-			return fmt.Errorf("%q is not a time zone such as 'UTC' or 'Europe/Berlin'", v)
+		zone, err := expr.LoadZone(v)
+		if err != nil {
+			return err
 		}
 		c.zone, c.settings.Zone = zone, v
 		return nil

@@ -1,0 +1,70 @@
+# Commands for people and for .ci/run. `make help` lists them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+NAMES   := github.com/seepnode/seepnode/node/seepnode
+LDFLAGS := -s -w -X $(NAMES).version=$(VERSION) -X $(NAMES).commit=$(COMMIT)
+
+# Packages whose goroutines share memory: what `make race` runs.
+RACE    := ./backup/... ./dataplane/... ./raftfsm/... ./node/connector/... ./node/engine/... ./node/relational/... ./node/seepnode/...
+FUZZTIME ?= 5s
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/seepnode, static, with version and commit inside
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seepnode ./node/cmd/seepnode
+
+.PHONY: test
+test: ## all tests (under 10 minutes)
+	$(GO) test -timeout 10m ./...
+
+.PHONY: test-short
+test-short: ## the quick ones (under 90 s with a warm build cache)
+	$(GO) test -short -timeout 3m ./...
+
+.PHONY: race
+race: ## tests with the race detector, quick ones only (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE)
+
+.PHONY: test-paranoid
+test-paranoid: ## engine tests with all touched state encoded, dropped and decoded after every epoch
+	SEEPNODE_PARANOID=1 $(GO) test -timeout 10m ./node/engine/... ./node/relational/... ./backup/state/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  targets=$$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); \
+	  for target in $$targets; do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## keyed counts against the roof, word count, many keys held
+	$(GO) run ./scripts/bench
+
+.PHONY: demo
+demo: build ## counts the words of Go's source tree and checks every count
+	SEEPNODE=bin/seepnode scripts/demo/demo.sh
+
+.PHONY: fmt
+fmt: ## format all Go files
+	gofmt -w -s $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: vet ## go vet, and that all files are formatted
+	@unformatted=$$(gofmt -l -s $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: clean
+clean: ## remove bin
+	rm -rf bin
