@@ -23,7 +23,7 @@ type Error struct {
 	KeyGroup topology.KeyGroup // meaningful with HasGroup
 	HasGroup bool
 	Epoch    topology.Epoch
-	Row      string // the row's columns and values; "" when unknown
+	Row      string // "row {column: value, ...}" or "timer name"; "" when unknown
 	Err      error
 }
 
@@ -39,38 +39,12 @@ func (e *Error) Error() string {
 	}
 	fmt.Fprintf(&b, ", epoch %d, node %s: %v", e.Epoch, e.Node, e.Err)
 	if e.Row != "" {
-		fmt.Fprintf(&b, "; row: %s", e.Row)
+		fmt.Fprintf(&b, "; at %s", e.Row)
 	}
 	return b.String()
 }
 
 func (e *Error) Unwrap() error { return e.Err }
-
-// rowTextMax bounds a row in an error's text, in bytes.
-const rowTextMax = 400
-
-// rowText shows a row as column=value, ...
-func rowText(b *batch.Batch, i int) string {
-	if i < 0 || i >= b.Len() {
-		return ""
-	}
-	var out []byte
-	for k := range b.Cols {
-		if k > 0 {
-			out = append(out, ", "...)
-		}
-		out = append(append(out, b.Schema.Fields[k].Name...), '=')
-		if b.Cols[k].IsNull(i) {
-			out = append(out, "NULL"...)
-		} else {
-			out = expr.AppendText(out, &b.Cols[k], i, nil)
-		}
-		if len(out) > rowTextMax {
-			return string(out[:rowTextMax]) + "..."
-		}
-	}
-	return string(out)
-}
 
 func (p *partition) failure(op *plan.Op, epoch topology.Epoch, err error) *Error {
 	e := &Error{Node: p.node.ID, Stage: p.spec.Name, Epoch: epoch, Err: err}
@@ -85,7 +59,7 @@ func (p *partition) stateless(op *plan.Op, in *relational.Grouped, epoch topolog
 	e := p.failure(op, epoch, err)
 	var row *expr.RowError
 	if errors.As(err, &row) {
-		e.Err, e.Row = row.Err, rowText(in.Batch, row.Row)
+		e.Err, e.Row = row.Err, "row "+relational.RowText(in.Batch, row.Row)
 		if k := sort.Search(len(in.Groups), func(k int) bool { return int(in.Offsets[k+1]) > row.Row }); k < len(in.Groups) {
 			e.KeyGroup, e.HasGroup = in.Groups[k], true
 		}
@@ -97,13 +71,17 @@ func (p *partition) stateless(op *plan.Op, in *relational.Grouped, epoch topolog
 func (p *partition) keyed(op *plan.Op, g topology.KeyGroup, epoch topology.Epoch, err error) error {
 	e := p.failure(op, epoch, err)
 	e.KeyGroup, e.HasGroup = g, true
+	var f *relational.Failure
+	if errors.As(err, &f) {
+		e.Row, e.Err = f.Where, f.Err
+	}
 	return e
 }
 
 // failed places an error at a row of a key group.
 func (p *partition) failed(op *plan.Op, g topology.KeyGroup, epoch topology.Epoch, b *batch.Batch, row int, err error) error {
 	e := p.failure(op, epoch, err)
-	e.KeyGroup, e.HasGroup, e.Row = g, true, rowText(b, row)
+	e.KeyGroup, e.HasGroup, e.Row = g, true, "row "+relational.RowText(b, row)
 	return e
 }
 

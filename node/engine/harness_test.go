@@ -82,8 +82,9 @@ func (v variant) String() string {
 }
 
 func (v variant) options(c *catalog) engine.Options {
-	o := engine.Options{Connectors: c.connectors, Operators: c.operators, Nodes: v.nodes, Workers: v.workers, Paranoid: v.paranoid,
-		Limits: engine.DefaultLimits(), Incarnation: 7}
+	o := engine.Options{Connectors: c.connectors, Operators: c.operators, Nodes: v.nodes, Workers: v.workers,
+		Paranoid: v.paranoid || os.Getenv("SEEPNODE_PARANOID") == "1", // make test-paranoid
+		Limits:   engine.DefaultLimits(), Incarnation: 7}
 	o.Limits.BatchRows, o.Limits.ForkRows = v.batchRows, v.forkRows
 	if v.memory {
 		m := transport.NewMemory(transport.Options{})

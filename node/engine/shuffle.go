@@ -29,10 +29,17 @@ type shuffler struct {
 type rowsPool struct {
 	mu     sync.Mutex
 	schema *batch.Schema
-	free   []*dataplane.Rows
+	free   []pooledRows
+	bytes  int // of all that is free
 }
 
-const rowsPoolMax = 64
+type pooledRows struct {
+	rows  *dataplane.Rows
+	bytes int // that it held when it came back
+}
+
+// rowsPoolBytes bounds the memory that waits in one pool.
+const rowsPoolBytes = 32 << 20
 
 func (p *rowsPool) get() *dataplane.Rows {
 	p.mu.Lock()
@@ -40,17 +47,20 @@ func (p *rowsPool) get() *dataplane.Rows {
 	if n := len(p.free); n > 0 {
 		r := p.free[n-1]
 		p.free = p.free[:n-1]
-		return r
+		p.bytes -= r.bytes
+		return r.rows
 	}
 	return &dataplane.Rows{Batch: batch.New(p.schema)}
 }
 
 func (p *rowsPool) put(r *dataplane.Rows) {
+	n := r.MemBytes()
 	r.Reset()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.free) < rowsPoolMax {
-		p.free = append(p.free, r)
+	if p.bytes+n <= rowsPoolBytes {
+		p.free = append(p.free, pooledRows{r, n})
+		p.bytes += n
 	}
 }
 

@@ -30,8 +30,9 @@ type executor struct {
 	spans   []splitSpan           // which rows of the source pieces come from which split
 	touched []uint64              // bitmap over rng, scratch of keyed operators
 	cursors []pieceCursor
-	counts  []uint32 // per key group of rng, scratch for Base
-	mixed   []uint64 // scratch of chains
+	cut     *relational.Grouped // the rows of a piece that is not whole, until the operator has taken them
+	counts  []uint32            // per key group of rng, scratch for Base
+	mixed   []uint64            // scratch of chains
 	shuffler
 	outputs []([]*dataplane.Rows) // by stage output: what this run gives
 	rows    int64                 // rows taken by this run
@@ -191,7 +192,12 @@ func (x *executor) whole(in *relational.Grouped) *relational.Grouped {
 	if from == 0 && int(to) == in.Batch.Len() {
 		return in
 	}
-	cut := &relational.Grouped{Batch: batch.New(in.Batch.Schema), Groups: in.Groups, Base: in.Base}
+	if x.cut == nil || x.cut.Batch.Schema != in.Batch.Schema {
+		x.cut = &relational.Grouped{Batch: batch.New(in.Batch.Schema)}
+	}
+	cut := x.cut
+	cut.Batch.Reset()
+	cut.Groups, cut.Base, cut.Offsets = in.Groups, in.Base, cut.Offsets[:0]
 	cut.Batch.AppendRange(in.Batch, int(from), int(to))
 	for _, o := range in.Offsets {
 		cut.Offsets = append(cut.Offsets, o-from)

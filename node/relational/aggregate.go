@@ -143,11 +143,11 @@ func (k *aggregateKernel) Open(g *Group) error {
 	d := &aggregateGroup{}
 	var err error
 	if d.table, err = g.State.Register(tableAccumulators, k.types); err != nil {
-		return fmt.Errorf("operator %s: %w", k.name, err)
+		return err
 	}
 	if len(k.valued) > 0 {
 		if d.values, err = g.State.Register(tableValues, countType); err != nil {
-			return fmt.Errorf("operator %s: %w", k.name, err)
+			return err
 		}
 	}
 	g.Data = d
@@ -170,7 +170,7 @@ func (k *aggregateKernel) Restored(g *Group) error {
 	}
 	if k.spec.Mode == plan.Window {
 		if err := d.windows.restore(d.table); err != nil {
-			return fmt.Errorf("operator %s: key group %d: %w", k.name, g.ID, err)
+			return err
 		}
 		g.Due = d.windows.due()
 	}
@@ -187,7 +187,7 @@ func (k *aggregateKernel) Rows(ctx *Context, g *Group, _ int, b *batch.Batch, fr
 	if b.Weights != nil && !k.spec.Updating {
 		for i := from; i < to; i++ {
 			if b.Weights[i] != batch.Insert {
-				return fmt.Errorf("operator %s: key group %d: a retraction came in an input that the plan says only grows", k.name, g.ID)
+				return fmt.Errorf("a retraction came in an input that the plan says only grows")
 			}
 		}
 	}
@@ -210,7 +210,7 @@ func (k *aggregateKernel) catchLimit(g *Group, err *error) {
 	switch p := recover().(type) {
 	case nil:
 	case *state.LimitError:
-		*err = fmt.Errorf("operator %s: key group %d: %w", k.name, g.ID, p)
+		*err = p
 	default:
 		panic(p)
 	}
@@ -329,7 +329,7 @@ func (k *aggregateKernel) appendKeys(out *batch.Batch, d *aggregateGroup, slots 
 		for i, col := range k.keyOut {
 			var err error
 			if key, err = batch.AppendKeyValue(&out.Cols[col], key, i == len(k.keyOut)-1); err != nil {
-				return fmt.Errorf("operator %s: key in state: %w", k.name, err)
+				return fmt.Errorf("key in state: %w", err)
 			}
 		}
 	}
@@ -346,7 +346,7 @@ func (k *aggregateKernel) End(_ *Context, g *Group, out *batch.Batch) error {
 	defer k.touched.reset()
 	if k.spec.Mode == plan.Running {
 		if err := k.emitChanges(d, out); err != nil {
-			return fmt.Errorf("key group %d: %w", g.ID, err)
+			return err
 		}
 	}
 	if k.rowCount >= 0 {
@@ -373,13 +373,13 @@ func (k *aggregateKernel) Advance(ctx *Context, g *Group, out *batch.Batch) erro
 		}
 		k.rows = d.table.Sorted(k.rows[:0], nil)
 		if err := k.emitFinal(d, out, k.rows, global); err != nil {
-			return fmt.Errorf("key group %d: %w", g.ID, err)
+			return err
 		}
 	case plan.Window:
 		for d.windows.due() <= ctx.Watermark && !d.windows.empty() {
 			slots := d.windows.take(d.table)
 			if err := k.emitFinal(d, out, slots, false); err != nil {
-				return fmt.Errorf("key group %d: %w", g.ID, err)
+				return err
 			}
 		}
 		g.Due = d.windows.due()

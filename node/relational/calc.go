@@ -157,7 +157,7 @@ func widthOf(nodes []*expr.Node) int {
 // checkWidth says whether a batch has the columns that the plan counts on.
 func checkWidth(name string, b *batch.Batch, width int) error {
 	if len(b.Cols) < width {
-		return fmt.Errorf("operator %s: its input has %d columns, the plan says %d or more", name, len(b.Cols), width)
+		return fmt.Errorf("its input has %d columns, the plan says %d or more", len(b.Cols), width)
 	}
 	return nil
 }
@@ -166,13 +166,13 @@ func checkWidth(name string, b *batch.Batch, width int) error {
 func rowFailed(name string, err error, rows []uint32) error {
 	var at *expr.RowError
 	if !errors.As(err, &at) {
-		return fmt.Errorf("operator %s: %w", name, err)
+		return err
 	}
 	row := at.Row
 	if rows != nil && row < len(rows) {
 		row = int(rows[row])
 	}
-	return &expr.RowError{Row: row, Err: fmt.Errorf("operator %s: %w", name, at.Err)}
+	return &expr.RowError{Row: row, Err: at.Err}
 }
 
 // passedRows counts the rows that a Stateless kernel which drops or adds rows has emitted per key group in the epoch, so that

@@ -11,11 +11,20 @@ import (
 	"github.com/seepnode/seepnode/node/query/expr"
 )
 
+// Failure is an error of a custom operator: at which row or timer, and what it said. The engine adds operator and key group.
+type Failure struct {
+	Where string // "row {column: value, ...}" or "timer name"
+	Err   error
+}
+
+func (f *Failure) Error() string { return f.Where + ": " + f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
 // rowTextMax is the most bytes of a row that an error shows.
 const rowTextMax = 300
 
-// rowText is a row for people: {column: value, ...}, cut.
-func rowText(b *batch.Batch, row int) string {
+// RowText is a row for people: {column: value, ...}, cut.
+func RowText(b *batch.Batch, row int) string {
 	var dst []byte
 	for i := range b.Cols {
 		dst = append(dst, ", "...)

@@ -95,19 +95,19 @@ func (k *processKernel) Open(g *Group) (err error) {
 	d := &processGroup{}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("operator %s: key group %d: Open: %w", k.name, g.ID, panicError(r))
+			err = fmt.Errorf("Open: %w", panicError(r))
 		}
 	}()
 	if err := d.timers.register(g.State); err != nil {
-		return fmt.Errorf("operator %s: %w", k.name, err)
+		return err
 	}
 	d.operator = k.binding.New()
 	if d.operator == nil {
-		return fmt.Errorf("operator %s: New gave nil", k.name)
+		return fmt.Errorf("New gave nil")
 	}
 	g.State.ClearKey()
 	if err := d.operator.Open(setup{g.State, k.spec}); err != nil {
-		return fmt.Errorf("operator %s: key group %d: Open: %w", k.name, g.ID, err)
+		return fmt.Errorf("Open: %w", err)
 	}
 	g.Data, g.Due = d, topology.WatermarkEnd
 	return nil
@@ -117,7 +117,7 @@ func (k *processKernel) Open(g *Group) (err error) {
 func (k *processKernel) Restored(g *Group) error {
 	d := g.Data.(*processGroup)
 	if err := d.timers.restore(); err != nil {
-		return fmt.Errorf("operator %s: key group %d: %w", k.name, g.ID, err)
+		return err
 	}
 	g.Due = d.timers.due()
 	return nil
@@ -159,9 +159,9 @@ func (k *processKernel) leave(g *Group, err error, panicked any) error {
 func (k *processKernel) locate(err error) error {
 	where := "timer " + k.timer
 	if k.input != nil {
-		where = "row " + rowText(k.input, k.row)
+		where = "row " + RowText(k.input, k.row)
 	}
-	return fmt.Errorf("operator %s: key group %d: %s: %w", k.name, k.id, where, err)
+	return &Failure{Where: where, Err: err}
 }
 
 // Rows gives the operator rows [from, to).

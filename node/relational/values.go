@@ -120,7 +120,7 @@ func (k *aggregateKernel) appendExtremes(out *batch.Column, d *aggregateGroup, c
 			continue
 		}
 		if _, err := batch.AppendKeyValue(out, d.values.Key(slot)[n:], true); err != nil {
-			return fmt.Errorf("operator %s: value in state: %w", k.name, err)
+			return fmt.Errorf("value in state: %w", err)
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (k *aggregateKernel) restoreOrder(d *aggregateGroup) error {
 	for _, slot := range d.values.Sorted(nil, nil) {
 		call, _, ok := cutValuePrefix(d.values.Key(slot))
 		if !ok || call >= len(k.calls) {
-			return fmt.Errorf("operator %s: a value in state does not belong to any of the %d aggregates", k.name, len(k.calls))
+			return fmt.Errorf("a value in state does not belong to any of the %d aggregates", len(k.calls))
 		}
 		if (k.calls[call].multiset || k.spec.Mode == plan.Window) && d.values.Int64s(0)[slot] > 0 {
 			d.order.add(slot)

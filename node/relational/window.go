@@ -91,7 +91,7 @@ func (k *aggregateKernel) windowPiece(ctx *Context, g *Group, d *aggregateGroup,
 	if c.HasNulls() {
 		for i := from; i < to; i++ {
 			if c.IsNull(i) {
-				return fmt.Errorf("operator %s: key group %d: the time of a window is NULL; filter rows without a time before the window", k.name, g.ID)
+				return fmt.Errorf("the time of a window is NULL; filter rows without a time before the window")
 			}
 		}
 	}

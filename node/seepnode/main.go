@@ -48,15 +48,20 @@ type Streams struct {
 // 2 wrong usage. While a query runs, SIGINT and SIGTERM stop it; a second one ends the process at once.
 func Run(args []string, streams Streams, options ...Option) int {
 	a := &app{streams: streams, exit: os.Exit}
-	for _, d := range []*connector.Definition{blackhole.Definition(), datagen.Definition(), filesystem.Definition(), print.Definition()} {
-		options = append(options, WithConnector(d))
-	}
-	for _, o := range options {
+	for _, o := range append(builtin(), options...) {
 		if err := o(a); err != nil {
 			return a.report(fmt.Errorf("this binary is put together wrongly: %w", err))
 		}
 	}
 	return a.report(a.command(args))
+}
+
+// builtin are the connectors that every binary has.
+func builtin() []Option {
+	return []Option{
+		WithConnector(blackhole.Definition()), WithConnector(datagen.Definition()),
+		WithConnector(filesystem.Definition()), WithConnector(print.Definition()),
+	}
 }
 
 // app is one command being run: what it knows and where it writes. It is the planner's catalog.
