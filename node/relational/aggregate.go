@@ -180,7 +180,7 @@ func (k *aggregateKernel) Restored(g *Group) error {
 // Rows accumulates. Before a key's accumulators change for the first time in the epoch its result is put aside.
 func (k *aggregateKernel) Rows(ctx *Context, g *Group, _ int, b *batch.Batch, from, to int, _ *batch.Batch) (err error) {
 	d := g.Data.(*aggregateGroup)
-	if err := checkWidth(k.name, b, k.width); err != nil {
+	if err := checkWidth(b, k.width); err != nil {
 		return err
 	}
 	defer k.catchLimit(g, &err)

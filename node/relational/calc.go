@@ -69,7 +69,7 @@ func (k *calcKernel) Apply(ctx *Context, in, out *Grouped) error {
 	if n == 0 {
 		return nil
 	}
-	if err := checkWidth(k.name, in.Batch, k.width); err != nil {
+	if err := checkWidth(in.Batch, k.width); err != nil {
 		return err
 	}
 	k.env = ctx.Env
@@ -82,7 +82,7 @@ func (k *calcKernel) Apply(ctx *Context, in, out *Grouped) error {
 	}
 	var err error
 	if k.sel, err = k.filter.Filter(k.sel[:0], in.Batch, &k.env); err != nil {
-		return rowFailed(k.name, err, nil)
+		return rowFailed(err, nil)
 	}
 	k.passed.regroup(in, out, k.sel)
 	if len(k.sel) == 0 {
@@ -130,7 +130,7 @@ func (k *calcKernel) emit(b *batch.Batch, out *Grouped, rows []uint32) error {
 		}
 		col, err := p.program.Eval(b, &k.env)
 		if err != nil {
-			return rowFailed(k.name, err, rows)
+			return rowFailed(err, rows)
 		}
 		out.Batch.Cols[i].AppendRange(col, 0, n)
 	}
@@ -155,7 +155,7 @@ func widthOf(nodes []*expr.Node) int {
 }
 
 // checkWidth says whether a batch has the columns that the plan counts on.
-func checkWidth(name string, b *batch.Batch, width int) error {
+func checkWidth(b *batch.Batch, width int) error {
 	if len(b.Cols) < width {
 		return fmt.Errorf("its input has %d columns, the plan says %d or more", len(b.Cols), width)
 	}
@@ -163,7 +163,7 @@ func checkWidth(name string, b *batch.Batch, width int) error {
 }
 
 // rowFailed names the operator and the input's row in the error of an expression.
-func rowFailed(name string, err error, rows []uint32) error {
+func rowFailed(err error, rows []uint32) error {
 	var at *expr.RowError
 	if !errors.As(err, &at) {
 		return err

@@ -74,7 +74,7 @@ func (k *flatMapKernel) Apply(ctx *Context, in, out *Grouped) error {
 	if n == 0 {
 		return nil
 	}
-	if err := checkWidth(k.name, in.Batch, k.width); err != nil {
+	if err := checkWidth(in.Batch, k.width); err != nil {
 		return err
 	}
 	k.env = ctx.Env
@@ -82,7 +82,7 @@ func (k *flatMapKernel) Apply(ctx *Context, in, out *Grouped) error {
 	for i, p := range k.programs {
 		var err error
 		if k.args[i], err = p.Eval(in.Batch, &k.env); err != nil {
-			return rowFailed(k.name, err, nil)
+			return rowFailed(err, nil)
 		}
 	}
 	k.parents = k.parents[:0]
@@ -90,7 +90,7 @@ func (k *flatMapKernel) Apply(ctx *Context, in, out *Grouped) error {
 	for i := range n {
 		rows, err := k.function.Call(k.args, i, &k.made)
 		if err != nil {
-			return rowFailed(k.name, &expr.RowError{Row: i, Err: err}, nil)
+			return rowFailed(&expr.RowError{Row: i, Err: err}, nil)
 		}
 		if rows == 0 && k.outer {
 			for c := range k.made.Cols {

@@ -68,7 +68,7 @@ func (k *partialKernel) Open(g *Group) error     { g.Due = topology.WatermarkEnd
 func (k *partialKernel) Restored(g *Group) error { g.Due = topology.WatermarkEnd; return nil }
 
 func (k *partialKernel) Rows(_ *Context, _ *Group, _ int, b *batch.Batch, from, to int, _ *batch.Batch) error {
-	if err := checkWidth(k.name, b, k.width); err != nil {
+	if err := checkWidth(b, k.width); err != nil {
 		return err
 	}
 	k.slots.expect(to - from)

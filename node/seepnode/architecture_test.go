@@ -33,9 +33,10 @@ var layers = []layer{
 	{"backup", []string{"backup", "dataplane", "raftfsm/topology"}},
 	{"autoscale", []string{"autoscale", "raftfsm/topology"}},
 	{"node/operator", []string{"node/operator", "backup/state", "dataplane/batch"}},
-	{"node/connector", []string{"node/connector", "node/query/expr", "dataplane/batch", "raftfsm/topology"}},
+	{"node/connector", []string{"node/connector", "node/query/expr", "node/query/zone", "dataplane/batch", "raftfsm/topology"}},
 	{"node/query/ast", []string{"node/query/ast", "dataplane/batch"}},
-	{"node/query/expr", []string{"node/query/ast", "node/query/expr", "dataplane/batch", "raftfsm/topology"}},
+	{"node/query/zone", nil},
+	{"node/query/expr", []string{"node/query/ast", "node/query/expr", "node/query/zone", "dataplane/batch", "raftfsm/topology"}},
 	// plan sees operators and connectors through a Catalog: their SDKs and the names of formats, no connector.
 	{"node/query", []string{"node/query", "node/operator", "node/connector!", "node/connector/format!", "dataplane/batch", "raftfsm/topology"}},
 	{"node/relational", []string{"node/relational", "node/query", "node/operator", "backup/state", "dataplane/batch", "raftfsm/topology"}},
