@@ -54,7 +54,7 @@ demo: build ## counts the words of Go's source tree and checks every count
 
 .PHONY: fmt
 fmt: ## format all Go files
-	gofmt -w -s $$(git ls-files -co --exclude-standard '*.go')
+	gofmt -w -s .
 
 .PHONY: vet
 vet: ## go vet
@@ -62,7 +62,7 @@ vet: ## go vet
 
 .PHONY: lint
 lint: vet ## go vet, and that all files are formatted
-	@unformatted=$$(gofmt -l -s $$(git ls-files -co --exclude-standard '*.go')); \
+	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
 
 .PHONY: clean

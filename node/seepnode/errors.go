@@ -42,7 +42,7 @@ func (e *queryError) Error() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d:%d: %s", e.name, e.err.Pos.Line, e.err.Pos.Column, e.err.Msg)
-	if caret := e.err.Caret(e.src); caret != "" {
+	if caret := e.err.Caret(e.src); strings.Trim(caret, " \t\n^") != "" {
 		b.WriteString("\n  " + strings.ReplaceAll(caret, "\n", "\n  "))
 	}
 	b.WriteString(e.hint("\n"))

@@ -48,6 +48,7 @@ func (a *app) run(c Config) error {
 	})
 	screen.endProgress()
 	s := summarize(result, err, time.Since(started))
+	s.unfinished = holdsBack(p)
 	switch {
 	case c.JSON:
 		err = s.finish(screen.err, true, err)
@@ -79,6 +80,18 @@ func nameOf(file string) string {
 		return "stdin"
 	}
 	return file
+}
+
+// holdsBack says whether a sink of the plan shows what it writes only when a file, or what it calls so, is whole.
+func holdsBack(p *plan.Plan) bool {
+	for _, stage := range p.Stages {
+		for _, op := range stage.Ops {
+			if op.Sink != nil && !op.Sink.Fused {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // printJSON makes tables that print say it in JSON, unless they say how themselves.
@@ -162,6 +175,8 @@ type summary struct {
 	StateBytes    int64   `json:"state_bytes"`
 	Epoch         int64   `json:"epoch,omitempty"` // of a stopped or failed query: the last that was complete everywhere
 	Error         string  `json:"error,omitempty"`
+
+	unfinished bool // a sink may have thrown away what it had not finished
 }
 
 func summarize(r *engine.Result, err error, elapsed time.Duration) summary {
@@ -199,7 +214,11 @@ func (s summary) text() string {
 	rows := fmt.Sprintf("%s read in %.2f s, %s rows/s; %s skipped, %s late", counted(int(s.Rows), "row"), s.Seconds,
 		grouped(s.RowsPerSecond), grouped(s.RowsSkipped), grouped(s.RowsLate))
 	if s.State == stateStopped {
-		return fmt.Sprintf("stopped at epoch %d: %s. Output of epochs that sinks had not finished, such as a file being written, was thrown away.", s.Epoch, rows)
+		text := fmt.Sprintf("stopped at epoch %d: %s", s.Epoch, rows)
+		if s.unfinished {
+			text += ". Files that were not finished were not written"
+		}
+		return text
 	}
 	return s.State + ": " + rows
 }
