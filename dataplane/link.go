@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -22,11 +23,11 @@ type Conn interface {
 
 // LinkConfig says whom a link joins and what it may serve.
 type LinkConfig struct {
-	Query topology.QueryID
-	Self  topology.NodeID
-	Boot  topology.BootID
-	Peer  topology.NodeID // expected at the other end; "" takes whoever says Hello
-	// Resolve finds the output log of a partition of this node that a peer subscribes to.
+	Cluster uint64 // both ends are of the same
+	Self    topology.NodeID
+	Boot    topology.BootID
+	Peer    topology.NodeID // expected at the other end; "" takes whoever says Hello
+	// Resolve finds the output log of a partition of this node that a peer subscribes to. ErrNotYet keeps the subscription until Retry.
 	Resolve func(stream Stream, producer topology.Range) (*Log, error)
 	// Credit is how many bytes of messages a subscription may have under way; the epoch its consumer needs next is always sent.
 	Credit int64
@@ -35,7 +36,10 @@ type LinkConfig struct {
 // sendBytes is how much a link gathers before it writes.
 const sendBytes = 256 << 10
 
-// Link carries the subscriptions of one query between two nodes, both ways, over one connection. One goroutine sends and one
+// ErrNotYet says that a partition is not here, or not here yet.
+var ErrNotYet = errors.New("no such partition here yet")
+
+// Link carries the subscriptions of all queries between two nodes, both ways, over one connection. One goroutine sends and one
 // receives; the receiver never waits for a consumer, so that one slow subscription stops no other.
 type Link struct {
 	config LinkConfig
@@ -43,8 +47,9 @@ type Link struct {
 	wake   chan struct{}
 
 	mu     sync.Mutex
-	serves []*serve // what the peer subscribed to here
-	takes  []*take  // what this node subscribed to there
+	serves []*serve    // what the peer subscribed to here
+	takes  []*take     // what this node subscribed to there
+	early  []Subscribe // by the peer, to partitions that are not here yet
 	// control are messages to be sent before anything else.
 	control []byte
 	closed  bool
@@ -177,7 +182,7 @@ var errGoodbye = errors.New("the peer said goodbye")
 
 // send writes what is due, one write for as much as is there.
 func (l *Link) send(ctx context.Context) error {
-	buf := (&Hello{Query: l.config.Query, Node: l.config.Self, Boot: l.config.Boot}).Append(nil)
+	buf := (&Hello{Cluster: l.config.Cluster, Node: l.config.Self, Boot: l.config.Boot}).Append(nil)
 	var enc FrameEncoder
 	var serves []*serve
 	for {
@@ -336,9 +341,8 @@ func (l *Link) hello(payload []byte) error {
 	if err := h.Decode(payload); err != nil {
 		return err
 	}
-	if h.Query != l.config.Query {
-		return fmt.Errorf("node %s runs query incarnation %016x generation %d here, this node %016x generation %d", h.Node,
-			h.Query.Incarnation, h.Query.Generation, l.config.Query.Incarnation, l.config.Query.Generation)
+	if h.Cluster != l.config.Cluster {
+		return fmt.Errorf("node %s is of cluster %016x, this node of %016x; start it with another --data-dir or join it to its own cluster", h.Node, h.Cluster, l.config.Cluster)
 	}
 	if l.config.Peer != "" && h.Node != l.config.Peer {
 		return fmt.Errorf("the peer is node %s, not %s", h.Node, l.config.Peer)
@@ -351,7 +355,18 @@ func (l *Link) subscribed(payload []byte) error {
 	if err := s.Decode(payload); err != nil {
 		return err
 	}
+	return l.start(s)
+}
+
+// start serves a subscription, or keeps it for Retry.
+func (l *Link) start(s Subscribe) error {
 	log, err := l.config.Resolve(s.Edge.Stream, s.Edge.Producer)
+	if errors.Is(err, ErrNotYet) {
+		l.mu.Lock()
+		l.early = append(l.early, s)
+		l.mu.Unlock()
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -374,15 +389,51 @@ func (l *Link) subscribed(payload []byte) error {
 	return nil
 }
 
-func (l *Link) take(s Stream, producer topology.Range) (*take, error) {
+// Retry serves the subscriptions that came before their partitions.
+func (l *Link) Retry() {
+	l.mu.Lock()
+	early := l.early
+	l.early = nil
+	l.mu.Unlock()
+	for _, s := range early {
+		if err := l.start(s); err != nil {
+			l.mu.Lock()
+			l.control = (&Failure{Text: err.Error()}).Append(l.control)
+			l.mu.Unlock()
+			l.notify()
+		}
+	}
+}
+
+// Forget ends all subscriptions of a query, both ways; what still comes of it is dropped.
+func (l *Link) Forget(query topology.QueryID) {
+	l.mu.Lock()
+	var gone []*Cursor
+	l.serves = slices.DeleteFunc(l.serves, func(s *serve) bool {
+		if s.edge.Stream.Query != query {
+			return false
+		}
+		gone = append(gone, s.cursor)
+		return true
+	})
+	l.takes = slices.DeleteFunc(l.takes, func(t *take) bool { return t.edge.Stream.Query == query })
+	l.early = slices.DeleteFunc(l.early, func(s Subscribe) bool { return s.Edge.Stream.Query == query })
+	l.mu.Unlock()
+	for _, c := range gone {
+		c.Close()
+	}
+}
+
+// take finds a subscription of this node; nil when it has been forgotten.
+func (l *Link) take(s Stream, producer topology.Range) *take {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range l.takes {
 		if t.edge.Stream == s && t.edge.Producer == producer {
-			return t, nil
+			return t
 		}
 	}
-	return nil, fmt.Errorf("%w: rows of stage %d output %d %v, to which this node has not subscribed", ErrMalformed, s.Stage, s.Output, producer)
+	return nil
 }
 
 func (l *Link) frame(payload []byte, size int, dec *FrameDecoder) error {
@@ -390,9 +441,9 @@ func (l *Link) frame(payload []byte, size int, dec *FrameDecoder) error {
 	if err != nil {
 		return err
 	}
-	t, err := l.take(h.Stream, h.Producer)
-	if err != nil {
-		return err
+	t := l.take(h.Stream, h.Producer)
+	if t == nil {
+		return nil
 	}
 	if want := t.log.Next(); h.First != want {
 		return fmt.Errorf("%w: rows of epoch %d of stage %d output %d, epoch %d was next", ErrMalformed, h.First, h.Stream.Stage, h.Stream.Output, want)
@@ -418,9 +469,9 @@ func (l *Link) markers(payload []byte, size int) error {
 		return err
 	}
 	for _, m := range ms.List {
-		t, err := l.take(Stream{Query: ms.Query, Stage: m.Stage, Output: m.Output}, m.Producer)
-		if err != nil {
-			return err
+		t := l.take(Stream{Query: ms.Query, Stage: m.Stage, Output: m.Output}, m.Producer)
+		if t == nil {
+			continue
 		}
 		if want := t.log.Next(); m.First != want || m.Last < m.First {
 			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d, epoch %d was next", ErrMalformed, m.First, m.Last, m.Stage, m.Output, want)
@@ -455,7 +506,7 @@ func (l *Link) ack(payload []byte) error {
 	}
 	l.mu.Unlock()
 	if cursor == nil {
-		return fmt.Errorf("%w: Ack for a subscription that is not there", ErrMalformed)
+		return nil // forgotten meanwhile
 	}
 	cursor.Ack(a.Position)
 	l.notify()

@@ -45,8 +45,8 @@ func edge() Edge {
 func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 	ca, cb := pair(t)
 	source := NewLog(1, roomy, false, nil, nil)
-	a := NewLink(ca, LinkConfig{Query: testQuery, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return source, nil }})
-	b := NewLink(cb, LinkConfig{Query: testQuery, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("nothing here") }})
+	a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return source, nil }})
+	b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("nothing here") }})
 	inbox := b.Subscribe(edge(), 1, oneColumn)
 	wake := make(chan struct{}, 1)
 	c, err := inbox.Subscribe(1, true, func() {
@@ -96,7 +96,7 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 func raw(t *testing.T, messages ...[]byte) error {
 	t.Helper()
 	ca, cb := pair(t)
-	l := NewLink(ca, LinkConfig{Query: testQuery, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("no such partition") }})
+	l := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("no such partition") }})
 	inbox := l.Subscribe(edge(), 1, oneColumn)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -125,7 +125,7 @@ func raw(t *testing.T, messages ...[]byte) error {
 // TestRowsCountOnlyWithTheEndMarkerOfTheirEpochAndOnce is invariant 9 at the place where rows arrive.
 func TestRowsCountOnlyWithTheEndMarkerOfTheirEpochAndOnce(t *testing.T) {
 	var enc FrameEncoder
-	hello := (&Hello{Query: testQuery, Node: "b"}).Append(nil)
+	hello := (&Hello{Cluster: 5, Node: "b"}).Append(nil)
 	frame := func(e topology.Epoch) []byte {
 		b, err := enc.AppendFrame(nil, &Frame{Header: FrameHeader{Stream: edge().Stream, Producer: edge().Producer, Consumer: edge().Consumer, First: e, Last: e}, Rows: rowsFor(1, 7)}, 0, 1)
 		if err != nil {
@@ -147,8 +147,8 @@ func TestRowsCountOnlyWithTheEndMarkerOfTheirEpochAndOnce(t *testing.T) {
 		{"a gap", [][]byte{hello, marker(2, 2), bye}, "epoch 1 was next"},
 		{"a frame of another epoch than its marker", [][]byte{hello, frame(3), marker(1, 1), bye}, "epoch 3"},
 		{"no Hello", [][]byte{marker(1, 1)}, "before Hello"},
-		{"another query", [][]byte{(&Hello{Query: topology.QueryID{Incarnation: 6, Generation: 1}, Node: "b"}).Append(nil)}, "incarnation"},
-		{"another node", [][]byte{(&Hello{Query: testQuery, Node: "c"}).Append(nil)}, "node c"},
+		{"another cluster", [][]byte{(&Hello{Cluster: 6, Node: "b"}).Append(nil)}, "is of cluster"},
+		{"another node", [][]byte{(&Hello{Cluster: 5, Node: "c"}).Append(nil)}, "node c"},
 		{"a subscription to nothing", [][]byte{hello, (&Subscribe{Edge: edge(), From: 1}).Append(nil)}, "no such partition"},
 		{"a failure told", [][]byte{hello, (&Failure{Text: "disk is full"}).Append(nil)}, "disk is full"},
 		{"noise", [][]byte{[]byte("GET / HTTP/1.1\r\n\r\n")}, "not a seepnode dataplane message"},

@@ -23,7 +23,7 @@ func testEdge() Edge {
 // messages has every message but Frame, with a maker of an empty one.
 func messages() map[MessageType][2]message {
 	return map[MessageType][2]message{
-		TypeHello:     {&Hello{Query: topology.QueryID{Incarnation: 5, Generation: 1}, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
+		TypeHello:     {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
 		TypeSubscribe: {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
 		TypeTrimmed:   {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
 		TypeAck:       {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},

@@ -9,15 +9,15 @@ import (
 
 // Hello opens a connection, from both sides.
 type Hello struct {
-	Query topology.QueryID
-	Node  topology.NodeID
-	Boot  topology.BootID
+	Cluster uint64
+	Node    topology.NodeID
+	Boot    topology.BootID
 }
 
 // Append appends h as a message.
 func (h *Hello) Append(dst []byte) []byte {
 	at := len(dst)
-	dst = appendQuery(begin(dst, TypeHello), h.Query)
+	dst = binary.LittleEndian.AppendUint64(begin(dst, TypeHello), h.Cluster)
 	dst = appendText(dst, string(h.Node))
 	return finish(binary.LittleEndian.AppendUint64(dst, uint64(h.Boot)), at)
 }
@@ -25,7 +25,7 @@ func (h *Hello) Append(dst []byte) []byte {
 // Decode reads the payload of a Hello.
 func (h *Hello) Decode(payload []byte) error {
 	r := reader{src: payload}
-	*h = Hello{Query: r.query(), Node: topology.NodeID(r.text("node")), Boot: topology.BootID(r.fixed64("boot id"))}
+	*h = Hello{Cluster: r.fixed64("cluster"), Node: topology.NodeID(r.text("node")), Boot: topology.BootID(r.fixed64("boot id"))}
 	return r.end(TypeHello)
 }
 

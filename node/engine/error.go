@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 func (p *partition) failure(op *plan.Op, epoch topology.Epoch, err error) *Error {
-	e := &Error{Node: p.node.ID, Stage: p.spec.Name, Epoch: epoch, Err: err}
+	e := &Error{Node: p.node.config.ID, Stage: p.spec.Name, Epoch: epoch, Err: err}
 	if op != nil {
 		e.Operator = op.Name
 	}
@@ -93,7 +93,7 @@ func (p *partition) failedSource(table, split string, g topology.KeyGroup, epoch
 
 func (p *partition) sinkError(n int, err error) error {
 	op := p.spec.Ops[p.sinkOps[n]]
-	return p.failure(op, p.next, fmt.Errorf("table %q: %w", p.run.plan.Tables[op.Sink.Table].Name, err))
+	return p.failure(op, p.next, fmt.Errorf("table %q: %w", p.query.plan.Tables[op.Sink.Table].Name, err))
 }
 
 // panicked turns a panic into the query's error; the process goes on.

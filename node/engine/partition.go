@@ -18,10 +18,10 @@ import (
 // partition runs a contiguous range of a stage's key groups: one goroutine that takes the whole input of an epoch, runs the
 // stage's operators over it and appends the whole output to its logs.
 type partition struct {
-	run  *run
-	node *Node
-	spec *plan.Stage
-	rng  topology.Range
+	query *Query
+	node  *Node
+	spec  *plan.Stage
+	rng   topology.Range
 
 	inlets    [][]*inlet // by stage input, then by producer partition, ascending
 	logs      []*dataplane.Log
@@ -74,8 +74,8 @@ type task struct {
 	err      error
 }
 
-func newPartition(n *Node, r *run, spec *plan.Stage, rng topology.Range) *partition {
-	p := &partition{run: r, node: n, spec: spec, rng: rng, wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone,
+func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
+	p := &partition{query: q, node: q.node, spec: spec, rng: rng, wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone,
 		groups: make([][]relational.Group, len(spec.Ops)), replicas: map[*relational.Group]*state.Group{}}
 	for i, op := range spec.Ops {
 		if op.Sink != nil {
@@ -89,7 +89,7 @@ func newPartition(n *Node, r *run, spec *plan.Stage, rng topology.Range) *partit
 	for o := range spec.Outputs {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
-		p.logs = append(p.logs, dataplane.NewLog(1, r.limits.Log, false, pool.put, p.notify))
+		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, false, pool.put, p.notify))
 	}
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
 	p.chains = make([][]uint64, len(spec.Outputs)+len(p.sinkOps))
@@ -307,8 +307,8 @@ func (p *partition) forkInner(last topology.Epoch, watermark, rows int64) {
 
 // cut divides the partition's key groups evenly; key groups are hashed, so evenly is fair but for hot keys.
 func (p *partition) cut(rows int64) []topology.Range {
-	n := p.node.workers
-	if rows < p.run.limits.ForkRows || n == 1 || p.rng.Len() == 1 {
+	n := p.node.config.Workers
+	if rows < p.query.limits.ForkRows || n == 1 || p.rng.Len() == 1 {
 		return []topology.Range{p.rng}
 	}
 	parts := topology.Split(p.rng.Len(), n)
@@ -369,7 +369,7 @@ func raise(a *atomic.Int64, v int64) {
 
 // finish hands over what the tasks gave for the epochs [p.next, last]: to the sinks, then to the logs.
 func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended bool) error {
-	if p.run.options.Paranoid {
+	if p.query.config.Paranoid {
 		if err := p.checkState(last); err != nil {
 			return err
 		}
@@ -396,13 +396,13 @@ func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended boo
 		p.measureState(x)
 		p.executors = append(p.executors, x)
 	}
-	p.run.traceChains(p, last)
+	p.query.traceChains(p, last)
 	p.acknowledge(last)
 	p.watermark, p.next = watermark, last+1
 	p.stats.epoch.Store(int64(last))
 	raise(&p.stats.longestStepNs, int64(time.Since(p.begun)))
-	if len(p.logs) == 0 && p.run.clocked() {
-		raise(&p.stats.longestEpochNs, -int64(p.run.untilEpoch(last)))
+	if len(p.logs) == 0 && p.query.clocked() {
+		raise(&p.stats.longestEpochNs, -int64(p.query.untilEpoch(last)))
 	}
 	p.stats.steps.Add(1)
 	return nil
@@ -411,7 +411,7 @@ func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended boo
 // acknowledge ends the deltas of a checkpoint interval when the epochs [p.next, last] reach its end. Without vaults there is nobody to
 // send them to: what was touched is forgotten and deleted keys give their memory back.
 func (p *partition) acknowledge(last topology.Epoch) {
-	c := topology.Epoch(p.run.plan.Settings.CheckpointEpochs)
+	c := topology.Epoch(p.query.plan.Settings.CheckpointEpochs)
 	if last/c == (p.next-1)/c {
 		return
 	}

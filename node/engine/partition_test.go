@@ -42,21 +42,12 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRun(p, Options{Connectors: &c.connectors, Operators: &c.operators, Nodes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx := context.Background()
-	if err := r.place(); err != nil {
+	q := onOneNode(t, c, p, Limits{})
+	if err := q.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.build(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.connect(ctx, func(err error) { t.Error(err) }); err != nil {
-		t.Fatal(err)
-	}
-	source, aggregate := r.parts[0], r.parts[1]
+	source, aggregate := q.parts[0], q.parts[1]
 	if err := source.source.discover(ctx, source, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +73,7 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if rows := source.stats.rows.Load(); rows != 0 {
 		t.Fatalf("%d rows: the epochs were not empty", rows)
 	}
-	if err := r.parts[1].closeLanes(); err != nil {
+	if err := q.Close(false); err != nil {
 		t.Fatal(err)
 	}
 	source.source.close()
@@ -142,20 +133,37 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRun(p, Options{Connectors: &c.connectors, Operators: &c.operators, Nodes: 1, Limits: Limits{BatchRows: 100, ForkRows: 10, Log: dataplane.Limits{Bytes: 1 << 20, Epochs: 10}}})
-	if err != nil {
+	q := onOneNode(t, c, p, Limits{BatchRows: 100, ForkRows: 10, Log: dataplane.Limits{Bytes: 1 << 20, Epochs: 10}})
+	ctx := context.Background()
+	if err := q.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	if err := r.execute(ctx, cancel); err != nil {
+	if err := q.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range r.parts {
+	for _, p := range q.parts {
 		for o, l := range p.logs {
 			if n := l.Len(); n > 0 {
 				t.Errorf("%s %v output %d holds %d entries after the end", p.spec.Name, p.rng, o, n)
 			}
 		}
 	}
+	if err := q.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onOneNode places all of a plan on one node.
+func onOneNode(t *testing.T, c *testCatalog, p *plan.Plan, limits Limits) *Query {
+	t.Helper()
+	n := NewNode(NodeConfig{ID: NodeName(0), Limits: limits, Connectors: &c.connectors, Operators: &c.operators})
+	config := QueryConfig{Plan: p}
+	for _, s := range p.Stages {
+		config.Topology.Partitions = append(config.Topology.Partitions, EvenLayout(s, 1))
+	}
+	q, err := n.NewQuery(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
 }

@@ -10,11 +10,27 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// progress is safe to call while the query runs.
-func (r *run) progress() Progress {
-	p := Progress{Elapsed: time.Since(r.started), RowsSkipped: r.skipped.total.Load(), Epoch: topology.EpochForever}
+// Progress is how far a query, or a node's part of it, is.
+type Progress struct {
+	Epoch       topology.Epoch // lowest complete epoch over the partitions that have not ended
+	Head        topology.Epoch // highest epoch sealed by a source
+	LagMs       int64          // how far Epoch is behind the clock; 0 without a clock
+	RowsIn      int64          // rows read by sources
+	RowsSkipped int64
+	RowsLate    int64
+	StateBytes  int64
+	// LongestStep is the longest time that a partition took for one epoch, LongestEpoch the longest time from the instant an epoch
+	// was to be sealed to its end in a last stage; both since progress was last asked for.
+	LongestStep, LongestEpoch time.Duration
+	Elapsed                   time.Duration
+	Steps                     int64 // epochs or ranges of epochs taken, over all partitions
+}
+
+// progressOf adds up what partitions say of themselves, while they run.
+func progressOf(parts []*partition) Progress {
+	p := Progress{Epoch: topology.EpochForever}
 	highest := topology.Epoch(0)
-	for _, part := range r.parts {
+	for _, part := range parts {
 		e := topology.Epoch(part.stats.epoch.Load())
 		if !part.stats.ended.Load() {
 			p.Epoch = min(p.Epoch, e)
@@ -33,10 +49,22 @@ func (r *run) progress() Progress {
 	if p.Epoch == topology.EpochForever {
 		p.Epoch = highest // all have ended
 	}
-	if r.clocked() {
-		p.LagMs = max(0, int64(r.clockEpoch()-p.Epoch)*r.plan.Settings.EpochMs)
+	return p
+}
+
+// Progress is how far this node's part of the query is. It is safe to call while the query runs.
+func (q *Query) Progress() Progress {
+	p := progressOf(q.parts)
+	p.Elapsed = time.Since(q.started)
+	p.RowsSkipped = q.skipped.total.Load()
+	if q.clocked() {
+		p.LagMs = q.lagMs(p.Epoch)
 	}
 	return p
+}
+
+func (q *Query) lagMs(e topology.Epoch) int64 {
+	return max(0, int64(q.clockEpoch()-e)*q.plan.Settings.EpochMs)
 }
 
 // skipSamples is how many skipped rows of a table are logged with their text.

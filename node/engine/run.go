@@ -14,9 +14,7 @@ import (
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
-	"github.com/seepnode/seepnode/node/query/expr"
 	"github.com/seepnode/seepnode/node/query/plan"
-	"github.com/seepnode/seepnode/node/relational"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -39,8 +37,8 @@ type Options struct {
 	Workers   int                                       // goroutines that work at a time on each node, default GOMAXPROCS
 	Transport func(topology.NodeID) transport.Transport // a node's, between nodes; nil: loopback TCP
 	Limits    Limits                                    // zero: DefaultLimits
-	Paranoid  bool                                      // encode, drop and decode every touched key group after every epoch
-	// Layout places a stage's partitions; nil: one per node (source stages too), key groups in equal ranges.
+	Paranoid  bool                                      // see QueryConfig
+	// Layout places a stage's partitions; nil: EvenLayout.
 	Layout func(stage *plan.Stage, nodes int) []topology.Partition
 
 	Connectors *connector.Registry
@@ -49,18 +47,15 @@ type Options struct {
 	Stdout     io.Writer
 
 	Incarnation uint64
-	// Replay runs the seals of an earlier run again instead of sealing anew.
-	Replay *SealLog
-	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding where two runs
-	// part; may be called concurrently for different partitions.
+	// Replay, TraceChains and Skipped: see QueryConfig.
+	Replay      *SealLog
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
-	// Skipped is told of rows left out by 'on-error' = 'skip'; may be nil. Safe for concurrent use.
-	Skipped func(table string, row connector.SkippedRow)
-	// Started is called when all partitions run, with a function that says how far the query is. May be nil.
+	Skipped     func(table string, row connector.SkippedRow)
+	// Started is called when all partitions are about to run, with a function that says how far the query is. May be nil.
 	Started func(progress func() Progress)
 }
 
-// Result is what a finished query leaves.
+// Result is what a query leaves.
 type Result struct {
 	// Chains are the final chains: by stage, then by its outputs and after them its sinks, then by key group.
 	Chains   [][][]uint64
@@ -68,126 +63,96 @@ type Result struct {
 	Progress Progress
 }
 
-// Progress is how far a query is.
-type Progress struct {
-	Epoch       topology.Epoch // lowest complete epoch over all partitions
-	Head        topology.Epoch // highest epoch sealed by a source
-	LagMs       int64          // how far the lowest complete epoch is behind the clock; 0 without a clock
-	RowsIn      int64          // rows read by sources
-	RowsSkipped int64
-	RowsLate    int64
-	StateBytes  int64
-	// LongestStep is the longest time that a partition took for one epoch, LongestEpoch the longest time from the instant an epoch
-	// was to be sealed to its end in a last stage; both since the last call of progress.
-	LongestStep, LongestEpoch time.Duration
-	Elapsed                   time.Duration
-	Steps                     int64 // epochs or ranges of epochs taken, over all partitions
+// localRun is one query on the in-process nodes of one call of Run.
+type localRun struct {
+	plan    *plan.Plan
+	options Options
+	seals   *SealLog
+	nodes   []*Node
+	queries []*Query
+	started time.Time
+	links   sync.WaitGroup
+	unlink  context.CancelFunc
 }
 
-// run is one query running on the nodes of this process.
-type run struct {
-	plan     *plan.Plan
-	options  Options
-	limits   Limits
-	zone     *time.Location
-	t0Ms     int64
-	started  time.Time
-	seals    *SealLog
-	logger   *slog.Logger
-	nodes    []*Node
-	parts    []*partition
-	sinks    []*sinkTable
-	skipped  skipCounter
-	topology topology.Topology
-}
-
-// sinkTable is a table being written, opened once for the whole process.
-type sinkTable struct {
-	table int
-	sink  connector.Sink
-}
-
-// Run runs a plan to its end, or until ctx is done: then the error is ctx's cause. Sinks keep what they have made visible.
+// Run runs a plan to its end on in-process nodes with a fixed topology, or until ctx is done: then the error is ctx's cause. Sinks keep what they
+// have made visible.
 func Run(ctx context.Context, p *plan.Plan, o Options) (*Result, error) {
-	r, err := newRun(p, o)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	err = r.execute(ctx, cancel)
-	for _, s := range r.sinks {
-		if e := s.sink.Close(err == nil); e != nil && err == nil {
-			err = fmt.Errorf("table %q: %w", p.Tables[s.table].Name, e)
-		}
-	}
-	if err != nil {
-		return r.result(), err
-	}
-	return r.result(), nil
-}
-
-func newRun(p *plan.Plan, o Options) (*run, error) {
 	o.Nodes = max(1, o.Nodes)
-	if o.Limits == (Limits{}) {
-		o.Limits = DefaultLimits()
-	}
-	if o.Operators == nil {
-		o.Operators = &operator.Registry{}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}
-	zone, err := expr.LoadZone(p.Settings.Zone)
-	if err != nil {
-		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", p.Settings.Zone, err)
+	o.Stdout = &sharedWriter{w: o.Stdout}
+	r := &localRun{plan: p, options: o, seals: &SealLog{}, started: time.Now(), unlink: func() {}}
+	err := r.execute(ctx)
+	result := &Result{Seals: r.seals, Progress: r.progress(), Chains: r.chains()}
+	r.unlink()
+	for _, q := range r.queries {
+		err = errors.Join(err, q.Close(err == nil))
 	}
-	r := &run{plan: p, options: o, limits: o.Limits, zone: zone, logger: o.Logger, seals: &SealLog{}}
-	r.started = time.Now()
-	switch {
-	case o.Replay != nil:
-		r.t0Ms = o.Replay.T0Ms()
-	case p.Settings.SealRows == 0:
-		r.t0Ms = r.started.UnixMilli()
-	}
-	r.seals.start(r.t0Ms)
-	return r, nil
+	r.links.Wait()
+	return result, err
 }
 
-// execute builds nodes and partitions, connects them and waits for all to end.
-func (r *run) execute(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
-	if err := r.place(); err != nil {
+// sharedWriter lets several nodes write to one writer.
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *sharedWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
+
+// execute makes nodes, joins them, and runs the query's part on each until all have ended or one fails.
+func (r *localRun) execute(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o := &r.options
+	for i := range o.Nodes {
+		r.nodes = append(r.nodes, NewNode(NodeConfig{ID: NodeName(i), Boot: 1, Workers: o.Workers, Limits: o.Limits,
+			Connectors: o.Connectors, Operators: o.Operators, Logger: o.Logger, Stdout: o.Stdout}))
+	}
+	if err := r.join(ctx, cancel); err != nil {
 		return err
 	}
-	defer func() {
-		for _, n := range r.nodes {
-			n.stop()
-		}
-		for _, n := range r.nodes {
-			n.close()
-		}
-	}()
-	defer func() {
-		for _, p := range r.parts {
-			err = errors.Join(err, p.closeLanes())
-		}
-	}()
-	if err := r.build(ctx); err != nil {
-		return err
+	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid, Seals: r.seals,
+		Replay: o.Replay, TraceChains: o.TraceChains, Skipped: o.Skipped}
+	switch {
+	case o.Replay != nil:
+		c.T0Ms = o.Replay.T0Ms()
+	case r.plan.Settings.SealRows == 0:
+		c.T0Ms = r.started.UnixMilli()
 	}
-	if err := r.connect(ctx, cancel); err != nil {
-		return err
+	r.seals.start(c.T0Ms)
+	for _, s := range r.plan.Stages {
+		layout := o.Layout
+		if layout == nil {
+			layout = EvenLayout
+		}
+		c.Topology.Partitions = append(c.Topology.Partitions, layout(s, o.Nodes))
 	}
-	if r.options.Started != nil {
-		r.options.Started(r.progress)
+	for _, n := range r.nodes {
+		q, err := n.NewQuery(ctx, c)
+		if err != nil {
+			return err
+		}
+		r.queries = append(r.queries, q)
+	}
+	for _, q := range r.queries {
+		if err := q.Connect(ctx); err != nil {
+			return err
+		}
+	}
+	if o.Started != nil {
+		o.Started(r.progress)
 	}
 	var wg sync.WaitGroup
-	for _, p := range r.parts {
+	for _, q := range r.queries {
 		wg.Go(func() {
-			if err := p.loop(ctx); err != nil {
+			if err := q.Run(ctx); err != nil {
 				cancel(err)
 			}
 		})
@@ -196,18 +161,53 @@ func (r *run) execute(ctx context.Context, cancel context.CancelCauseFunc) (err 
 	return context.Cause(ctx)
 }
 
-// place decides which node runs which key groups.
-func (r *run) place() error {
-	groups := make([]int, len(r.plan.Stages))
-	for i, s := range r.plan.Stages {
-		groups[i] = s.Groups
-		layout := r.options.Layout
-		if layout == nil {
-			layout = EvenLayout
-		}
-		r.topology.Partitions = append(r.topology.Partitions, layout(s, r.options.Nodes))
+// join opens one connection between every two nodes and serves it until unlink.
+func (r *localRun) join(ctx context.Context, fail context.CancelCauseFunc) error {
+	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	r.unlink = unlink
+	of, addr := r.options.Transport, ""
+	if of == nil {
+		tcp := transport.NewTCP(transport.Options{})
+		of, addr = func(topology.NodeID) transport.Transport { return tcp }, "127.0.0.1:0"
 	}
-	return r.topology.Validate(groups)
+	for i, a := range r.nodes[:len(r.nodes)-1] {
+		l, err := of(a.config.ID).Listen(addr)
+		if err != nil {
+			return fmt.Errorf("node %s cannot listen: %w", a.config.ID, err)
+		}
+		for _, b := range r.nodes[i+1:] {
+			accepted, dialed, err := connect(ctx, l, of(b.config.ID))
+			if err != nil {
+				return fmt.Errorf("node %s cannot reach node %s: %w", b.config.ID, a.config.ID, errors.Join(err, l.Close()))
+			}
+			r.serve(linked, fail, a, b, accepted)
+			r.serve(linked, fail, b, a, dialed)
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *localRun) serve(ctx context.Context, fail context.CancelCauseFunc, self, peer *Node, conn transport.Conn) {
+	r.links.Go(func() {
+		if err := self.Join(ctx, peer.config.ID, conn); err != nil && ctx.Err() == nil {
+			fail(err)
+		}
+	})
+}
+
+// connect dials a listener and accepts what was dialed.
+func connect(ctx context.Context, l transport.Listener, t transport.Transport) (accepted, dialed transport.Conn, err error) {
+	var failed error
+	var wg sync.WaitGroup
+	wg.Go(func() { accepted, failed = l.Accept() })
+	if dialed, err = t.Dial(ctx, l.Addr()); err != nil {
+		failed = errors.Join(failed, l.Close()) // ends Accept
+	}
+	wg.Wait()
+	return accepted, dialed, errors.Join(err, failed)
 }
 
 // EvenLayout gives every node one partition of the stage, key groups in equal ranges; a stage with fewer key groups than nodes starts at a
@@ -227,171 +227,45 @@ func EvenLayout(s *plan.Stage, nodes int) []topology.Partition {
 // NodeName is the name of the i-th in-process node, from 0.
 func NodeName(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("n%d", i+1)) }
 
-// build makes nodes, partitions, sources and lanes.
-func (r *run) build(ctx context.Context) error {
-	byName := map[topology.NodeID]*Node{}
-	for i := range r.options.Nodes {
-		n := newNode(NodeName(i), r.options.Workers)
-		r.nodes = append(r.nodes, n)
-		byName[n.ID] = n
+// progress adds up the nodes' progress. It is safe to call while the query runs.
+func (r *localRun) progress() Progress {
+	var parts []*partition
+	for _, q := range r.queries {
+		parts = append(parts, q.parts...)
 	}
+	p := progressOf(parts)
+	p.Elapsed = time.Since(r.started)
+	for i, q := range r.queries {
+		p.RowsSkipped += q.skipped.total.Load()
+		if i == 0 && q.clocked() {
+			p.LagMs = q.lagMs(p.Epoch)
+		}
+	}
+	return p
+}
+
+// chains puts the chains of all partitions together.
+func (r *localRun) chains() (out [][][]uint64) {
 	for _, s := range r.plan.Stages {
-		for _, place := range r.topology.Partitions[s.ID] {
-			n := byName[place.Node]
-			if n == nil {
-				return fmt.Errorf("%v: there is no such node", place)
-			}
-			p := newPartition(n, r, s, place.Range)
-			if err := r.openPartition(ctx, p); err != nil {
-				return err
-			}
-			n.parts = append(n.parts, p)
-			r.parts = append(r.parts, p)
-		}
-	}
-	return nil
-}
-
-// openPartition opens a partition's source and the lanes of its sinks, and compiles its operators once, so that their mistakes show at once.
-func (r *run) openPartition(ctx context.Context, p *partition) error {
-	if p.spec.Source >= 0 {
-		src, err := r.openSource(p.spec.Source)
-		if err != nil {
-			return err
-		}
-		p.source = newSource(r.plan.Tables[p.spec.Source], src)
-		for _, op := range p.spec.Ops {
-			if op.Watermark != nil {
-				p.source.idleMs = op.Watermark.IdleMs
+		chains := make([][]uint64, len(s.Outputs))
+		for _, op := range s.Ops {
+			if op.Sink != nil {
+				chains = append(chains, nil)
 			}
 		}
-		if r.options.Replay != nil {
-			p.source.replay = append([]Seal{}, r.options.Replay.forStage(p.spec.ID)...)
+		for i := range chains {
+			chains[i] = make([]uint64, s.Groups)
 		}
-	}
-	x, err := newExecutor(p)
-	if err != nil {
-		return err
-	}
-	p.executors = append(p.executors, x)
-	for _, i := range p.sinkOps {
-		sink, err := r.openSink(p.spec.Ops[i].Sink)
-		if err != nil {
-			return err
-		}
-		lanes := []int{int(p.rng.From)}
-		if !p.spec.Ops[i].Sink.Fused {
-			for g := p.rng.From + 1; g < p.rng.To; g++ {
-				lanes = append(lanes, int(g))
+		for _, q := range r.queries {
+			for _, p := range q.parts {
+				if p.spec == s {
+					for i, c := range p.chains {
+						copy(chains[i][p.rng.From:], c)
+					}
+				}
 			}
 		}
-		p.lanes = append(p.lanes, nil)
-		for _, n := range lanes {
-			lane, err := sink.Open(ctx, n)
-			if err != nil {
-				return fmt.Errorf("table %q: %w", r.plan.Tables[p.spec.Ops[i].Sink.Table].Name, err)
-			}
-			k := len(p.lanes) - 1
-			p.lanes[k] = append(p.lanes[k], lane)
-		}
+		out = append(out, chains)
 	}
-	return nil
-}
-
-func (p *partition) closeLanes() (err error) {
-	for _, lanes := range p.lanes {
-		for _, l := range lanes {
-			err = errors.Join(err, l.Close())
-		}
-	}
-	return err
-}
-
-func (r *run) openSource(table int) (connector.Source, error) {
-	t := r.plan.Tables[table]
-	def, c, err := r.connector(t)
-	if err != nil {
-		return nil, err
-	}
-	if def.NewSource == nil {
-		return nil, fmt.Errorf("table %q: connector %q cannot be read", t.Name, t.Connector)
-	}
-	src, err := def.NewSource(c)
-	if err != nil {
-		return nil, fmt.Errorf("table %q: %w", t.Name, err)
-	}
-	return src, nil
-}
-
-func (r *run) openSink(s *plan.Sink) (connector.Sink, error) {
-	for _, open := range r.sinks {
-		if open.table == s.Table {
-			return open.sink, nil
-		}
-	}
-	t := r.plan.Tables[s.Table]
-	def, c, err := r.connector(t)
-	if err != nil {
-		return nil, err
-	}
-	if def.NewSink == nil {
-		return nil, fmt.Errorf("table %q: connector %q cannot be written", t.Name, t.Connector)
-	}
-	sink, err := def.NewSink(c)
-	if err != nil {
-		return nil, fmt.Errorf("table %q: %w", t.Name, err)
-	}
-	r.sinks = append(r.sinks, &sinkTable{s.Table, sink})
-	return sink, nil
-}
-
-func (r *run) connector(t *plan.Table) (*connector.Definition, connector.Config, error) {
-	def, ok := r.options.Connectors.Lookup(t.Connector)
-	if !ok {
-		return nil, connector.Config{}, fmt.Errorf("table %q: this binary has no connector %q", t.Name, t.Connector)
-	}
-	c := connector.Config{Table: t.Name, Schema: t.Schema, Primary: t.Primary, Options: t.Options, Incarnation: r.options.Incarnation,
-		CheckpointEpochs: r.plan.Settings.CheckpointEpochs, Lanes: max(1, t.Lanes), Zone: r.zone, Logger: r.logger, Stdout: r.options.Stdout,
-		UpsertKey: t.UpsertKey, Query: r.queryID()}
-	if r.plan.Settings.SealRows == 0 {
-		c.EpochMs = r.plan.Settings.EpochMs
-	}
-	c.Skipped = func(s connector.SkippedRow) {
-		r.skipped.add(t.Name, s, r.logger)
-		if r.options.Skipped != nil {
-			r.options.Skipped(t.Name, s)
-		}
-	}
-	return def, c, nil
-}
-
-// buildKernel compiles an operator for one worker.
-func (r *run) buildKernel(op *plan.Op) (relational.Kernel, error) {
-	return relational.Build(op, r.options.Operators.Lookup, r.plan.Settings.Seed)
-}
-
-func (r *run) traceChains(p *partition, epoch topology.Epoch) {
-	if r.options.TraceChains != nil {
-		r.options.TraceChains(p.spec.ID, p.rng, epoch, p.chains)
-	}
-}
-
-func (r *run) result() *Result {
-	res := &Result{Seals: r.seals, Progress: r.progress()}
-	for _, s := range r.plan.Stages {
-		var chains [][]uint64
-		for _, p := range r.parts {
-			if p.spec != s {
-				continue
-			}
-			if chains == nil {
-				chains = make([][]uint64, len(p.chains))
-			}
-			for i, c := range p.chains {
-				chains[i] = append(chains[i], c...)
-			}
-		}
-		res.Chains = append(res.Chains, chains)
-	}
-	return res
+	return out
 }

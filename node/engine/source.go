@@ -122,15 +122,15 @@ type budget struct {
 // read fills the executor with the rows of key groups [from, to) of s.groups that are sealed into the epoch.
 func (s *source) read(ctx context.Context, x *executor, from, to int) error {
 	x.spans = x.spans[:0]
-	r := x.part.run
+	q := x.part.query
 	pieces := 0
 	cur := x.sourcePiece(&pieces)
 	perGroup := groupBytesMax
 	if n := len(s.groups); n > 0 {
 		perGroup = max(64<<10, min(perGroup, sourceBytesMax/n))
 	}
-	if r.limits.GroupBytes > 0 {
-		perGroup = min(perGroup, r.limits.GroupBytes)
+	if q.limits.GroupBytes > 0 {
+		perGroup = min(perGroup, q.limits.GroupBytes)
 	}
 	for gi := from; gi < to; gi++ {
 		g := &s.groups[gi]
@@ -140,15 +140,15 @@ func (s *source) read(ctx context.Context, x *executor, from, to int) error {
 			if sp.ended {
 				continue
 			}
-			b := budget{rows: math.MaxInt, bytes: left, elapsedMs: r.elapsedMs(x.ctx.Epoch)}
+			b := budget{rows: math.MaxInt, bytes: left, elapsedMs: q.elapsedMs(x.ctx.Epoch)}
 			switch {
 			case s.replay != nil:
 				if sp.want == nil {
 					continue
 				}
 				b = budget{rows: sp.want.Rows, bytes: math.MaxInt, elapsedMs: -1}
-			case r.plan.Settings.SealRows > 0:
-				b = budget{rows: r.plan.Settings.SealRows, bytes: math.MaxInt, elapsedMs: -1}
+			case q.plan.Settings.SealRows > 0:
+				b = budget{rows: q.plan.Settings.SealRows, bytes: math.MaxInt, elapsedMs: -1}
 			case left <= 0:
 				continue
 			}
@@ -197,14 +197,14 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 	sealed := SplitSeal{ID: sp.ID, From: sp.offset}
 	used := 0
 	for b.rows > 0 && used < b.bytes {
-		if (*cur).Batch.Len() >= x.part.run.limits.BatchRows {
+		if (*cur).Batch.Len() >= x.part.query.limits.BatchRows {
 			x.closeSource(*cur, sp.group)
 			*cur = x.sourcePiece(pieces)
 		}
 		c := *cur
 		n := c.Batch.Len()
 		before := c.Batch.MemBytes()
-		status, err := sp.reader.Read(c.Batch, connector.Limit{Rows: min(b.rows, x.part.run.limits.BatchRows-n), Bytes: b.bytes - used, ElapsedMs: b.elapsedMs})
+		status, err := sp.reader.Read(c.Batch, connector.Limit{Rows: min(b.rows, x.part.query.limits.BatchRows-n), Bytes: b.bytes - used, ElapsedMs: b.elapsedMs})
 		if err != nil {
 			return used, err
 		}
@@ -221,7 +221,7 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 			break
 		}
 		if status == connector.Idle {
-			if s.replay == nil && x.part.run.plan.Settings.SealRows > 0 {
+			if s.replay == nil && x.part.query.plan.Settings.SealRows > 0 {
 				if err := sleep(ctx, idlePoll); err != nil {
 					return used, err
 				}

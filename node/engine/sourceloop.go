@@ -12,7 +12,7 @@ import (
 func (p *partition) sourceLoop(ctx context.Context) error {
 	s := p.source
 	if s.replay == nil {
-		if err := s.discover(ctx, p, p.run.timeMs(0)); err != nil {
+		if err := s.discover(ctx, p, p.query.timeMs(0)); err != nil {
 			return err
 		}
 		s.nextAsk = time.Now().Add(s.src.MonitorInterval())
@@ -39,25 +39,25 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 
 // nextSeal waits until there is an epoch to seal and gives the end of its range.
 func (p *partition) nextSeal(ctx context.Context) (topology.Epoch, []SplitSeal, error) {
-	s, r := p.source, p.run
+	s, q := p.source, p.query
 	if s.replay != nil {
 		return p.nextReplay()
 	}
 	if d := s.src.MonitorInterval(); !s.bounded && d > 0 && !time.Now().Before(s.nextAsk) {
-		if err := s.discover(ctx, p, r.timeMs(p.next)); err != nil {
+		if err := s.discover(ctx, p, q.timeMs(p.next)); err != nil {
 			return 0, nil, err
 		}
 		s.nextAsk = time.Now().Add(d)
 	}
-	if r.plan.Settings.SealRows > 0 {
+	if q.plan.Settings.SealRows > 0 {
 		return p.next, nil, nil
 	}
 	for {
-		now := r.clockEpoch()
+		now := q.clockEpoch()
 		if now >= p.next {
-			return rangeEnd(p.next, now, r.plan.Settings.CheckpointEpochs), nil, nil
+			return rangeEnd(p.next, now, q.plan.Settings.CheckpointEpochs), nil, nil
 		}
-		if err := sleep(ctx, r.untilEpoch(p.next)); err != nil {
+		if err := sleep(ctx, q.untilEpoch(p.next)); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -102,7 +102,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	splits, watermark, idle := s.finishEpoch()
 	ended = s.ended()
 	if len(splits) > 0 || len(s.found) > 0 {
-		p.run.seals.add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
+		p.query.seals.add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
 		s.found = nil
 	}
 	return ended, p.finish(last, max(watermark, p.watermark), idle, ended)
@@ -111,8 +111,8 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 // forkSource shares the key groups that have splits out to tasks.
 func (p *partition) forkSource(last topology.Epoch) error {
 	s := p.source
-	n := min(p.node.workers, len(s.groups))
-	if n > 1 && p.lastRows < p.run.limits.ForkRows && p.next > 1 {
+	n := min(p.node.config.Workers, len(s.groups))
+	if n > 1 && p.lastRows < p.query.limits.ForkRows && p.next > 1 {
 		n = 1
 	}
 	n = max(n, 1)
@@ -137,20 +137,22 @@ func (p *partition) forkSource(last topology.Epoch) error {
 }
 
 // clocked says that epochs follow the clock.
-func (r *run) clocked() bool { return r.plan.Settings.SealRows == 0 && r.options.Replay == nil }
+func (q *Query) clocked() bool { return q.plan.Settings.SealRows == 0 && q.config.Replay == nil }
 
 // clockEpoch is the last epoch that has begun: epoch e takes the rows of (time(e-1), time(e)] and is sealed at time(e).
-func (r *run) clockEpoch() topology.Epoch {
-	return topology.Epoch(time.Since(r.started) / (time.Duration(r.plan.Settings.EpochMs) * time.Millisecond))
+func (q *Query) clockEpoch() topology.Epoch {
+	return topology.Epoch(time.Since(q.started) / (time.Duration(q.plan.Settings.EpochMs) * time.Millisecond))
 }
 
 // untilEpoch is how long it is until epoch e is to be sealed.
-func (r *run) untilEpoch(e topology.Epoch) time.Duration {
-	return time.Duration(e)*time.Duration(r.plan.Settings.EpochMs)*time.Millisecond - time.Since(r.started)
+func (q *Query) untilEpoch(e topology.Epoch) time.Duration {
+	return time.Duration(e)*time.Duration(q.plan.Settings.EpochMs)*time.Millisecond - time.Since(q.started)
 }
 
 // timeMs is time(e) in milliseconds since the Unix epoch.
-func (r *run) timeMs(e topology.Epoch) int64 { return r.t0Ms + int64(e)*r.plan.Settings.EpochMs }
+func (q *Query) timeMs(e topology.Epoch) int64 {
+	return q.config.T0Ms + int64(e)*q.plan.Settings.EpochMs
+}
 
 // elapsedMs is time(e) - T0.
-func (r *run) elapsedMs(e topology.Epoch) int64 { return int64(e) * r.plan.Settings.EpochMs }
+func (q *Query) elapsedMs(e topology.Epoch) int64 { return int64(e) * q.plan.Settings.EpochMs }

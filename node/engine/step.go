@@ -57,7 +57,7 @@ func newExecutor(p *partition) (*executor, error) {
 	x := &executor{part: p, kernels: make([]relational.Kernel, len(p.spec.Ops)), values: make([][]*relational.Grouped, len(p.spec.Ops)),
 		owned: make([][]*relational.Grouped, len(p.spec.Ops)), streams: make([][]*relational.Grouped, max(1, len(p.spec.Inputs))),
 		outputs: make([][]*dataplane.Rows, len(p.spec.Outputs))}
-	x.runs = len(p.run.nodes) > 1
+	x.runs = p.query.spread
 	for i, op := range p.spec.Ops {
 		if op.Watermark != nil {
 			w, err := expr.Compile(op.Watermark.Expr)
@@ -69,7 +69,7 @@ func newExecutor(p *partition) (*executor, error) {
 		if op.Union != nil || op.Sink != nil || op.Watermark != nil {
 			continue
 		}
-		k, err := p.run.buildKernel(op)
+		k, err := p.query.buildKernel(op)
 		if err != nil {
 			return nil, err
 		}
@@ -91,9 +91,9 @@ func (x *executor) begin(rng topology.Range, last topology.Epoch, before, waterm
 	for i := range x.outputs {
 		x.outputs[i] = x.outputs[i][:0]
 	}
-	r := x.part.run
-	x.ctx = relational.Context{Epoch: last, TimeMs: r.timeMs(last), WatermarkBefore: before, Watermark: watermark,
-		Env: expr.Env{TimeMs: r.timeMs(last), Epoch: int64(last), Seed: r.plan.Settings.Seed, Zone: r.zone}}
+	q := x.part.query
+	x.ctx = relational.Context{Epoch: last, TimeMs: q.timeMs(last), WatermarkBefore: before, Watermark: watermark,
+		Env: expr.Env{TimeMs: q.timeMs(last), Epoch: int64(last), Seed: q.plan.Settings.Seed, Zone: q.zone}}
 }
 
 // addStream restricts a piece of stage input stream to the executor's key groups.
