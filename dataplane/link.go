@@ -319,7 +319,7 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 		if err := t.Decode(m.Payload); err != nil {
 			return err
 		}
-		return &TrimmedError{Floor: t.Floor}
+		return &TrimmedError{From: t.From, Floor: t.Floor}
 	case TypeGoodbye:
 		return errGoodbye
 	case TypeFailure:
@@ -374,7 +374,7 @@ func (l *Link) start(s Subscribe) error {
 	var trimmed *TrimmedError
 	if errors.As(err, &trimmed) {
 		l.mu.Lock()
-		l.control = (&Trimmed{Edge: s.Edge, Floor: trimmed.Floor}).Append(l.control)
+		l.control = (&Trimmed{Edge: s.Edge, From: s.From, Floor: trimmed.Floor}).Append(l.control)
 		l.mu.Unlock()
 		l.notify()
 		return nil

@@ -59,6 +59,8 @@ type Log struct {
 	bytes   int64 // appended since the log was made
 	count   int64
 	cursors []*Cursor
+	// awaited is how many active consumers have yet to subscribe: until then nothing is trimmed for their sake.
+	awaited int
 	limits  Limits
 	// retain keeps acknowledged entries until Trim; otherwise they go as soon as every active cursor has acknowledged them.
 	retain bool
@@ -91,6 +93,14 @@ type Cursor struct {
 	wake   func()
 }
 
+// Await says that n active consumers will subscribe from the log's first epoch: what they need is kept until they do, and they hold the
+// producer back as if they had.
+func (l *Log) Await(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.awaited = n
+}
+
 // Subscribe starts a cursor at epoch from. Below the floor it fails with *TrimmedError. Only active cursors hold the producer
 // back. wake is called, without the log's lock, whenever there may be something new to read.
 func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor, error) {
@@ -110,6 +120,9 @@ func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor,
 		}
 	}
 	l.cursors = append(l.cursors, c)
+	if active && l.awaited > 0 {
+		l.awaited--
+	}
 	return c, nil
 }
 
@@ -155,6 +168,9 @@ func (l *Log) extend(e *Entry) bool {
 func (l *Log) MayAppend() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.awaited > 0 && l.floor < l.next && (l.bytes >= l.limits.Bytes || l.count >= int64(l.limits.Epochs)) {
+		return false
+	}
 	for _, c := range l.cursors {
 		if !c.active || c.acked+1 >= l.next {
 			continue
@@ -250,6 +266,9 @@ func (c *Cursor) Close() {
 
 func (l *Log) slowest() topology.Epoch {
 	low := l.next - 1
+	if l.awaited > 0 {
+		low = l.floor - 1
+	}
 	for _, c := range l.cursors {
 		if c.active {
 			low = min(low, c.acked)

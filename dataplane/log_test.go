@@ -176,3 +176,32 @@ func TestRowsAreGivenBackWhenAllHaveAcknowledgedThem(t *testing.T) {
 		t.Fatalf("%d given back, want 2", back)
 	}
 }
+
+// TestNothingIsTrimmedBeforeAllAwaitedConsumersHaveSubscribed: a consumer on this node may be done with an epoch before a peer's subscription has
+// arrived.
+func TestNothingIsTrimmedBeforeAllAwaitedConsumersHaveSubscribed(t *testing.T) {
+	l := NewLog(1, Limits{Bytes: 1, Epochs: 2}, false, nil, nil)
+	l.Await(2)
+	fast, err := l.Subscribe(1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := topology.Epoch(1); e <= 2; e++ {
+		if e == 1 && !l.MayAppend() {
+			t.Fatal("the first epoch is held back")
+		}
+		l.Append(full(e, e, 1))
+		fast.Ack(e)
+	}
+	if l.MayAppend() {
+		t.Fatal("a consumer that has yet to subscribe does not hold the producer back")
+	}
+	late, err := l.Subscribe(1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.Ack(2)
+	if l.Len() != 0 || !l.MayAppend() {
+		t.Fatalf("%d entries held, all are acknowledged by everybody", l.Len())
+	}
+}

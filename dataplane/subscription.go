@@ -90,6 +90,7 @@ func (s *Subscribe) Decode(payload []byte) error {
 // Trimmed answers a Subscribe from below the output log's floor: the asker restores anew.
 type Trimmed struct {
 	Edge  Edge
+	From  topology.Epoch // the epoch asked for
 	Floor topology.Epoch // the first epoch that can be had
 }
 
@@ -97,13 +98,14 @@ type Trimmed struct {
 func (t *Trimmed) Append(dst []byte) []byte {
 	at := len(dst)
 	dst = appendEdge(begin(dst, TypeTrimmed), t.Edge)
+	dst = binary.AppendUvarint(dst, uint64(t.From))
 	return finish(binary.AppendUvarint(dst, uint64(t.Floor)), at)
 }
 
 // Decode reads the payload of a Trimmed.
 func (t *Trimmed) Decode(payload []byte) error {
 	r := reader{src: payload}
-	*t = Trimmed{Edge: r.edge(), Floor: r.epoch("floor")}
+	*t = Trimmed{Edge: r.edge(), From: r.epoch("from epoch"), Floor: r.epoch("floor")}
 	return r.end(TypeTrimmed)
 }
 

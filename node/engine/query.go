@@ -90,10 +90,29 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 			}
 		}
 	}
+	for _, p := range q.parts {
+		for o, l := range p.logs {
+			l.Await(q.consumers(p.spec.Outputs[o].Consumer))
+		}
+	}
 	if err := n.add(q); err != nil {
 		return nil, errors.Join(err, q.Close(false))
 	}
 	return q, nil
+}
+
+// consumers is how many subscriptions a stage's partitions make to an output log of this node: one for each partition here, one for each
+// other node that has any.
+func (q *Query) consumers(stage topology.StageID) int {
+	n, elsewhere := 0, map[topology.NodeID]bool{}
+	for _, place := range q.config.Topology.Partitions[stage] {
+		if place.Node == q.node.config.ID {
+			n++
+		} else {
+			elsewhere[place.Node] = true
+		}
+	}
+	return n + len(elsewhere)
 }
 
 // addPartition opens a partition's source and the lanes of its sinks, and compiles its operators once, so that their mistakes show at once.

@@ -517,7 +517,7 @@ func unknownFunction(name string, pos ast.Pos) error {
 			Hint: "write FROM ..., LATERAL TABLE(" + name + "(...)) AS t(c)"}
 	}
 	hint := ""
-	if near := nearest(name, Functions()); near != "" {
+	if near := nearest(name, append(aggregates[:5:5], Functions()...)); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	return &ast.Error{Pos: pos, Msg: "there is no function " + name, Hint: hint}

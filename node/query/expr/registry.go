@@ -114,7 +114,7 @@ func Functions() []string {
 	defer registry.RUnlock()
 	names := make([]string, 0, len(registry.byName)+len(specialForms))
 	for n, d := range registry.byName {
-		if !d.hidden {
+		if !d.hidden && n[0] != '$' { // $ starts what the planner alone calls
 			names = append(names, n)
 		}
 	}

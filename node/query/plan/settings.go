@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones must be the same on every node
 
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/query/ast"
