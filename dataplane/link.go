@@ -308,6 +308,18 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 		return l.hello(m.Payload)
 	case TypeSubscribe:
 		return l.subscribed(m.Payload)
+	case TypeSubscribed:
+		var s Subscribed
+		if err := s.Decode(m.Payload); err != nil {
+			return err
+		}
+		if t := l.take(s.Edge.Stream, s.Edge.Producer); t != nil {
+			if t.log.Len() > 0 {
+				return fmt.Errorf("%w: Subscribed after entries of stage %d output %d", ErrMalformed, s.Edge.Stream.Stage, s.Edge.Stream.Output)
+			}
+			t.log.Restart(t.log.Next(), s.Watermark, s.Idle)
+		}
+		return nil
 	case TypeFrame:
 		return l.frame(m.Payload, size, dec)
 	case TypeMarkers:
@@ -382,7 +394,9 @@ func (l *Link) start(s Subscribe) error {
 	if err != nil {
 		return err
 	}
+	watermark, idle := cursor.Before()
 	l.mu.Lock()
+	l.control = (&Subscribed{Edge: s.Edge, Watermark: watermark, Idle: idle}).Append(l.control)
 	l.serves = append(l.serves, &serve{edge: s.Edge, cursor: cursor, credit: s.Credit, needs: s.From})
 	l.mu.Unlock()
 	l.notify()

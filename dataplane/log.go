@@ -59,6 +59,11 @@ type Log struct {
 	bytes   int64 // appended since the log was made
 	count   int64
 	cursors []*Cursor
+	// before is how the stream stood before floor.
+	before struct {
+		watermark int64
+		idle      bool
+	}
 	// awaited is how many active consumers have yet to subscribe: until then nothing is trimmed for their sake.
 	awaited int
 	limits  Limits
@@ -79,18 +84,32 @@ type logEntry struct {
 
 // NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
 func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows), wakeProducer func()) *Log {
-	return &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer}
+	l := &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer}
+	l.before.watermark = topology.WatermarkNone
+	return l
 }
 
 // Cursor is one subscription's place in a log. Used by one goroutine, except Ack, which is safe for concurrent use.
 type Cursor struct {
-	log    *Log
-	active bool
-	read   topology.Epoch // next epoch to be read
-	acked  topology.Epoch // all epochs up to here are consumed
-	bytes  int64          // Log.bytes through the last acknowledged entry
-	count  int64
-	wake   func()
+	log     *Log
+	active  bool
+	read    topology.Epoch // next epoch to be read
+	started bool           // Next has given something
+	acked   topology.Epoch // all epochs up to here are consumed
+	bytes   int64          // Log.bytes through the last acknowledged entry
+	count   int64
+	wake    func()
+}
+
+// Restart makes an empty log start with epoch next, before which the stream stood at watermark.
+func (l *Log) Restart(next topology.Epoch, watermark int64, idle bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.entries) > l.head {
+		panic("dataplane: Restart of a log that holds entries")
+	}
+	l.floor, l.next = next, next
+	l.before.watermark, l.before.idle = watermark, idle
 }
 
 // Await says that n active consumers will subscribe from the log's first epoch: what they need is kept until they do, and they hold the
@@ -200,8 +219,28 @@ func (c *Cursor) Next() (Entry, bool) {
 	}
 	e := l.entries[lo].Entry
 	e.First = max(e.First, c.read)
-	c.read = e.Last + 1
+	c.read, c.started = e.Last+1, true
 	return e, true
+}
+
+// Before is how the stream stood before the entry that Next gave last, or, when it has given none, before the subscription's first
+// epoch: an entry whose range begins earlier than it ends does not say it.
+func (c *Cursor) Before() (watermark int64, idle bool) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	watermark, idle = l.before.watermark, l.before.idle
+	at := c.read // the first epoch that is not before
+	if c.started {
+		at = c.read - 1
+	}
+	for _, e := range l.entries[l.head:] {
+		if e.Last >= at {
+			break
+		}
+		watermark, idle = e.Watermark, e.Idle
+	}
+	return watermark, idle
 }
 
 // Ack says that all epochs up to through are consumed: rows read from them are not looked at any more.
@@ -295,6 +334,7 @@ func (l *Log) trim(through topology.Epoch) {
 	through = min(through, l.next-1)
 	for l.head < len(l.entries) && l.entries[l.head].Last <= through {
 		e := &l.entries[l.head]
+		l.before.watermark, l.before.idle = e.Watermark, e.Idle
 		if l.recycle != nil && !l.retain {
 			for _, r := range e.Rows {
 				l.recycle(r)

@@ -32,17 +32,18 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type MessageType uint8
 
 const (
-	TypeHello     MessageType = 1
-	TypeSubscribe MessageType = 2
-	TypeTrimmed   MessageType = 3
-	TypeFrame     MessageType = 4
-	TypeMarkers   MessageType = 5
-	TypeAck       MessageType = 6
-	TypeGoodbye   MessageType = 7
-	TypeFailure   MessageType = 8
+	TypeHello      MessageType = 1
+	TypeSubscribe  MessageType = 2
+	TypeTrimmed    MessageType = 3
+	TypeFrame      MessageType = 4
+	TypeMarkers    MessageType = 5
+	TypeAck        MessageType = 6
+	TypeGoodbye    MessageType = 7
+	TypeFailure    MessageType = 8
+	TypeSubscribed MessageType = 9
 )
 
-var messageNames = [...]string{1: "Hello", 2: "Subscribe", 3: "Trimmed", 4: "Frame", 5: "Markers", 6: "Ack", 7: "Goodbye", 8: "Failure"}
+var messageNames = [...]string{1: "Hello", 2: "Subscribe", 3: "Trimmed", 4: "Frame", 5: "Markers", 6: "Ack", 7: "Goodbye", 8: "Failure", 9: "Subscribed"}
 
 // String is the message's name.
 func (t MessageType) String() string {

@@ -23,12 +23,13 @@ func testEdge() Edge {
 // messages has every message but Frame, with a maker of an empty one.
 func messages() map[MessageType][2]message {
 	return map[MessageType][2]message{
-		TypeHello:     {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
-		TypeSubscribe: {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
-		TypeTrimmed:   {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
-		TypeAck:       {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},
-		TypeGoodbye:   {&Goodbye{Reason: "the query ended"}, &Goodbye{}},
-		TypeFailure:   {&Failure{Text: "stage 2 is not here"}, &Failure{}},
+		TypeHello:      {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
+		TypeSubscribe:  {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
+		TypeSubscribed: {&Subscribed{Edge: testEdge(), Watermark: math.MinInt64, Idle: true}, &Subscribed{}},
+		TypeTrimmed:    {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
+		TypeAck:        {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},
+		TypeGoodbye:    {&Goodbye{Reason: "the query ended"}, &Goodbye{}},
+		TypeFailure:    {&Failure{Text: "stage 2 is not here"}, &Failure{}},
 		TypeMarkers: {&Markers{Query: topology.QueryID{Incarnation: 5}, List: []Marker{
 			{Stage: 1, Output: 2, Producer: topology.Range{From: 0, To: 128}, First: 3, Last: 4, Watermark: topology.WatermarkNone, Idle: true, ChainSum: 77, Released: 4, Durable: 2},
 			{Stage: 1, Producer: topology.Range{From: 128, To: 256}, First: 5, Last: topology.EpochForever, Watermark: topology.WatermarkEnd, End: true, ChainSum: math.MaxUint64},

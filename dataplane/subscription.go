@@ -87,6 +87,27 @@ func (s *Subscribe) Decode(payload []byte) error {
 	return r.end(TypeSubscribe)
 }
 
+// Subscribed answers a Subscribe before anything else of the edge: how the stream stood before the first epoch asked for.
+type Subscribed struct {
+	Edge      Edge
+	Watermark int64 // milliseconds, topology.WatermarkNone included
+	Idle      bool
+}
+
+// Append appends s as a message.
+func (s *Subscribed) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = binary.AppendVarint(appendEdge(begin(dst, TypeSubscribed), s.Edge), s.Watermark)
+	return finish(append(dst, flag(s.Idle, 1)), at)
+}
+
+// Decode reads the payload of a Subscribed.
+func (s *Subscribed) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*s = Subscribed{Edge: r.edge(), Watermark: r.int("watermark"), Idle: r.flags("idle", 1) != 0}
+	return r.end(TypeSubscribed)
+}
+
 // Trimmed answers a Subscribe from below the output log's floor: the asker restores anew.
 type Trimmed struct {
 	Edge  Edge

@@ -15,7 +15,7 @@ func (p *partition) checkState(last topology.Epoch) error {
 		x := p.tasks[i].x
 		for _, t := range x.touch {
 			op := p.spec.Ops[t.op]
-			if err := p.roundTrip(x.kernels[t.op].(relational.Keyed), t.group, last); err != nil {
+			if err := p.roundTrip(x.keyed(t.op), t.group, last); err != nil {
 				return p.keyed(op, t.group.ID, last, fmt.Errorf("paranoid mode: %w", err))
 			}
 		}
@@ -23,15 +23,23 @@ func (p *partition) checkState(last topology.Epoch) error {
 	return nil
 }
 
+// addReplica makes the empty state that a key group's deltas will be applied to.
+func (p *partition) addReplica(k relational.Keyed, g *relational.Group) (*state.Group, error) {
+	fresh := relational.Group{ID: g.ID, State: state.NewGroup(), Due: noTimer}
+	if err := k.Open(&fresh); err != nil {
+		return nil, err
+	}
+	p.replicas[g] = fresh.State
+	return fresh.State, nil
+}
+
 func (p *partition) roundTrip(k relational.Keyed, g *relational.Group, last topology.Epoch) error {
 	replica := p.replicas[g]
 	if replica == nil {
-		fresh := relational.Group{ID: g.ID, State: state.NewGroup(), Due: noTimer}
-		if err := k.Open(&fresh); err != nil {
+		var err error
+		if replica, err = p.addReplica(k, g); err != nil {
 			return err
 		}
-		replica = fresh.State
-		p.replicas[g] = replica
 	}
 	if err := replica.Apply(g.State.AppendDelta(nil, last-1)); err != nil {
 		return fmt.Errorf("delta of epoch %d: %w", last, err)

@@ -37,6 +37,12 @@ type partition struct {
 	wake      chan struct{}
 	next      topology.Epoch
 	watermark int64
+	idle      bool
+	over      bool // restored after its end
+	// changed holds per key group the last epoch in which its state may have changed.
+	changed []topology.Epoch
+	from    topology.Epoch // the last checkpoint that is acknowledged; the next delta starts there
+	acked   atomic.Int64   // what Acknowledge said; taken over between epochs
 
 	tasks    []task
 	rows     []connector.Rows
@@ -62,6 +68,7 @@ type inlet struct {
 	cursor    *dataplane.Cursor
 	front     dataplane.Entry // the entry holding the next epoch
 	have      bool
+	begun     bool // watermark and idle are those before front
 	ended     bool
 	watermark int64
 	idle      bool
@@ -91,6 +98,7 @@ func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
 		p.pools = append(p.pools, pool)
 		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, false, pool.put, p.notify))
 	}
+	p.changed = make([]topology.Epoch, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
 	p.chains = make([][]uint64, len(spec.Outputs)+len(p.sinkOps))
 	for i := range p.chains {
@@ -140,6 +148,14 @@ func (p *partition) wait(ctx context.Context) error {
 func (p *partition) loop(ctx context.Context) error {
 	if p.source != nil {
 		defer p.source.close()
+	}
+	if p.over {
+		for _, l := range p.logs {
+			l.Append(dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true})
+		}
+		return p.end()
+	}
+	if p.source != nil {
 		return p.sourceLoop(ctx)
 	}
 	for {
@@ -172,6 +188,10 @@ func (p *partition) ready() (last topology.Epoch, ended, ok bool) {
 				if in.front, in.have = in.cursor.Next(); !in.have {
 					return 0, false, false
 				}
+				if !in.begun {
+					in.watermark, in.idle = in.cursor.Before()
+					in.begun = true
+				}
 			}
 			last = min(last, in.front.Last)
 		}
@@ -198,6 +218,7 @@ func (p *partition) mayAppend() bool {
 // step takes the epochs [p.next, last] of an inner stage.
 func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) error {
 	p.begun = time.Now()
+	p.skippedCheckpoint(last)
 	rows := int64(0)
 	watermark, idle := topology.WatermarkEnd, true
 	for _, stream := range p.inlets {
@@ -397,8 +418,11 @@ func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended boo
 		p.executors = append(p.executors, x)
 	}
 	p.query.traceChains(p, last)
-	p.acknowledge(last)
-	p.watermark, p.next = watermark, last+1
+	p.watermark, p.idle, p.next = watermark, idle, last+1
+	if last%p.checkpointEpochs() == 0 || ended {
+		p.acknowledge(last)
+		p.checkpoint(last, ended)
+	}
 	p.stats.epoch.Store(int64(last))
 	raise(&p.stats.longestStepNs, int64(time.Since(p.begun)))
 	if len(p.logs) == 0 && p.query.clocked() {
@@ -408,17 +432,32 @@ func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended boo
 	return nil
 }
 
-// acknowledge ends the deltas of a checkpoint interval when the epochs [p.next, last] reach its end. Without vaults there is nobody to
-// send them to: what was touched is forgotten and deleted keys give their memory back.
-func (p *partition) acknowledge(last topology.Epoch) {
-	c := topology.Epoch(p.query.plan.Settings.CheckpointEpochs)
-	if last/c == (p.next-1)/c {
-		return
+func (p *partition) checkpointEpochs() topology.Epoch {
+	return topology.Epoch(p.query.plan.Settings.CheckpointEpochs)
+}
+
+// skippedCheckpoint saves the state at the last checkpoint epoch within [p.next, last): all epochs before last are empty, so it is the
+// state as it stands.
+func (p *partition) skippedCheckpoint(last topology.Epoch) {
+	if c := (last - 1) / p.checkpointEpochs() * p.checkpointEpochs(); c >= p.next {
+		p.acknowledge(c)
+		p.checkpoint(c, false)
+	}
+}
+
+// acknowledge takes over up to where all vaults have the partition's checkpoints: what was touched until then is forgotten and deleted keys
+// give their memory back. Without a Backup there is nobody to send deltas to, and every checkpoint epoch does that.
+func (p *partition) acknowledge(c topology.Epoch) {
+	if p.query.config.Backup != nil {
+		if c = topology.Epoch(p.acked.Load()); c <= p.from {
+			return
+		}
+		p.from = c
 	}
 	for _, groups := range p.groups {
 		for g := range groups {
 			if s := groups[g].State; s != nil {
-				s.Acknowledge(last)
+				s.Acknowledge(c)
 			}
 		}
 	}
@@ -428,14 +467,21 @@ func (p *partition) acknowledge(last topology.Epoch) {
 func (p *partition) measureState(x *executor) {
 	change := int64(0)
 	for _, t := range x.touch {
-		m := &p.memory[t.op*p.rng.Len()+int(t.group.ID-p.rng.From)]
-		now := int64(t.group.State.MemBytes())
-		change += now - *m
-		*m = now
+		p.changed[t.group.ID-p.rng.From] = x.ctx.Epoch
+		change += p.grown(t.op, t.group)
 	}
 	if change != 0 {
 		p.stats.stateBytes.Add(change)
 	}
+}
+
+// grown is by how many bytes a key group's state for op has grown since it was last measured.
+func (p *partition) grown(op int, g *relational.Group) int64 {
+	m := &p.memory[op*p.rng.Len()+int(g.ID-p.rng.From)]
+	now := int64(g.State.MemBytes())
+	change := now - *m
+	*m = now
+	return change
 }
 
 func (p *partition) openGroup(k relational.Keyed, g *relational.Group, kg topology.KeyGroup) error {

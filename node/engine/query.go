@@ -27,6 +27,12 @@ type QueryConfig struct {
 	Seals *SealLog
 	// Replay runs the seals of an earlier run again instead of sealing anew.
 	Replay *SealLog
+	// Resume lets the sources go on by themselves when Replay is at its end.
+	Resume bool
+	// Backup takes the partitions' checkpoints; nil: there are none.
+	Backup Backup
+	// Restore gives a partition's state at the checkpoint that the query starts from; nil: it starts from nothing.
+	Restore func(p topology.Partition) (Restored, error)
 	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding
 	// where two runs part. It may be called concurrently for different partitions.
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
@@ -132,6 +138,9 @@ func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Ra
 		}
 		if q.config.Replay != nil {
 			p.source.replay = append([]Seal{}, q.config.Replay.forStage(s.ID)...)
+			if q.config.Resume {
+				p.source.through = q.config.Replay.through(s.ID, rng)
+			}
 		}
 	}
 	x, err := newExecutor(p)
@@ -139,6 +148,18 @@ func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Ra
 		return err
 	}
 	p.executors = append(p.executors, x)
+	if q.config.Restore != nil {
+		r, err := q.config.Restore(topology.Partition{Stage: s.ID, Range: rng, Node: q.node.config.ID})
+		if err != nil {
+			return fmt.Errorf("stage %q %v: %w", s.Name, rng, err)
+		}
+		if err := p.restore(r); err != nil {
+			return err
+		}
+		if p.source != nil {
+			p.source.skipSeals(r.Epoch)
+		}
+	}
 	for _, i := range p.sinkOps {
 		if err := q.openLanes(ctx, p, s.Ops[i].Sink); err != nil {
 			return err
@@ -240,7 +261,7 @@ func (q *Query) Connect(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				c, err := log.Subscribe(1, true, p.notify)
+				c, err := log.Subscribe(p.next, true, p.notify)
 				if err != nil {
 					return err
 				}
@@ -279,7 +300,7 @@ func (q *Query) log(ctx context.Context, taken map[takeKey]*dataplane.Log, p *pa
 		}
 	}
 	edge := dataplane.Edge{Stream: stream, Producer: place.Range, ConsumerStage: p.spec.ID, Consumer: hull}
-	log := link.Subscribe(edge, 1, q.plan.Stages[place.Stage].Outputs[output].Schema)
+	log := link.Subscribe(edge, p.next, q.plan.Stages[place.Stage].Outputs[output].Schema)
 	taken[key] = log
 	return log, nil
 }
@@ -322,6 +343,15 @@ func (p *partition) closeLanes() (err error) {
 		}
 	}
 	return err
+}
+
+// Acknowledge says that all vaults have the checkpoints of a partition up to c on disk. Safe for concurrent use.
+func (q *Query) Acknowledge(p topology.Partition, c topology.Epoch) {
+	for _, x := range q.parts {
+		if x.spec.ID == p.Stage && x.rng == p.Range {
+			raise(&x.acked, int64(c))
+		}
+	}
 }
 
 // buildKernel compiles an operator for one worker.

@@ -47,8 +47,11 @@ type Options struct {
 	Stdout     io.Writer
 
 	Incarnation uint64
-	// Replay, TraceChains and Skipped: see QueryConfig.
+	// Replay, Resume, Backup, Restore, TraceChains and Skipped: see QueryConfig. With Replay and Resume the run adds to the log it replays.
 	Replay      *SealLog
+	Resume      bool
+	Backup      Backup
+	Restore     func(p topology.Partition) (Restored, error)
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
 	Skipped     func(table string, row connector.SkippedRow)
 	// Started is called when all partitions are about to run, with a function that says how far the query is. May be nil.
@@ -119,7 +122,7 @@ func (r *localRun) execute(ctx context.Context) error {
 		return err
 	}
 	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid, Seals: r.seals,
-		Replay: o.Replay, TraceChains: o.TraceChains, Skipped: o.Skipped}
+		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped}
 	switch {
 	case o.Replay != nil:
 		c.T0Ms = o.Replay.T0Ms()

@@ -35,6 +35,7 @@ type SealLog struct {
 	started bool
 	t0Ms    int64
 	seals   []Seal
+	last    map[sealer]int // index of each partition's last seal
 }
 
 // T0Ms is time(0) of the query in milliseconds since the Unix epoch.
@@ -68,10 +69,44 @@ func (l *SealLog) start(t0Ms int64) {
 	l.started, l.t0Ms = true, t0Ms
 }
 
+// add notes a seal. One that has nothing new only makes the partition's last one longer when that has nothing new either.
 func (l *SealLog) add(s Seal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	key := sealer{s.Stage, s.Range}
+	if l.last == nil {
+		l.last = map[sealer]int{}
+	}
+	if i, ok := l.last[key]; ok && s.empty() && l.seals[i].empty() && l.seals[i].Last+1 == s.First {
+		l.seals[i].Last = s.Last
+		return
+	}
+	l.last[key] = len(l.seals)
 	l.seals = append(l.seals, s)
+}
+
+// sealer names a partition that seals.
+type sealer struct {
+	stage topology.StageID
+	rng   topology.Range
+}
+
+func (s *Seal) empty() bool { return len(s.Splits) == 0 && len(s.Found) == 0 && !s.End }
+
+// through gives for each key group of rng the last epoch that its owner sealed.
+func (l *SealLog) through(id topology.StageID, rng topology.Range) []topology.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]topology.Epoch, rng.Len())
+	for _, s := range l.seals {
+		if s.Stage != id || !s.Range.Overlaps(rng) {
+			continue
+		}
+		for g := max(s.Range.From, rng.From); g < min(s.Range.To, rng.To); g++ {
+			out[g-rng.From] = max(out[g-rng.From], s.Last)
+		}
+	}
+	return out
 }
 
 // forStage gives the distinct epochs at which some partition of a stage sealed something, and what it sealed, for a replay

@@ -37,6 +37,9 @@ type source struct {
 	bounded bool
 	nextAsk time.Time // when to ask for new splits
 	replay  []Seal    // what to seal again; nil when sealing anew
+	// through holds, while resuming, the last epoch that was sealed of each key group of the partition before: up to it the replay decides,
+	// after it the key group is sealed anew even if others are still replayed. Nil: the replay decides all.
+	through []topology.Epoch
 }
 
 type sourceGroup struct {
@@ -54,8 +57,9 @@ type split struct {
 	idle      bool
 	lastRowMs int64 // epoch time of the last row, for idleness
 	watermark int64
-	want      *SplitSeal // replay: what to read in this epoch
-	sealed    SplitSeal  // this epoch's part of the seal
+	changed   topology.Epoch // the last epoch with news
+	want      *SplitSeal     // replay: what to read in this epoch
+	sealed    SplitSeal      // this epoch's part of the seal
 	news      bool
 }
 
@@ -77,7 +81,9 @@ func (s *source) discover(ctx context.Context, p *partition, nowMs int64) error 
 		return fmt.Errorf("table %q: cannot list its splits: %w", s.table.Name, err)
 	}
 	for _, f := range found {
-		s.add(p, f.ID, nowMs)
+		if g := topology.GroupOf(xxh3.HashString(f.ID), p.spec.Groups); p.rng.Contains(g) && !s.replayed(p, g, p.next) {
+			s.add(p, f.ID, nowMs)
+		}
 	}
 	return nil
 }
@@ -90,7 +96,8 @@ func (s *source) add(p *partition, id string, nowMs int64) *split {
 	if !p.rng.Contains(g) {
 		return nil
 	}
-	k := &split{Split: connector.Split{ID: id}, group: g, watermark: topology.WatermarkNone, lastRowMs: nowMs}
+	k := &split{Split: connector.Split{ID: id}, group: g, watermark: topology.WatermarkNone, lastRowMs: nowMs, changed: p.next}
+	p.changed[g-p.rng.From] = p.next
 	s.known[id] = k
 	s.found = append(s.found, id)
 	i := sort.Search(len(s.groups), func(i int) bool { return s.groups[i].group >= g })
@@ -101,6 +108,18 @@ func (s *source) add(p *partition, id string, nowMs int64) *split {
 	}
 	s.groups[i].splits = append(s.groups[i].splits, k)
 	return k
+}
+
+// skipSeals leaves out what was sealed up to a checkpoint.
+func (s *source) skipSeals(c topology.Epoch) {
+	for len(s.replay) > 0 && s.replay[0].Last <= c {
+		s.replay = s.replay[1:]
+	}
+}
+
+// replayed says that the replay, not the source, says what epoch e of key group g holds.
+func (s *source) replayed(p *partition, g topology.KeyGroup, e topology.Epoch) bool {
+	return s.replay != nil && (s.through == nil || s.through[g-p.rng.From] >= e)
 }
 
 // ended says that no row can come any more.
@@ -142,7 +161,7 @@ func (s *source) read(ctx context.Context, x *executor, from, to int) error {
 			}
 			b := budget{rows: math.MaxInt, bytes: left, elapsedMs: q.elapsedMs(x.ctx.Epoch)}
 			switch {
-			case s.replay != nil:
+			case s.replayed(x.part, g.group, x.ctx.Epoch):
 				if sp.want == nil {
 					continue
 				}
@@ -221,7 +240,7 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 			break
 		}
 		if status == connector.Idle {
-			if s.replay == nil && x.part.query.plan.Settings.SealRows > 0 {
+			if sp.want == nil && x.part.query.plan.Settings.SealRows > 0 {
 				if err := sleep(ctx, idlePoll); err != nil {
 					return used, err
 				}
@@ -253,6 +272,9 @@ func (s *source) seal(x *executor, sp *split, got SplitSeal) error {
 		got.Idle = s.idleMs > 0 && !got.End && timeMs-sp.lastRowMs >= s.idleMs
 	}
 	sp.news = got.Rows > 0 || got.End || got.Idle != sp.idle || got.To != got.From
+	if sp.news {
+		sp.changed, x.part.changed[sp.group-x.part.rng.From] = x.ctx.Epoch, x.ctx.Epoch
+	}
 	sp.offset, sp.idle, sp.ended, sp.sealed = got.To, got.Idle, got.End, got
 	return nil
 }
@@ -279,10 +301,8 @@ func (x *executor) trackWatermark(op *plan.Op, pieces []*relational.Grouped) err
 	return nil
 }
 
-// finishEpoch ends the epoch for all splits: closes ended ones, keeps few readers open, and gives the seal and the
-// partition's watermark: the minimum over its key groups that are not idle, each the minimum over its splits that have not ended.
-func (s *source) finishEpoch() (splits []SplitSeal, watermark int64, idle bool) {
-	watermark, idle = topology.WatermarkEnd, true
+// finishEpoch ends the epoch for all splits, closes the readers of ended ones, keeps few others open, and gives what was sealed.
+func (s *source) finishEpoch() (splits []SplitSeal) {
 	open := 0
 	for i := range s.groups {
 		g := &s.groups[i]
@@ -298,22 +318,34 @@ func (s *source) finishEpoch() (splits []SplitSeal, watermark int64, idle bool) 
 			if sp.ended || open > openReadersMax {
 				sp.close()
 			}
-			if !sp.ended && !sp.idle {
-				idle = false
-				watermark = min(watermark, sp.watermark)
-			}
 		}
 		for g.first < len(g.splits) && g.splits[g.first].ended {
 			g.first++
 		}
 	}
-	if s.ended() {
-		return splits, topology.WatermarkEnd, false
+	return splits
+}
+
+// stand is the partition's watermark: the minimum over its splits that have neither ended nor are idle. It falls when a split appears
+// or wakes up that is behind; the stages that take it never let theirs fall. (Were it held up here already, how key groups are cut
+// into partitions would show.)
+func (s *source) stand() (watermark int64, idle bool) {
+	watermark, idle = topology.WatermarkEnd, true
+	for i := range s.groups {
+		g := &s.groups[i]
+		for _, sp := range g.splits[g.first:] {
+			if !sp.ended && !sp.idle {
+				idle, watermark = false, min(watermark, sp.watermark)
+			}
+		}
 	}
-	if idle {
-		watermark = topology.WatermarkNone
+	switch {
+	case s.ended():
+		return topology.WatermarkEnd, false
+	case idle:
+		return topology.WatermarkNone, true
 	}
-	return splits, watermark, idle
+	return watermark, false
 }
 
 func (sp *split) close() {

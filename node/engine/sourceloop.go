@@ -11,7 +11,7 @@ import (
 // sourceLoop seals epoch after epoch: by the clock, by 'seal' = 'rows:N', or again from a seal log.
 func (p *partition) sourceLoop(ctx context.Context) error {
 	s := p.source
-	if s.replay == nil {
+	if s.replay == nil || s.through != nil {
 		if err := s.discover(ctx, p, p.query.timeMs(0)); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 func (p *partition) nextSeal(ctx context.Context) (topology.Epoch, []SplitSeal, error) {
 	s, q := p.source, p.query
 	if s.replay != nil {
-		return p.nextReplay()
+		return p.nextReplay(ctx)
 	}
 	if d := s.src.MonitorInterval(); !s.bounded && d > 0 && !time.Now().Before(s.nextAsk) {
 		if err := s.discover(ctx, p, q.timeMs(p.next)); err != nil {
@@ -65,11 +65,18 @@ func (p *partition) nextSeal(ctx context.Context) (topology.Epoch, []SplitSeal, 
 
 // nextReplay is the next recorded epoch of the stage, with the seals of this partition's splits. After the last one, which
 // ends a bounded source, comes nothing.
-func (p *partition) nextReplay() (topology.Epoch, []SplitSeal, error) {
+func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal, error) {
 	s := p.source
 	if len(s.replay) == 0 {
-		if s.ended() {
+		if s.ended() && s.through == nil {
 			return p.next, nil, nil
+		}
+		if s.through != nil {
+			s.replay = nil
+			if err := s.discover(ctx, p, p.query.timeMs(p.next)); err != nil {
+				return 0, nil, err
+			}
+			return p.nextSeal(ctx)
 		}
 		return 0, nil, fmt.Errorf("table %q: the seal log ends at epoch %d before the source does; a query that was stopped cannot be replayed", s.table.Name, p.next-1)
 	}
@@ -99,13 +106,12 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	if err := p.runTasks(ctx); err != nil {
 		return false, err
 	}
-	splits, watermark, idle := s.finishEpoch()
+	splits := s.finishEpoch()
+	watermark, idle := s.stand()
 	ended = s.ended()
-	if len(splits) > 0 || len(s.found) > 0 {
-		p.query.seals.add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
-		s.found = nil
-	}
-	return ended, p.finish(last, max(watermark, p.watermark), idle, ended)
+	p.query.seals.add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
+	s.found = nil
+	return ended, p.finish(last, watermark, idle, ended)
 }
 
 // forkSource shares the key groups that have splits out to tasks.

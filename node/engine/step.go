@@ -78,6 +78,9 @@ func newExecutor(p *partition) (*executor, error) {
 	return x, nil
 }
 
+// keyed is the kernel of an operator that has state.
+func (x *executor) keyed(op int) relational.Keyed { return x.kernels[op].(relational.Keyed) }
+
 // begin readies the executor for epoch range [.., last] of the key groups in rng.
 func (x *executor) begin(rng topology.Range, last topology.Epoch, before, watermark int64) {
 	x.rng, x.rows, x.late, x.nviews = rng, 0, 0, 0
@@ -352,6 +355,7 @@ func (x *executor) chain(chains []uint64, pieces []*relational.Grouped) {
 	for _, in := range pieces {
 		for j, g := range in.Groups {
 			c := &chains[g-x.part.rng.From]
+			x.part.changed[g-x.part.rng.From] = x.ctx.Epoch
 			if n := g - x.rng.From; x.touched[n/64]>>(n%64)&1 == 0 {
 				x.touched[n/64] |= 1 << (n % 64)
 				*c = batch.Mix(*c, uint64(x.ctx.Epoch))

@@ -1,0 +1,219 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// memoryBackup keeps checkpoints in memory and says which of them are complete.
+type memoryBackup struct {
+	mu     sync.Mutex
+	plan   *plan.Plan
+	groups [][]map[topology.Epoch]saved // by stage and key group
+}
+
+// saved is what a key group's partition said at one checkpoint.
+type saved struct {
+	from      topology.Epoch
+	watermark int64
+	idle      bool
+	ended     bool
+	data      []byte // nil: unchanged since from
+}
+
+func newMemoryBackup(p *plan.Plan) *memoryBackup {
+	b := &memoryBackup{plan: p}
+	for _, s := range p.Stages {
+		groups := make([]map[topology.Epoch]saved, s.Groups)
+		for g := range groups {
+			groups[g] = map[topology.Epoch]saved{}
+		}
+		b.groups = append(b.groups, groups)
+	}
+	return b
+}
+
+func (b *memoryBackup) Save(c engine.Checkpoint) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	data := map[topology.KeyGroup][]byte{}
+	for _, g := range c.Groups {
+		data[g.Group] = g.Data
+	}
+	for g := c.Partition.Range.From; g < c.Partition.Range.To; g++ {
+		b.groups[c.Partition.Stage][g][c.Epoch] = saved{c.From, c.Watermark, c.Idle, c.Ended, data[g]}
+	}
+}
+
+// at is what a key group saved at c, or at its end before c.
+func (b *memoryBackup) at(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (topology.Epoch, bool) {
+	if _, ok := b.groups[stage][g][c]; ok {
+		return c, true
+	}
+	for e, s := range b.groups[stage][g] {
+		if s.ended && e < c {
+			return e, true
+		}
+	}
+	return 0, false
+}
+
+// complete is the latest checkpoint that every key group of every stage has.
+func (b *memoryBackup) complete() (latest topology.Epoch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for e := range b.groups[0][0] {
+		all := true
+		for s := range b.groups {
+			for g := range b.groups[s] {
+				_, ok := b.at(topology.StageID(s), topology.KeyGroup(g), e)
+				all = all && ok
+			}
+		}
+		if all && e > latest {
+			latest = e
+		}
+	}
+	return latest
+}
+
+// restore gives what a partition of any range needs to start from c.
+func (b *memoryBackup) restore(p topology.Partition, c topology.Epoch) engine.Restored {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := engine.Restored{Epoch: c, Ended: true, Idle: true, Watermark: topology.WatermarkEnd}
+	for g := p.Range.From; g < p.Range.To; g++ {
+		e, _ := b.at(p.Stage, g, c)
+		last := b.groups[p.Stage][g][e]
+		r.Ended, r.Idle, r.Watermark = r.Ended && last.ended, r.Idle && last.idle, min(r.Watermark, last.watermark)
+		var chain []engine.GroupDelta
+		for e > 0 {
+			s := b.groups[p.Stage][g][e]
+			if s.data != nil {
+				chain = append(chain, engine.GroupDelta{Group: g, Data: s.data})
+			}
+			e = s.from
+		}
+		for i := len(chain) - 1; i >= 0; i-- {
+			r.Deltas = append(r.Deltas, chain[i])
+		}
+	}
+	return r
+}
+
+// forget drops what is not part of checkpoints up to c: it was not on disk when everything was lost.
+func (b *memoryBackup) forget(c topology.Epoch) {
+	for _, groups := range b.groups {
+		for _, g := range groups {
+			for e := range g {
+				if e > c {
+					delete(g, e)
+				}
+			}
+		}
+	}
+}
+
+var errPulled = errors.New("the plug was pulled")
+
+// TestRestartFromTheLatestCompleteCheckpointGivesTheSameBytes kills everything at random steps, again and again, and starts from vaults
+// and seals on another number of nodes each time: files and chains are those of a run that never fails.
+func TestRestartFromTheLatestCompleteCheckpointGivesTheSameBytes(t *testing.T) {
+	rounds := 6
+	if testing.Short() {
+		rounds = 2
+	}
+	for _, q := range identityQueries {
+		t.Run(q.name, func(t *testing.T) {
+			c := newCatalog(t, burstsDefinition())
+			sinks := q.sinks
+			if strings.Contains(q.name, "running") {
+				sinks = nil
+			}
+			sql := "SET 'checkpoint.epochs' = '8';\n" + q.sql
+			plain := variant{nodes: 1, workers: 1, batchRows: 1000, forkRows: 1 << 40}
+			p, want := runQuery(t, c, sql, plain.options(c), sinks...)
+			for seed := range uint64(rounds) {
+				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { crashAndRestart(t, c, p, sql, sinks, want, seed) })
+			}
+		})
+	}
+}
+
+func crashAndRestart(t *testing.T, c *catalog, p *plan.Plan, sql string, sinks []string, want outcome, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	set, dirs := map[string]string{}, map[string]string{}
+	for _, s := range sinks {
+		dirs[s] = t.TempDir()
+		set[s+".path"] = dirs[s]
+	}
+	p = c.compile(t, sql, set)
+	b, seals := newMemoryBackup(p), (*engine.SealLog)(nil)
+	from := topology.Epoch(0)
+	crashes := 1 + r.IntN(4)
+	for try := 0; ; try++ {
+		v := variant{nodes: 1 + r.IntN(5), workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200)), memory: r.IntN(2) == 0,
+			uneven: r.Uint64N(3), paranoid: r.IntN(3) == 0}
+		o := v.options(c)
+		o.Backup, o.Replay, o.Resume = b, seals, seals != nil
+		if from > 0 {
+			o.Restore = func(p topology.Partition) (engine.Restored, error) { return b.restore(p, from), nil }
+		}
+		ctx, cancel := context.WithCancelCause(context.Background())
+		if try < crashes {
+			left := atomic.Int64{}
+			left.Store(int64(1 + r.IntN(600)))
+			o.TraceChains = func(topology.StageID, topology.Range, topology.Epoch, [][]uint64) {
+				if left.Add(-1) == 0 {
+					cancel(errPulled)
+				}
+			}
+		}
+		res, err := engine.Run(ctx, p, o)
+		cancel(nil)
+		if err != nil && !errors.Is(err, errPulled) {
+			t.Fatalf("try %d from epoch %d on %v: %v", try, from, v, err)
+		}
+		seals = res.Seals
+		if err == nil {
+			got := outcome{files: readFiles(t, dirs), result: res}
+			got.sameAs(t, p, want)
+			return
+		}
+		from = b.complete()
+		b.forget(from)
+	}
+}
+
+func readFiles(t *testing.T, dirs map[string]string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for s, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name := filepath.Base(f); !strings.HasPrefix(name, "_") {
+				out[s+"/"+name] = string(b)
+			}
+		}
+	}
+	return out
+}
