@@ -28,11 +28,12 @@ type ProducerRun struct {
 
 // FrameHeader says what the rows of a frame are.
 type FrameHeader struct {
-	Stream   Stream
-	Producer topology.Range // the partition that emitted them
-	Consumer topology.Range // the key groups they are for
-	First    topology.Epoch // epochs First..Last-1 are empty, the rows belong to Last
-	Last     topology.Epoch
+	Subscription uint32 // Edge.ID
+	Stream       Stream
+	Producer     topology.Range // the partition that emitted them
+	Consumer     topology.Range // the key groups they are for
+	First        topology.Epoch // epochs First..Last-1 are empty, the rows belong to Last
+	Last         topology.Epoch
 }
 
 // Frame is rows of one epoch from one producer partition for one range of consumer key groups. It refers to Rows and does not
@@ -95,7 +96,7 @@ func (f *Frame) validateProducers() error {
 
 // The payload of a frame is
 //
-//	query, stage, output | producer range | consumer range | first epoch | epochs more | n rows | n bytes of body | 1 when S2, else 0 | body
+//	subscription | query, stage, output | producer range | consumer range | first epoch | epochs more | n rows | n bytes of body | 1 when S2, else 0 | body
 //
 // and its body, before compression,
 //
@@ -147,13 +148,13 @@ func (e *FrameEncoder) appendFrame(dst []byte, h *FrameHeader, rows int) []byte 
 }
 
 func appendFrameHeader(dst []byte, h *FrameHeader) []byte {
-	dst = appendStream(dst, h.Stream)
+	dst = appendStream(binary.AppendUvarint(dst, uint64(h.Subscription)), h.Stream)
 	dst = appendKeyGroups(appendKeyGroups(dst, h.Producer), h.Consumer)
 	return appendEpochs(dst, h.First, h.Last)
 }
 
 func (r *reader) frameHeader() FrameHeader {
-	h := FrameHeader{Stream: r.stream(), Producer: r.keyGroups("producer range"), Consumer: r.keyGroups("consumer range")}
+	h := FrameHeader{Subscription: uint32(r.uint("subscription", math.MaxUint32)), Stream: r.stream(), Producer: r.keyGroups("producer range"), Consumer: r.keyGroups("consumer range")}
 	h.First, h.Last = r.epochs()
 	return h
 }

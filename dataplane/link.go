@@ -26,7 +26,9 @@ type LinkConfig struct {
 	Cluster uint64 // both ends are of the same
 	Self    topology.NodeID
 	Boot    topology.BootID
-	Peer    topology.NodeID // expected at the other end; "" takes whoever says Hello
+	// Peer and PeerBoot are expected at the other end.
+	Peer     topology.NodeID
+	PeerBoot topology.BootID
 	// Resolve finds the output log of a partition of this node that a peer subscribes to. ErrNotYet keeps the subscription until Retry.
 	Resolve func(stream Stream, producer topology.Range) (*Log, error)
 	// Credit is how many bytes of messages a subscription may have under way; the epoch its consumer needs next is always sent.
@@ -49,11 +51,13 @@ type Link struct {
 	mu     sync.Mutex
 	serves []*serve    // what the peer subscribed to here
 	takes  []*take     // what this node subscribed to there
+	gone   []*serve    // forgotten, cursors to be closed
 	early  []Subscribe // by the peer, to partitions that are not here yet
 	// control are messages to be sent before anything else.
-	control []byte
-	closed  bool
-	said    error // why the peer gave up, or nil
+	control       []byte
+	subscriptions uint32
+	closed        bool
+	said          error // why the peer gave up, or nil
 }
 
 // serve is a peer's subscription to a log of this node.
@@ -64,6 +68,7 @@ type serve struct {
 	sent   uint64
 	acked  uint64
 	needs  topology.Epoch
+	gone   bool // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
 
 // take is this node's subscription to a log of the peer: a log of what came, which partitions of this node read.
@@ -105,6 +110,10 @@ func (l *Link) notify() {
 // Subscribe asks the peer for what edge names, from an epoch on, and gives the log that it is put into. The reader subscribes
 // to that log before it lets the link's Run receive.
 func (l *Link) Subscribe(edge Edge, from topology.Epoch, schema *batch.Schema) *Log {
+	l.mu.Lock()
+	l.subscriptions++
+	edge.ID = l.subscriptions
+	l.mu.Unlock()
 	t := &take{edge: edge, schema: schema, acked: from - 1}
 	t.log = NewLog(from, Limits{Bytes: 1 << 62, Epochs: 1 << 30}, false, t.put, func() { l.consumed(t) })
 	l.mu.Lock()
@@ -165,9 +174,10 @@ func (l *Link) Run(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for _, s := range l.serves {
+	for _, s := range append(l.serves, l.gone...) {
 		s.cursor.Close()
 	}
+	l.serves, l.gone = nil, nil
 	if l.said != nil {
 		return l.said
 	}
@@ -179,6 +189,9 @@ func (l *Link) Run(ctx context.Context) error {
 }
 
 var errGoodbye = errors.New("the peer said goodbye")
+
+// Close ends the connection; Run returns then.
+func (l *Link) Close() { l.conn.Close() }
 
 // send writes what is due, one write for as much as is there.
 func (l *Link) send(ctx context.Context) error {
@@ -219,6 +232,10 @@ func (l *Link) send(ctx context.Context) error {
 func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, s := range l.gone {
+		s.cursor.Close()
+	}
+	l.gone = l.gone[:0]
 	*buf = append(*buf, l.control...)
 	l.control = l.control[:0]
 	for _, t := range l.takes {
@@ -242,7 +259,7 @@ func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err error) {
 	for len(*buf) < sendBytes {
 		l.mu.Lock()
-		free := int64(s.sent-s.acked) < s.credit || s.cursor.Position() <= s.needs
+		free := !s.gone && (int64(s.sent-s.acked) < s.credit || s.cursor.Position() <= s.needs)
 		l.mu.Unlock()
 		if !free {
 			return false, nil
@@ -252,7 +269,7 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 			return false, nil
 		}
 		size := -len(*buf)
-		h := FrameHeader{Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
+		h := FrameHeader{Subscription: s.edge.ID, Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
 		for _, r := range e.Rows {
 			_, _, from, to := r.Span(s.edge.Consumer)
 			if *buf, err = enc.AppendFrame(*buf, &Frame{Header: h, Rows: r, Producers: r.Producers}, int(from), int(to)); err != nil {
@@ -266,7 +283,7 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 				*buf = (*buf)[:0]
 			}
 		}
-		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: s.edge.Producer,
+		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Subscription: s.edge.ID, Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: s.edge.Producer,
 			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Released: e.Last, Durable: e.Last}}}
 		*buf = m.Append(*buf)
 		l.mu.Lock()
@@ -313,7 +330,7 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 		if err := s.Decode(m.Payload); err != nil {
 			return err
 		}
-		if t := l.take(s.Edge.Stream, s.Edge.Producer); t != nil {
+		if t := l.take(s.Edge.ID); t != nil {
 			if t.log.Len() > 0 {
 				return fmt.Errorf("%w: Subscribed after entries of stage %d output %d", ErrMalformed, s.Edge.Stream.Stage, s.Edge.Stream.Output)
 			}
@@ -331,7 +348,10 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 		if err := t.Decode(m.Payload); err != nil {
 			return err
 		}
-		return &TrimmedError{From: t.From, Floor: t.Floor}
+		if taken := l.take(t.Edge.ID); taken != nil {
+			taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
+		}
+		return nil
 	case TypeGoodbye:
 		return errGoodbye
 	case TypeFailure:
@@ -356,8 +376,8 @@ func (l *Link) hello(payload []byte) error {
 	if h.Cluster != l.config.Cluster {
 		return fmt.Errorf("node %s is of cluster %016x, this node of %016x; start it with another --data-dir or join it to its own cluster", h.Node, h.Cluster, l.config.Cluster)
 	}
-	if l.config.Peer != "" && h.Node != l.config.Peer {
-		return fmt.Errorf("the peer is node %s, not %s", h.Node, l.config.Peer)
+	if h.Node != l.config.Peer || h.Boot != l.config.PeerBoot {
+		return fmt.Errorf("the peer is node %s (boot %d), not %s (boot %d)", h.Node, h.Boot, l.config.Peer, l.config.PeerBoot)
 	}
 	return nil
 }
@@ -422,28 +442,26 @@ func (l *Link) Retry() {
 // Forget ends all subscriptions of a query, both ways; what still comes of it is dropped.
 func (l *Link) Forget(query topology.QueryID) {
 	l.mu.Lock()
-	var gone []*Cursor
 	l.serves = slices.DeleteFunc(l.serves, func(s *serve) bool {
 		if s.edge.Stream.Query != query {
 			return false
 		}
-		gone = append(gone, s.cursor)
+		s.gone = true
+		l.gone = append(l.gone, s)
 		return true
 	})
 	l.takes = slices.DeleteFunc(l.takes, func(t *take) bool { return t.edge.Stream.Query == query })
 	l.early = slices.DeleteFunc(l.early, func(s Subscribe) bool { return s.Edge.Stream.Query == query })
 	l.mu.Unlock()
-	for _, c := range gone {
-		c.Close()
-	}
+	l.notify()
 }
 
 // take finds a subscription of this node; nil when it has been forgotten.
-func (l *Link) take(s Stream, producer topology.Range) *take {
+func (l *Link) take(id uint32) *take {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range l.takes {
-		if t.edge.Stream == s && t.edge.Producer == producer {
+		if t.edge.ID == id {
 			return t
 		}
 	}
@@ -455,7 +473,7 @@ func (l *Link) frame(payload []byte, size int, dec *FrameDecoder) error {
 	if err != nil {
 		return err
 	}
-	t := l.take(h.Stream, h.Producer)
+	t := l.take(h.Subscription)
 	if t == nil {
 		return nil
 	}
@@ -483,7 +501,7 @@ func (l *Link) markers(payload []byte, size int) error {
 		return err
 	}
 	for _, m := range ms.List {
-		t := l.take(Stream{Query: ms.Query, Stage: m.Stage, Output: m.Output}, m.Producer)
+		t := l.take(m.Subscription)
 		if t == nil {
 			continue
 		}
@@ -514,7 +532,7 @@ func (l *Link) ack(payload []byte) error {
 	l.mu.Lock()
 	var cursor *Cursor
 	for _, s := range l.serves {
-		if s.edge == a.Edge {
+		if s.edge.ID == a.Edge.ID {
 			cursor, s.acked, s.needs = s.cursor, a.Bytes, a.Needs
 		}
 	}

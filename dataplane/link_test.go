@@ -127,14 +127,14 @@ func TestRowsCountOnlyWithTheEndMarkerOfTheirEpochAndOnce(t *testing.T) {
 	var enc FrameEncoder
 	hello := (&Hello{Cluster: 5, Node: "b"}).Append(nil)
 	frame := func(e topology.Epoch) []byte {
-		b, err := enc.AppendFrame(nil, &Frame{Header: FrameHeader{Stream: edge().Stream, Producer: edge().Producer, Consumer: edge().Consumer, First: e, Last: e}, Rows: rowsFor(1, 7)}, 0, 1)
+		b, err := enc.AppendFrame(nil, &Frame{Header: FrameHeader{Subscription: 1, Stream: edge().Stream, Producer: edge().Producer, Consumer: edge().Consumer, First: e, Last: e}, Rows: rowsFor(1, 7)}, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
 	marker := func(first, last topology.Epoch) []byte {
-		return (&Markers{Query: testQuery, List: []Marker{{Stage: 1, Producer: edge().Producer, First: first, Last: last}}}).Append(nil)
+		return (&Markers{Query: testQuery, List: []Marker{{Subscription: 1, Stage: 1, Producer: edge().Producer, First: first, Last: last}}}).Append(nil)
 	}
 	bye := (&Goodbye{Reason: "test"}).Append(nil)
 	for _, c := range []struct {

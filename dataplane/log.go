@@ -64,6 +64,7 @@ type Log struct {
 		watermark int64
 		idle      bool
 	}
+	failed error // why nothing will ever be appended any more
 	// awaited is how many active consumers have yet to subscribe: until then nothing is trimmed for their sake.
 	awaited int
 	limits  Limits
@@ -80,6 +81,8 @@ type logEntry struct {
 	Entry
 	bytesEnd int64 // Log.bytes after this entry
 	countEnd int64
+	// still: it is empty and leaves the stream as the entry before it, so that none of its epochs matters more than another.
+	still bool
 }
 
 // NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
@@ -95,6 +98,8 @@ type Cursor struct {
 	active  bool
 	read    topology.Epoch // next epoch to be read
 	started bool           // Next has given something
+	over    bool           // Next has given the end
+	closed  bool
 	acked   topology.Epoch // all epochs up to here are consumed
 	bytes   int64          // Log.bytes through the last acknowledged entry
 	count   int64
@@ -154,11 +159,11 @@ func (l *Log) Append(e Entry) {
 		panic(fmt.Sprintf("dataplane: entry [%d,%d] appended to a log at epoch %d (ended %v)", e.First, e.Last, l.next, l.ended))
 	}
 	l.next, l.ended = e.Last+1, e.End
-	if !l.extend(&e) {
+	if still := l.still(&e); !still || !l.extend(&e) {
 		n := e.memBytes()
 		l.bytes += n
 		l.count++
-		l.entries = append(l.entries, logEntry{e, l.bytes, l.count})
+		l.entries = append(l.entries, logEntry{e, l.bytes, l.count, still})
 	}
 	for _, c := range l.cursors {
 		if c.wake != nil {
@@ -168,18 +173,23 @@ func (l *Log) Append(e Entry) {
 	l.mu.Unlock()
 }
 
-// extend codes an empty entry without news into the empty entry before it. A cursor that has read that entry reads on behind
-// it, because it remembers an epoch and not an entry.
-func (l *Log) extend(e *Entry) bool {
+// still says that e is empty and brings no news.
+func (l *Log) still(e *Entry) bool {
 	if len(l.entries) == l.head || !e.empty() || e.End {
 		return false
 	}
 	last := &l.entries[len(l.entries)-1]
-	if !last.empty() || last.Watermark != e.Watermark || last.Idle != e.Idle || last.ChainSum != e.ChainSum {
-		return false
+	return last.Watermark == e.Watermark && last.Idle == e.Idle && last.ChainSum == e.ChainSum
+}
+
+// extend codes an entry without news into one before it that has none either: the news of an entry belong to its last epoch and may not
+// move. A cursor that has read that entry reads on behind it, because it remembers an epoch and not an entry.
+func (l *Log) extend(e *Entry) bool {
+	last := &l.entries[len(l.entries)-1]
+	if last.still {
+		last.Last = e.Last
 	}
-	last.Last = e.Last
-	return true
+	return last.still
 }
 
 // MayAppend says whether the producer may produce its next epoch: every active consumer either has room, or has consumed all
@@ -206,8 +216,17 @@ func (c *Cursor) Next() (Entry, bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.read >= l.next {
+	if c.closed {
 		return Entry{}, false
+	}
+	if c.read >= l.next {
+		if !l.ended || c.over {
+			return Entry{}, false
+		}
+		// Whoever asks behind the end learns that it has ended: every later epoch is empty.
+		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true}
+		c.read, c.started, c.over = c.read+1, true, true
+		return e, true
 	}
 	lo, hi := l.head, len(l.entries)
 	for lo < hi {
@@ -219,7 +238,7 @@ func (c *Cursor) Next() (Entry, bool) {
 	}
 	e := l.entries[lo].Entry
 	e.First = max(e.First, c.read)
-	c.read, c.started = e.Last+1, true
+	c.read, c.started, c.over = e.Last+1, true, e.End
 	return e, true
 }
 
@@ -273,6 +292,32 @@ func (c *Cursor) Acked() topology.Epoch {
 	return c.acked
 }
 
+// Fail says that nothing will ever be appended any more: readers see it in Err.
+func (l *Log) Fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
+	for _, c := range l.cursors {
+		if c.wake != nil {
+			c.wake()
+		}
+	}
+}
+
+// Serves says that a subscription from an epoch can get what it asks for.
+func (l *Log) Serves(from topology.Epoch) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed == nil && from >= l.floor
+}
+
+// Err is why Next will give nothing any more, or nil.
+func (c *Cursor) Err() error {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.log.failed
+}
+
 // Position is the epoch that Next reads next.
 func (c *Cursor) Position() topology.Epoch {
 	c.log.mu.Lock()
@@ -291,6 +336,7 @@ func (c *Cursor) Outstanding() int64 {
 func (c *Cursor) Close() {
 	l := c.log
 	l.mu.Lock()
+	c.closed = true
 	for i, x := range l.cursors {
 		if x == c {
 			l.cursors = append(l.cursors[:i], l.cursors[i+1:]...)
@@ -323,11 +369,12 @@ func (l *Log) Acknowledged() topology.Epoch {
 	return l.slowest()
 }
 
-// Trim drops the entries that end at or before through: a later Subscribe starts above it.
+// Trim drops the entries that end at or before through and that every active consumer has acknowledged: a later Subscribe starts above
+// them. (A consumer that was restored from an older checkpoint may not be there yet.)
 func (l *Log) Trim(through topology.Epoch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.trim(through)
+	l.trim(min(through, l.slowest()))
 }
 
 func (l *Log) trim(through topology.Epoch) {
@@ -373,4 +420,15 @@ func (l *Log) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.entries) - l.head
+}
+
+// Cursors describes the subscriptions, for finding out who holds a producer back.
+func (l *Log) Cursors() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := ""
+	for _, c := range l.cursors {
+		s += fmt.Sprintf("(read %d acked %d)", c.read, c.acked)
+	}
+	return s
 }

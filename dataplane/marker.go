@@ -10,17 +10,18 @@ import (
 // Marker says that the rows of a stream's epochs up to Last from one producer partition are complete: what came before it
 // counts now. Epochs First..Last-1 of the range are empty with an unchanged watermark; all belongs to Last.
 type Marker struct {
-	Stage     topology.StageID
-	Output    uint16
-	Producer  topology.Range
-	First     topology.Epoch
-	Last      topology.Epoch
-	Watermark int64 // milliseconds after Last, topology.WatermarkNone and WatermarkEnd included
-	Idle      bool  // the producer does not count for the stage's watermark
-	End       bool  // nothing follows Last
-	ChainSum  uint64
-	Released  topology.Epoch
-	Durable   topology.Epoch
+	Subscription uint32 // Edge.ID
+	Stage        topology.StageID
+	Output       uint16
+	Producer     topology.Range
+	First        topology.Epoch
+	Last         topology.Epoch
+	Watermark    int64 // milliseconds after Last, topology.WatermarkNone and WatermarkEnd included
+	Idle         bool  // the producer does not count for the stage's watermark
+	End          bool  // nothing follows Last
+	ChainSum     uint64
+	Released     topology.Epoch
+	Durable      topology.Epoch
 }
 
 const (
@@ -28,7 +29,7 @@ const (
 	markerEnd  = 2
 
 	// The fewest bytes that a marker takes.
-	markerBytesMin = 17
+	markerBytesMin = 18
 )
 
 // Markers is what is due of one query for one peer at one time.
@@ -44,6 +45,7 @@ func (m *Markers) Append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(m.List)))
 	for i := range m.List {
 		x := &m.List[i]
+		dst = binary.AppendUvarint(dst, uint64(x.Subscription))
 		dst = binary.AppendUvarint(dst, uint64(x.Stage))
 		dst = binary.AppendUvarint(dst, uint64(x.Output))
 		dst = appendEpochs(appendKeyGroups(dst, x.Producer), x.First, x.Last)
@@ -63,7 +65,7 @@ func (m *Markers) Decode(payload []byte) error {
 	n := int(r.uint("number of markers", uint64(len(payload)/markerBytesMin)))
 	m.List = m.List[:0]
 	for i := 0; i < n && r.err == nil; i++ {
-		x := Marker{Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16)), Producer: r.keyGroups("producer range")}
+		x := Marker{Subscription: uint32(r.uint("subscription", math.MaxUint32)), Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16)), Producer: r.keyGroups("producer range")}
 		x.First, x.Last = r.epochs()
 		x.Watermark = r.int("watermark")
 		flags := r.flags("marker", markerIdle|markerEnd)

@@ -47,6 +47,7 @@ func (r *reader) stream() Stream {
 
 // Edge names one subscription: what a range of a consuming stage takes from one producing partition of a stream.
 type Edge struct {
+	ID            uint32 // the subscriber's number for it, another one in each subscription over a connection
 	Stream        Stream
 	Producer      topology.Range // of the stream's stage
 	ConsumerStage topology.StageID
@@ -54,12 +55,12 @@ type Edge struct {
 }
 
 func appendEdge(dst []byte, e Edge) []byte {
-	dst = appendKeyGroups(appendStream(dst, e.Stream), e.Producer)
+	dst = appendKeyGroups(appendStream(binary.AppendUvarint(dst, uint64(e.ID)), e.Stream), e.Producer)
 	return appendKeyGroups(binary.AppendUvarint(dst, uint64(e.ConsumerStage)), e.Consumer)
 }
 
 func (r *reader) edge() Edge {
-	return Edge{Stream: r.stream(), Producer: r.keyGroups("producer range"),
+	return Edge{ID: uint32(r.uint("subscription", math.MaxUint32)), Stream: r.stream(), Producer: r.keyGroups("producer range"),
 		ConsumerStage: topology.StageID(r.uint("consumer stage", math.MaxUint16)), Consumer: r.keyGroups("consumer range")}
 }
 

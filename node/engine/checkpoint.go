@@ -136,6 +136,7 @@ var errState = errors.New("saved state is damaged or of another plan")
 
 // restore puts the partition, which has just been made, into the state of a checkpoint.
 func (p *partition) restore(r Restored) error {
+	p.stats.epoch.Store(int64(r.Epoch))
 	p.next, p.from, p.watermark, p.idle, p.over = r.Epoch+1, r.Epoch, r.Watermark, r.Idle, r.Ended
 	x := p.executors[0]
 	for _, d := range r.Deltas {

@@ -84,7 +84,7 @@ func (v variant) String() string {
 func (v variant) options(c *catalog) engine.Options {
 	o := engine.Options{Connectors: c.connectors, Operators: c.operators, Nodes: v.nodes, Workers: v.workers,
 		Paranoid: v.paranoid || os.Getenv("SEEPNODE_PARANOID") == "1", // make test-paranoid
-		Limits:   engine.DefaultLimits(), Incarnation: 7}
+		Limits:   engine.DefaultLimits(), Incarnation: 7, KeepSeals: true}
 	o.Limits.BatchRows, o.Limits.ForkRows = v.batchRows, v.forkRows
 	if v.memory {
 		m := transport.NewMemory(transport.Options{})
@@ -112,7 +112,7 @@ func unevenLayout(seed uint64) func(*plan.Stage, int) []topology.Partition {
 		var out []topology.Partition
 		for i := 1; i < len(cuts); i++ {
 			if cuts[i] > cuts[i-1] {
-				out = append(out, topology.Partition{Stage: s.ID, Node: engine.NodeName(r.IntN(nodes)),
+				out = append(out, topology.Partition{Stage: s.ID, Node: engine.NodeName(r.IntN(nodes)), Boot: 1,
 					Range: topology.Range{From: topology.KeyGroup(cuts[i-1]), To: topology.KeyGroup(cuts[i])}})
 			}
 		}

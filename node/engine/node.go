@@ -2,13 +2,13 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/node/connector"
@@ -40,7 +40,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	queries map[topology.QueryID]*Query
-	links   map[topology.NodeID]*dataplane.Link
+	links   map[Peer]*dataplane.Link
 	// changed is closed and made anew when links change.
 	changed chan struct{}
 	wg      sync.WaitGroup
@@ -64,24 +64,52 @@ func NewNode(c NodeConfig) *Node {
 		c.Stdout = os.Stdout
 	}
 	return &Node{config: c, tokens: make(chan struct{}, c.Workers), queries: map[topology.QueryID]*Query{},
-		links: map[topology.NodeID]*dataplane.Link{}, changed: make(chan struct{})}
+		links: map[Peer]*dataplane.Link{}, changed: make(chan struct{})}
+}
+
+// Peer is one process of a node: what is subscribed of it is lost with it.
+type Peer struct {
+	Node topology.NodeID
+	Boot topology.BootID
+}
+
+// idle waits without keeping a worker; the caller holds one.
+func (n *Node) idle(ctx context.Context, d time.Duration) error {
+	<-n.tokens
+	defer func() { n.tokens <- struct{}{} }()
+	return sleep(ctx, d)
 }
 
 // Join serves an open connection with a peer until ctx is done or the connection ends, and gives the link's error, which is nil when ctx
 // was done or the peer said goodbye.
-func (n *Node) Join(ctx context.Context, peer topology.NodeID, conn dataplane.Conn) error {
-	l := dataplane.NewLink(conn, dataplane.LinkConfig{Cluster: n.config.Cluster, Self: n.config.ID, Boot: n.config.Boot, Peer: peer, Resolve: n.resolve, Credit: linkCredit})
+func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
+	l := dataplane.NewLink(conn, dataplane.LinkConfig{Cluster: n.config.Cluster, Self: n.config.ID, Boot: n.config.Boot, Peer: peer.Node, PeerBoot: peer.Boot, Resolve: n.resolve, Credit: linkCredit})
 	n.mu.Lock()
-	if n.links[peer] != nil {
+	for n.links[peer] != nil {
+		// The peer connects again before the end of its old connection was noticed.
+		old, changed := n.links[peer], n.changed
 		n.mu.Unlock()
-		return errors.Join(fmt.Errorf("node %s is joined with %s already", n.config.ID, peer), conn.Close())
+		old.Close()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return conn.Close()
+		}
+		n.mu.Lock()
 	}
 	n.links[peer] = l
 	n.announce()
+	for _, q := range n.queries {
+		for _, p := range q.parts {
+			p.notify() // it may wait for the peer
+		}
+	}
 	n.mu.Unlock()
 	err := l.Run(ctx)
 	n.mu.Lock()
-	delete(n.links, peer)
+	if n.links[peer] == l {
+		delete(n.links, peer)
+	}
 	n.announce()
 	n.mu.Unlock()
 	return err
@@ -94,7 +122,7 @@ func (n *Node) announce() {
 }
 
 // link waits for the link with a peer.
-func (n *Node) link(ctx context.Context, peer topology.NodeID) (*dataplane.Link, error) {
+func (n *Node) link(ctx context.Context, peer Peer) (*dataplane.Link, error) {
 	for {
 		n.mu.Lock()
 		l, changed := n.links[peer], n.changed
@@ -105,7 +133,7 @@ func (n *Node) link(ctx context.Context, peer topology.NodeID) (*dataplane.Link,
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("node %s has no connection with node %s: %w", n.config.ID, peer, context.Cause(ctx))
+			return nil, fmt.Errorf("node %s has no connection with node %s: %w", n.config.ID, peer.Node, context.Cause(ctx))
 		}
 	}
 }
@@ -134,12 +162,19 @@ func (n *Node) add(q *Query) error {
 		return fmt.Errorf("node %s runs query %q already", n.config.ID, q.config.Name)
 	}
 	n.queries[q.config.ID] = q
+	n.mu.Unlock()
+	n.retry()
+	return nil
+}
+
+// retry serves subscriptions that came before their partitions.
+func (n *Node) retry() {
+	n.mu.Lock()
 	links := n.allLinks()
 	n.mu.Unlock()
 	for _, l := range links {
 		l.Retry()
 	}
-	return nil
 }
 
 func (n *Node) allLinks() []*dataplane.Link {

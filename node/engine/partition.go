@@ -23,7 +23,11 @@ type partition struct {
 	spec  *plan.Stage
 	rng   topology.Range
 
-	inlets    [][]*inlet // by stage input, then by producer partition, ascending
+	inlets [][]*inlet // by stage input, then by producer partition, ascending
+	// placed is a topology that has come into force and that the partition's goroutine has yet to follow.
+	placed    atomic.Pointer[topology.Topology]
+	topology  *topology.Topology // the one that inlets follow
+	absent    bool               // some inlet has no producer to take from yet
 	logs      []*dataplane.Log
 	pools     []*rowsPool
 	groups    [][]relational.Group // by op, then key group of rng; nil for operators without state
@@ -65,6 +69,7 @@ type partitionStats struct {
 
 // inlet is what a partition knows of one producer partition of a stream.
 type inlet struct {
+	place     topology.Partition
 	cursor    *dataplane.Cursor
 	front     dataplane.Entry // the entry holding the next epoch
 	have      bool
@@ -96,7 +101,7 @@ func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
 	for o := range spec.Outputs {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
-		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, false, pool.put, p.notify))
+		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify))
 	}
 	p.changed = make([]topology.Epoch, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
@@ -159,7 +164,19 @@ func (p *partition) loop(ctx context.Context) error {
 		return p.sourceLoop(ctx)
 	}
 	for {
-		last, ended, ok := p.ready()
+		t := p.placed.Swap(nil)
+		if t == nil && p.absent {
+			t = p.topology
+		}
+		if t != nil {
+			if err := p.follow(t); err != nil {
+				return err
+			}
+		}
+		last, ended, ok, err := p.ready()
+		if err != nil {
+			return err
+		}
 		if !ok || !p.mayAppend() {
 			if err := p.wait(ctx); err != nil {
 				return err
@@ -177,16 +194,19 @@ func (p *partition) loop(ctx context.Context) error {
 
 // ready finds the end of the range of epochs that can be taken now: the smallest end of what the producers' next entries hold.
 // Every epoch of the range but the last is empty in all inputs. ended: with it every producer has ended.
-func (p *partition) ready() (last topology.Epoch, ended, ok bool) {
+func (p *partition) ready() (last topology.Epoch, ended, ok bool, err error) {
 	last, ended = topology.EpochForever, true
 	for _, stream := range p.inlets {
 		for _, in := range stream {
 			if in.ended {
 				continue
 			}
+			if in.cursor == nil {
+				return 0, false, false, nil
+			}
 			if !in.have {
 				if in.front, in.have = in.cursor.Next(); !in.have {
-					return 0, false, false
+					return 0, false, false, in.cursor.Err()
 				}
 				if !in.begun {
 					in.watermark, in.idle = in.cursor.Before()
@@ -203,7 +223,7 @@ func (p *partition) ready() (last topology.Epoch, ended, ok bool) {
 			}
 		}
 	}
-	return last, ended, true
+	return last, ended, true, nil
 }
 
 func (p *partition) mayAppend() bool {
@@ -230,12 +250,15 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 					rows += int64(to - from)
 				}
 			}
-			if !in.idle {
+			// What has ended holds nobody back and says nothing of those that are idle.
+			if !in.idle && !in.ended && !(in.front.Last == last && in.front.End) {
 				idle, watermark = false, min(watermark, in.watermark)
 			}
 		}
 	}
-	if idle {
+	if ended {
+		idle = false
+	} else if idle {
 		watermark = p.watermark
 	}
 	watermark = max(watermark, p.watermark)

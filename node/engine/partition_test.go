@@ -56,8 +56,8 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 		if _, err := source.sealEpoch(ctx, source.next, nil); err != nil {
 			t.Fatal(err)
 		}
-		last, ended, ok := aggregate.ready()
-		if !ok || ended {
+		last, ended, ok, err := aggregate.ready()
+		if err != nil || !ok || ended {
 			t.Fatalf("aggregate is not ready for epoch %d", source.next-1)
 		}
 		if err := aggregate.step(ctx, last, ended); err != nil {
@@ -156,7 +156,7 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 // onOneNode places all of a plan on one node.
 func onOneNode(t *testing.T, c *testCatalog, p *plan.Plan, limits Limits) *Query {
 	t.Helper()
-	n := NewNode(NodeConfig{ID: NodeName(0), Limits: limits, Connectors: &c.connectors, Operators: &c.operators})
+	n := NewNode(NodeConfig{ID: NodeName(0), Boot: 1, Limits: limits, Connectors: &c.connectors, Operators: &c.operators})
 	config := QueryConfig{Plan: p}
 	for _, s := range p.Stages {
 		config.Topology.Partitions = append(config.Topology.Partitions, EvenLayout(s, 1))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,12 +24,14 @@ type QueryConfig struct {
 	Topology topology.Topology
 	T0Ms     int64 // time(0) in milliseconds since the Unix epoch; now, unless the query runs sealed rows or a replay
 	Paranoid bool  // encode, drop and decode every touched key group after every epoch
-	// Seals is where the node's sources note what they seal; nil: a log of the query's own.
+	// Seals is where the node's sources note what they seal; nil: nowhere.
 	Seals *SealLog
 	// Replay runs the seals of an earlier run again instead of sealing anew.
 	Replay *SealLog
 	// Resume lets the sources go on by themselves when Replay is at its end.
 	Resume bool
+	// Retain keeps what partitions emit until Trim, so that a partition that is restored elsewhere can take it again.
+	Retain bool
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
 	// Restore gives a partition's state at the checkpoint that the query starts from; nil: it starts from nothing.
@@ -52,6 +55,13 @@ type Query struct {
 	parts   []*partition
 	sinks   []sinkTable
 	skipped skipCounter
+	taken   map[takeKey]taken // guarded by mu, as is complete
+	mu      sync.Mutex
+	running sync.WaitGroup
+	start   func(*partition) // set by Start
+	stop    context.CancelFunc
+	// complete is the last complete checkpoint that Trim was told of.
+	complete topology.Epoch
 	// spread says that some partition is on another node: rows carry their producing key groups then.
 	spread bool
 }
@@ -76,18 +86,14 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 	if err != nil {
 		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", c.Plan.Settings.Zone, err)
 	}
-	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals}
-	if q.seals == nil {
-		q.seals = &SealLog{}
-		q.seals.start(c.T0Ms)
-	}
+	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, taken: map[takeKey]taken{}}
 	q.started = time.Now()
 	if q.clocked() {
 		q.started = q.started.Add(-time.Duration(q.started.UnixMilli()-c.T0Ms) * time.Millisecond)
 	}
 	for _, s := range c.Plan.Stages {
 		for _, place := range c.Topology.Partitions[s.ID] {
-			if place.Node != n.config.ID {
+			if !q.here(place) {
 				q.spread = true
 				continue
 			}
@@ -98,7 +104,9 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 	}
 	for _, p := range q.parts {
 		for o, l := range p.logs {
-			l.Await(q.consumers(p.spec.Outputs[o].Consumer))
+			if !c.Retain {
+				l.Await(q.consumers(p.spec.Outputs[o].Consumer))
+			}
 		}
 	}
 	if err := n.add(q); err != nil {
@@ -107,12 +115,24 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 	return q, nil
 }
 
+// partitions are the node's partitions as they are now; the slice is not changed afterwards.
+func (q *Query) partitions() []*partition {
+	q.node.mu.Lock()
+	defer q.node.mu.Unlock()
+	return q.parts
+}
+
+// here says that a place is this process.
+func (q *Query) here(place topology.Partition) bool {
+	return place.Node == q.node.config.ID && place.Boot == q.node.config.Boot
+}
+
 // consumers is how many subscriptions a stage's partitions make to an output log of this node: one for each partition here, one for each
 // other node that has any.
 func (q *Query) consumers(stage topology.StageID) int {
 	n, elsewhere := 0, map[topology.NodeID]bool{}
 	for _, place := range q.config.Topology.Partitions[stage] {
-		if place.Node == q.node.config.ID {
+		if q.here(place) {
 			n++
 		} else {
 			elsewhere[place.Node] = true
@@ -124,7 +144,9 @@ func (q *Query) consumers(stage topology.StageID) int {
 // addPartition opens a partition's source and the lanes of its sinks, and compiles its operators once, so that their mistakes show at once.
 func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Range) error {
 	p := newPartition(q, s, rng)
-	q.parts = append(q.parts, p)
+	q.node.mu.Lock()
+	q.parts = append(slices.Clip(q.parts), p)
+	q.node.mu.Unlock()
 	if s.Source >= 0 {
 		src, err := q.openSource(s.Source)
 		if err != nil {
@@ -249,81 +271,67 @@ func (q *Query) connector(t *plan.Table) (*connector.Definition, connector.Confi
 	return def, c, nil
 }
 
-// Connect subscribes every partition to its producers: on this node directly, elsewhere over the link with their node, once for all
-// partitions of a stage here. It waits for links until ctx is done.
-func (q *Query) Connect(ctx context.Context) error {
-	taken := map[takeKey]*dataplane.Log{}
-	for _, p := range q.parts {
-		for _, in := range p.spec.Inputs {
-			var stream []*inlet
-			for _, place := range q.config.Topology.Partitions[in.Stage] {
-				log, err := q.log(ctx, taken, p, place, in.Output)
-				if err != nil {
-					return err
-				}
-				c, err := log.Subscribe(p.next, true, p.notify)
-				if err != nil {
-					return err
-				}
-				stream = append(stream, &inlet{cursor: c, watermark: topology.WatermarkNone})
-			}
-			p.inlets = append(p.inlets, stream)
-		}
-	}
-	return nil
-}
-
-// takeKey names what the node takes from a partition elsewhere for one of its stages.
-type takeKey struct {
-	producer topology.Partition
-	output   int
-}
-
-// log is the output log of the partition at place, or the one that its entries are put into when it is elsewhere.
-func (q *Query) log(ctx context.Context, taken map[takeKey]*dataplane.Log, p *partition, place topology.Partition, output int) (*dataplane.Log, error) {
-	stream := dataplane.Stream{Query: q.config.ID, Stage: place.Stage, Output: uint16(output)}
-	if place.Node == q.node.config.ID {
-		return q.node.resolve(stream, place.Range)
-	}
-	key := takeKey{place, output}
-	if log := taken[key]; log != nil {
-		return log, nil
-	}
-	link, err := q.node.link(ctx, place.Node)
-	if err != nil {
-		return nil, err
-	}
-	hull := p.rng
-	for _, other := range q.parts {
-		if other.spec == p.spec {
-			hull.From, hull.To = min(hull.From, other.rng.From), max(hull.To, other.rng.To)
-		}
-	}
-	edge := dataplane.Edge{Stream: stream, Producer: place.Range, ConsumerStage: p.spec.ID, Consumer: hull}
-	log := link.Subscribe(edge, p.next, q.plan.Stages[place.Stage].Outputs[output].Schema)
-	taken[key] = log
-	return log, nil
-}
-
 // Run runs the partitions until all of them have ended, one fails or ctx is done; then the error is what failed, or ctx's cause.
 func (q *Query) Run(ctx context.Context) error {
+	var failed error
+	var once sync.Once
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
-	for _, p := range q.parts {
-		wg.Go(func() {
-			if err := p.loop(ctx); err != nil {
-				cancel(err)
+	q.Start(ctx, func(_ topology.Partition, err error) {
+		if err != nil {
+			once.Do(func() { failed = err })
+			cancel(err)
+		}
+	})
+	q.running.Wait()
+	if failed != nil {
+		return failed
+	}
+	return context.Cause(ctx)
+}
+
+// Start runs the partitions until ctx is done; ended is called for each that ends or fails, concurrently. Partitions that Update adds run
+// likewise. One that fails with *dataplane.TrimmedError is so far behind that it must be restored from a later checkpoint: it is gone then, and
+// Update adds it again. Close waits for all.
+func (q *Query) Start(ctx context.Context, ended func(p topology.Partition, err error)) {
+	ctx, q.stop = context.WithCancel(ctx)
+	q.start = func(p *partition) {
+		q.running.Go(func() {
+			err := p.loop(ctx)
+			var trimmed *dataplane.TrimmedError
+			if errors.As(err, &trimmed) {
+				err = errors.Join(err, q.drop(p))
 			}
+			ended(p.place(), err)
 		})
 	}
-	wg.Wait()
-	return context.Cause(ctx)
+	for _, p := range q.parts {
+		q.start(p)
+	}
+}
+
+// drop takes a partition out of the query.
+func (q *Query) drop(p *partition) error {
+	q.node.mu.Lock()
+	q.parts = slices.DeleteFunc(slices.Clone(q.parts), func(x *partition) bool { return x == p })
+	q.node.mu.Unlock()
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.cursor != nil {
+				in.cursor.Close()
+			}
+		}
+	}
+	return p.closeLanes()
 }
 
 // Close gives back what the query holds on this node; done says that the whole query has finished. Sinks keep what they have made
 // visible.
 func (q *Query) Close(done bool) (err error) {
+	if q.stop != nil {
+		q.stop()
+	}
+	q.running.Wait()
 	q.node.remove(q.config.ID)
 	for _, p := range q.parts {
 		err = errors.Join(err, p.closeLanes())
@@ -347,7 +355,7 @@ func (p *partition) closeLanes() (err error) {
 
 // Acknowledge says that all vaults have the checkpoints of a partition up to c on disk. Safe for concurrent use.
 func (q *Query) Acknowledge(p topology.Partition, c topology.Epoch) {
-	for _, x := range q.parts {
+	for _, x := range q.partitions() {
 		if x.spec.ID == p.Stage && x.rng == p.Range {
 			raise(&x.acked, int64(c))
 		}

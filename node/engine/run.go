@@ -47,6 +47,8 @@ type Options struct {
 	Stdout     io.Writer
 
 	Incarnation uint64
+	// KeepSeals keeps what was sealed in Result.Seals, for a Replay. It grows with the query's life.
+	KeepSeals bool
 	// Replay, Resume, Backup, Restore, TraceChains and Skipped: see QueryConfig. With Replay and Resume the run adds to the log it replays.
 	Replay      *SealLog
 	Resume      bool
@@ -62,7 +64,7 @@ type Options struct {
 type Result struct {
 	// Chains are the final chains: by stage, then by its outputs and after them its sinks, then by key group.
 	Chains   [][][]uint64
-	Seals    *SealLog
+	Seals    *SealLog // with Options.KeepSeals
 	Progress Progress
 }
 
@@ -86,7 +88,7 @@ func Run(ctx context.Context, p *plan.Plan, o Options) (*Result, error) {
 		o.Stdout = os.Stdout
 	}
 	o.Stdout = &sharedWriter{w: o.Stdout}
-	r := &localRun{plan: p, options: o, seals: &SealLog{}, started: time.Now(), unlink: func() {}}
+	r := &localRun{plan: p, options: o, started: time.Now(), unlink: func() {}}
 	err := r.execute(ctx)
 	result := &Result{Seals: r.seals, Progress: r.progress(), Chains: r.chains()}
 	r.unlink()
@@ -121,7 +123,7 @@ func (r *localRun) execute(ctx context.Context) error {
 	if err := r.join(ctx, cancel); err != nil {
 		return err
 	}
-	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid, Seals: r.seals,
+	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid,
 		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped}
 	switch {
 	case o.Replay != nil:
@@ -129,7 +131,10 @@ func (r *localRun) execute(ctx context.Context) error {
 	case r.plan.Settings.SealRows == 0:
 		c.T0Ms = r.started.UnixMilli()
 	}
-	r.seals.start(c.T0Ms)
+	if o.KeepSeals {
+		r.seals = NewSealLog(c.T0Ms)
+		c.Seals = r.seals
+	}
 	for _, s := range r.plan.Stages {
 		layout := o.Layout
 		if layout == nil {
@@ -195,7 +200,7 @@ func (r *localRun) join(ctx context.Context, fail context.CancelCauseFunc) error
 
 func (r *localRun) serve(ctx context.Context, fail context.CancelCauseFunc, self, peer *Node, conn transport.Conn) {
 	r.links.Go(func() {
-		if err := self.Join(ctx, peer.config.ID, conn); err != nil && ctx.Err() == nil {
+		if err := self.Join(ctx, Peer{peer.config.ID, peer.config.Boot}, conn); err != nil && ctx.Err() == nil {
 			fail(err)
 		}
 	})
@@ -203,14 +208,14 @@ func (r *localRun) serve(ctx context.Context, fail context.CancelCauseFunc, self
 
 // connect dials a listener and accepts what was dialed.
 func connect(ctx context.Context, l transport.Listener, t transport.Transport) (accepted, dialed transport.Conn, err error) {
-	var failed error
+	var failed, closing error
 	var wg sync.WaitGroup
 	wg.Go(func() { accepted, failed = l.Accept() })
 	if dialed, err = t.Dial(ctx, l.Addr()); err != nil {
-		failed = errors.Join(failed, l.Close()) // ends Accept
+		closing = l.Close() // ends Accept
 	}
 	wg.Wait()
-	return accepted, dialed, errors.Join(err, failed)
+	return accepted, dialed, errors.Join(err, failed, closing)
 }
 
 // EvenLayout gives every node one partition of the stage, key groups in equal ranges; a stage with fewer key groups than nodes starts at a
@@ -222,7 +227,7 @@ func EvenLayout(s *plan.Stage, nodes int) []topology.Partition {
 		if s.Groups < nodes {
 			node = (i + int(s.ID)) % nodes
 		}
-		out = append(out, topology.Partition{Stage: s.ID, Range: rng, Node: NodeName(node)})
+		out = append(out, topology.Partition{Stage: s.ID, Range: rng, Node: NodeName(node), Boot: 1})
 	}
 	return out
 }
@@ -234,7 +239,7 @@ func NodeName(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("n%d",
 func (r *localRun) progress() Progress {
 	var parts []*partition
 	for _, q := range r.queries {
-		parts = append(parts, q.parts...)
+		parts = append(parts, q.partitions()...)
 	}
 	p := progressOf(parts)
 	p.Elapsed = time.Since(r.started)

@@ -29,13 +29,12 @@ type SplitSeal struct {
 	Idle     bool   // the split does not hold the watermark back from here on, until it has rows again
 }
 
-// SealLog keeps seals in memory. The zero value is empty and ready; safe for concurrent use.
+// SealLog keeps seals in memory. Safe for concurrent use.
 type SealLog struct {
-	mu      sync.Mutex
-	started bool
-	t0Ms    int64
-	seals   []Seal
-	last    map[sealer]int // index of each partition's last seal
+	mu    sync.Mutex
+	t0Ms  int64
+	seals []Seal
+	last  map[sealer]int // index of each partition's last seal
 }
 
 // T0Ms is time(0) of the query in milliseconds since the Unix epoch.
@@ -63,14 +62,14 @@ func (l *SealLog) Seals() []Seal {
 	return out
 }
 
-func (l *SealLog) start(t0Ms int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.started, l.t0Ms = true, t0Ms
-}
+// NewSealLog makes an empty log of a query whose time(0) is t0Ms, in milliseconds since the Unix epoch.
+func NewSealLog(t0Ms int64) *SealLog { return &SealLog{t0Ms: t0Ms} }
 
-// add notes a seal. One that has nothing new only makes the partition's last one longer when that has nothing new either.
-func (l *SealLog) add(s Seal) {
+// Add notes a seal; a nil log notes nothing. One that has nothing new only makes the partition's last one longer when that has nothing new either.
+func (l *SealLog) Add(s Seal) {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := sealer{s.Stage, s.Range}

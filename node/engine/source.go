@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -122,8 +123,16 @@ func (s *source) replayed(p *partition, g topology.KeyGroup, e topology.Epoch) b
 	return s.replay != nil && (s.through == nil || s.through[g-p.rng.From] >= e)
 }
 
+// anew says that some key group of the partition is sealed anew in epoch e while others are replayed.
+func (s *source) anew(e topology.Epoch) bool {
+	return s.through != nil && slices.Min(s.through) < e
+}
+
 // ended says that no row can come any more.
 func (s *source) ended() bool {
+	if len(s.replay) > 0 {
+		return false // splits of a later seal may be this partition's
+	}
 	for i := range s.groups {
 		if s.groups[i].first < len(s.groups[i].splits) {
 			return false
@@ -241,7 +250,7 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 		}
 		if status == connector.Idle {
 			if sp.want == nil && x.part.query.plan.Settings.SealRows > 0 {
-				if err := sleep(ctx, idlePoll); err != nil {
+				if err := x.part.node.idle(ctx, idlePoll); err != nil {
 					return used, err
 				}
 				continue

@@ -54,6 +54,9 @@ func (p *partition) nextSeal(ctx context.Context) (topology.Epoch, []SplitSeal, 
 	}
 	for {
 		now := q.clockEpoch()
+		if now >= p.next && p.next == 1 {
+			return 1, nil, nil // all partitions find their first splits in the same epoch
+		}
 		if now >= p.next {
 			return rangeEnd(p.next, now, q.plan.Settings.CheckpointEpochs), nil, nil
 		}
@@ -81,6 +84,10 @@ func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal
 		return 0, nil, fmt.Errorf("table %q: the seal log ends at epoch %d before the source does; a query that was stopped cannot be replayed", s.table.Name, p.next-1)
 	}
 	seal := s.replay[0]
+	if seal.Last > p.next && (p.next == 1 || p.query.plan.Settings.SealRows > 0 && s.anew(seal.Last)) {
+		// All partitions find their first splits in epoch 1, and key groups that are sealed anew take their rows epoch by epoch.
+		return p.next, nil, nil
+	}
 	s.replay = s.replay[1:]
 	if s.replay == nil {
 		s.replay = []Seal{}
@@ -109,7 +116,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	splits := s.finishEpoch()
 	watermark, idle := s.stand()
 	ended = s.ended()
-	p.query.seals.add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
+	p.query.seals.Add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
 	s.found = nil
 	return ended, p.finish(last, watermark, idle, ended)
 }

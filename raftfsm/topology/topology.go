@@ -78,6 +78,7 @@ type Partition struct {
 	Stage StageID `json:"stage"`
 	Range Range   `json:"range"`
 	Node  NodeID  `json:"node"`
+	Boot  BootID  `json:"boot,omitempty"` // the process of Node that runs it; another one has lost it
 }
 
 // String is "stage 2 [0,128) on n1".

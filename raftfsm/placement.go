@@ -1,0 +1,544 @@
+package raftfsm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Reassign puts all ranges of processes that are lost, or that lost the leader's confidence, on others at once. Based on the
+// topology's Version and on the epochs restored being neither trimmed nor incomplete. Shadows of these ranges are promoted where a
+// move names their range and process, and dropped otherwise; so are all shadows on the lost processes. A successor of a source
+// adopts the lost process's seal log and those which that had not adopted yet.
+type Reassign struct {
+	Query   topology.QueryID   `json:"query"`
+	Version uint64             `json:"version"`
+	Lost    []topology.Process `json:"lost"`
+	// Moves tile exactly what the lost processes have; none reaches over two of their partitions.
+	Moves []Move      `json:"moves"`
+	Seals []SealGrant `json:"seals,omitempty"` // for source processes that have none yet
+	Why   string      `json:"why,omitempty"`
+}
+
+// Move is a range that another process restores and goes on with.
+type Move struct {
+	Stage   topology.StageID `json:"stage"`
+	Range   topology.Range   `json:"range"`
+	Process topology.Process `json:"process"`
+	Restore topology.Epoch   `json:"restore"`
+	Deaths  int              `json:"deaths,omitempty"` // see topology.Assignment
+}
+
+func (*Reassign) Kind() Kind { return KindReassign }
+
+func (k *Reassign) apply(c *change) Outcome {
+	q, out := c.openAt(k.Query, k.Version, k.Why)
+	if q == nil {
+		return out
+	}
+	if len(k.Lost) == 0 || len(k.Moves) == 0 {
+		return refused(Malformed, "query %s: nothing to reassign", q.Name)
+	}
+	lost := func(p topology.Process) bool { return slices.Contains(k.Lost, p) }
+	n := c.edit(q)
+	first := n.Instances + 1
+	moves := 0
+	for s := range n.Stages {
+		st := n.editStage(topology.StageID(s))
+		var parts []topology.Assignment
+		for _, a := range st.Partitions {
+			if !lost(a.Process) {
+				parts = append(parts, a)
+				continue
+			}
+			inherit := a.Adopt
+			if st.Source {
+				inherit = n.fence(a, true)
+			}
+			at := a.Range.From
+			for at < a.Range.To {
+				m := k.moveAt(topology.StageID(s), at)
+				if m == nil || m.Range.To > a.Range.To || m.Range.Len() <= 0 {
+					return refused(BadCoverage, "query %s: stage %d: moves do not tile %v of %v at key group %d", q.Name, s, a.Range, a.Process, at)
+				}
+				if r, text := c.runs(q, m.Process); r != NoReason {
+					return refused(r, "query %s: stage %d %v: %s", q.Name, s, m.Range, text)
+				}
+				to, out := n.start(st, m)
+				if out.Code != 0 {
+					return out
+				}
+				to.Adopt = inherit
+				parts = append(parts, to)
+				at = m.Range.To
+				moves++
+			}
+			st.Shadows = without(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) })
+		}
+		st.Partitions = parts
+		st.Shadows = without(st.Shadows, func(sh topology.Shadow) bool { return lost(sh.Process) })
+		st.Retired = without(st.Retired, func(r topology.Retired) bool { return lost(r.Process) })
+	}
+	if moves == 0 || moves != len(k.Moves) {
+		return refused(BadCoverage, "query %s: %d of %d moves are of key groups that %v has", q.Name, moves, len(k.Moves), k.Lost)
+	}
+	if out := c.grant(n, k.Seals); out.Code != 0 {
+		return out
+	}
+	n.Version++
+	n.note(c, "reassign", k.Why, "%d ranges of %s to %s", moves, processNames(k.Lost), moveNames(k.Moves))
+	return applied(first)
+}
+
+// moveAt is the move of stage s that begins at key group g, or nil.
+func (k *Reassign) moveAt(s topology.StageID, g topology.KeyGroup) *Move {
+	i := slices.IndexFunc(k.Moves, func(m Move) bool { return m.Stage == s && m.Range.From == g })
+	if i < 0 {
+		return nil
+	}
+	return &k.Moves[i]
+}
+
+// start gives the active partition that a move makes: a shadow of the same range and process goes on as it.
+func (q *Query) start(st *Stage, m *Move) (topology.Assignment, Outcome) {
+	lowest, instance := q.TrimPoint(), uint64(0)
+	for _, sh := range st.Shadows {
+		if sh.Range == m.Range && sh.Process == m.Process {
+			lowest, instance = sh.Restore, sh.Instance
+		}
+	}
+	if m.Restore < lowest || m.Restore > q.Complete {
+		return topology.Assignment{}, stale(BadEpoch, "query %s: %v restores epoch %d; epochs %d to %d are kept and complete",
+			q.Name, m.Range, m.Restore, lowest, q.Complete)
+	}
+	if instance == 0 {
+		q.Instances++
+		instance = q.Instances
+	}
+	return topology.Assignment{Range: m.Range, Process: m.Process, Instance: instance, Restore: m.Restore, Deaths: max(0, m.Deaths)}, Outcome{}
+}
+
+// fence raises the term of the seal log of a's process, so that a successor can fence it, and gives the logs that the successor
+// adopts: those that a was to adopt and this one. With all set the process writes no more to it.
+func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
+	adopt := slices.Clone(a.Adopt)
+	i := slices.IndexFunc(q.Seals, func(s topology.SealSet) bool { return s.Owner == a.Process && !s.Fenced })
+	if i >= 0 {
+		q.Seals = slices.Clone(q.Seals)
+		q.Terms++
+		q.Seals[i].Term = q.Terms
+		q.Seals[i].Fenced = all
+		return append(adopt, q.Seals[i].Log)
+	}
+	// It was fenced before in this command, for another of the process's partitions: its last log is the one.
+	for j := len(q.Seals) - 1; j >= 0; j-- {
+		if q.Seals[j].Owner == a.Process {
+			return append(adopt, q.Seals[j].Log)
+		}
+	}
+	return adopt
+}
+
+// ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
+// restored.
+type ShadowStart struct {
+	Query   topology.QueryID `json:"query"`
+	Version uint64           `json:"version"`
+	Stage   topology.StageID `json:"stage"`
+	Parts   []Part           `json:"parts"`
+	Restore topology.Epoch   `json:"restore"`
+	Why     string           `json:"why,omitempty"`
+}
+
+func (*ShadowStart) Kind() Kind { return KindShadow }
+
+func (k *ShadowStart) apply(c *change) Outcome {
+	q, out := c.openStage(k.Query, k.Version, k.Stage, k.Why)
+	if q == nil {
+		return out
+	}
+	if len(k.Parts) == 0 {
+		return refused(Malformed, "query %s: no ranges to shadow", q.Name)
+	}
+	if trim := q.TrimPoint(); k.Restore < trim || k.Restore > q.Complete {
+		return stale(BadEpoch, "query %s: restore epoch %d; epochs %d to %d are kept and complete", q.Name, k.Restore, trim, q.Complete)
+	}
+	n := c.edit(q)
+	st := n.editStage(k.Stage)
+	st.Shadows = slices.Clone(st.Shadows)
+	first := n.Instances + 1
+	for _, p := range k.Parts {
+		if r, text := c.runs(q, p.Process); r != NoReason {
+			return refused(r, "query %s: stage %d %v: %s", q.Name, k.Stage, p.Range, text)
+		}
+		for _, a := range st.Partitions {
+			if a.Process == p.Process && a.Range.Overlaps(p.Range) {
+				return refused(BadCoverage, "query %s: stage %d: %v already runs key groups of %v", q.Name, k.Stage, p.Process, p.Range)
+			}
+		}
+		if slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(p.Range) }) {
+			return refused(ChangePending, "query %s: stage %d: key groups of %v have a pending change already", q.Name, k.Stage, p.Range)
+		}
+		n.Instances++
+		st.Shadows = append(st.Shadows, topology.Shadow{Range: p.Range, Process: p.Process, Instance: n.Instances, Restore: k.Restore})
+	}
+	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int { return int(a.Range.From) - int(b.Range.From) })
+	n.Version++
+	n.note(c, "shadow", k.Why, "stage %d: %s, from epoch %d", k.Stage, partNames(k.Parts), k.Restore)
+	return applied(first)
+}
+
+// ShadowDrop gives up all shadows within a range. Based on the topology's Version; with none there it is so Already.
+type ShadowDrop struct {
+	Query   topology.QueryID `json:"query"`
+	Version uint64           `json:"version"`
+	Stage   topology.StageID `json:"stage"`
+	Range   topology.Range   `json:"range"`
+	Why     string           `json:"why,omitempty"`
+}
+
+func (*ShadowDrop) Kind() Kind { return KindShadowDrop }
+
+func (k *ShadowDrop) apply(c *change) Outcome {
+	q, out := c.openStage(k.Query, k.Version, k.Stage, k.Why)
+	if q == nil {
+		return out
+	}
+	within := func(s topology.Shadow) bool { return s.Range.From >= k.Range.From && s.Range.To <= k.Range.To }
+	if !slices.ContainsFunc(q.Stages[k.Stage].Shadows, within) {
+		return already(q.Version)
+	}
+	n := c.edit(q)
+	st := n.editStage(k.Stage)
+	st.Shadows = without(st.Shadows, within)
+	n.Version++
+	n.note(c, "shadow dropped", k.Why, "stage %d %v", k.Stage, k.Range)
+	return applied(n.Version)
+}
+
+// Switch makes the shadows of a range its active partitions, all at once. Based on the topology's Version and on the shadows
+// being exactly Parts; that their chains equal the old ones' at AtEpoch is for the proposer to have seen. Partitions that reach
+// beyond the range keep the rest, undisturbed.
+type Switch struct {
+	Query   topology.QueryID `json:"query"`
+	Version uint64           `json:"version"`
+	Stage   topology.StageID `json:"stage"`
+	Range   topology.Range   `json:"range"`
+	Parts   []SwitchPart     `json:"parts"` // ascending; they tile Range
+	AtEpoch topology.Epoch   `json:"at_epoch"`
+	Seals   []SealGrant      `json:"seals,omitempty"`
+	Why     string           `json:"why,omitempty"`
+}
+
+// SwitchPart is a shadow and the complete epoch it really started from: deltas may have brought it beyond its Restore.
+type SwitchPart struct {
+	Instance uint64         `json:"instance"`
+	From     topology.Epoch `json:"from"`
+}
+
+func (*Switch) Kind() Kind { return KindSwitch }
+
+func (k *Switch) apply(c *change) Outcome {
+	q, out := c.openStage(k.Query, k.Version, k.Stage, k.Why)
+	if q == nil {
+		return out
+	}
+	n := c.edit(q)
+	st := n.editStage(k.Stage)
+	fresh, out := k.promote(c, q)
+	if out.Code != 0 {
+		return out
+	}
+	rest, cut := carve(st.Partitions, k.Range)
+	st.Shadows = without(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(k.Range) })
+	if st.Source {
+		for i := range fresh {
+			if fresh[i].Adopt, out = n.adopt(st, fresh[i].Range, cut, rest); out.Code != 0 {
+				return out
+			}
+		}
+	}
+	st.Retired = slices.Clone(st.Retired)
+	for _, a := range cut {
+		var until topology.Epoch
+		for _, f := range fresh {
+			if f.Range.Overlaps(a.Range) {
+				until = max(until, f.Restore)
+			}
+		}
+		if c.state.Lives(a.Process) {
+			st.Retired = append(st.Retired, topology.Retired{Range: a.Range, Process: a.Process, Instance: a.Instance, Until: until})
+		}
+	}
+	st.Partitions = append(rest, fresh...)
+	sortAssignments(st.Partitions)
+	if out := c.grant(n, k.Seals); out.Code != 0 {
+		return out
+	}
+	n.Version++
+	n.note(c, "switch", k.Why, "stage %d %v to %s at epoch %d", k.Stage, k.Range, assignmentNames(fresh), k.AtEpoch)
+	return applied(n.Version)
+}
+
+// promote gives the active partitions that the shadows of q become.
+func (k *Switch) promote(c *change, q *Query) ([]topology.Assignment, Outcome) {
+	var fresh []topology.Assignment
+	next := k.Range.From
+	for _, s := range q.Stages[k.Stage].Shadows {
+		if !s.Range.Overlaps(k.Range) {
+			continue
+		}
+		i := len(fresh)
+		if i >= len(k.Parts) || k.Parts[i].Instance != s.Instance || s.Range.From != next || s.Range.To > k.Range.To {
+			return nil, refused(NoSuchShadow, "query %s: stage %d: the shadows within %v are not those named", q.Name, k.Stage, k.Range)
+		}
+		from := k.Parts[i].From
+		if from < s.Restore || from > q.Complete {
+			return nil, refused(BadEpoch, "query %s: stage %d: shadow %v started from epoch %d, outside %d to %d", q.Name, k.Stage, s.Range, from, s.Restore, q.Complete)
+		}
+		if r, text := c.runs(q, s.Process); r != NoReason {
+			return nil, refused(r, "query %s: stage %d %v: %s", q.Name, k.Stage, s.Range, text)
+		}
+		fresh = append(fresh, topology.Assignment{Range: s.Range, Process: s.Process, Instance: s.Instance, Restore: from})
+		next = s.Range.To
+	}
+	if len(fresh) == 0 || len(fresh) != len(k.Parts) || next != k.Range.To {
+		return nil, refused(NoSuchShadow, "query %s: stage %d: shadows do not tile %v", q.Name, k.Stage, k.Range)
+	}
+	return fresh, Outcome{}
+}
+
+// adopt fences the logs of the former owners of a source range and gives what its new owner adopts. An owner that keeps other
+// key groups goes on writing under the new term.
+func (q *Query) adopt(st *Stage, r topology.Range, cut, rest []topology.Assignment) ([]topology.SealLog, Outcome) {
+	var logs []topology.SealLog
+	for _, a := range cut {
+		if !a.Range.Overlaps(r) {
+			continue
+		}
+		if logs != nil {
+			return nil, refused(NoSeals, "query %s: source range %v has several owners: move each of them, then recut", q.Name, r)
+		}
+		logs = q.fence(a, !q.owns(st, a.Process, rest))
+	}
+	return logs, Outcome{}
+}
+
+// owns says whether p has source key groups among rest or in another stage than st.
+func (q *Query) owns(st *Stage, p topology.Process, rest []topology.Assignment) bool {
+	has := func(a topology.Assignment) bool { return a.Process == p }
+	if slices.ContainsFunc(rest, has) {
+		return true
+	}
+	for _, other := range q.Stages {
+		if other != st && other.Source && slices.ContainsFunc(other.Partitions, has) {
+			return true
+		}
+	}
+	return false
+}
+
+// Recut draws the borders between neighbouring partitions of one process anew: it merges and splits in place and moves nothing.
+// Based on the topology's Version.
+type Recut struct {
+	Query   topology.QueryID    `json:"query"`
+	Version uint64              `json:"version"`
+	Stage   topology.StageID    `json:"stage"`
+	Range   topology.Range      `json:"range"`
+	Borders []topology.KeyGroup `json:"borders,omitempty"` // inside Range, ascending; none merges all
+	Why     string              `json:"why,omitempty"`
+}
+
+func (*Recut) Kind() Kind { return KindRecut }
+
+func (k *Recut) apply(c *change) Outcome {
+	q, out := c.openStage(k.Query, k.Version, k.Stage, k.Why)
+	if q == nil {
+		return out
+	}
+	rest, cut := carve(q.Stages[k.Stage].Partitions, k.Range)
+	if len(cut) == 0 || cut[0].Range.From != k.Range.From || cut[len(cut)-1].Range.To != k.Range.To || len(rest)+len(cut) != len(q.Stages[k.Stage].Partitions) {
+		return refused(BadCoverage, "query %s: stage %d: %v is not the range of whole partitions", q.Name, k.Stage, k.Range)
+	}
+	whole := cut[0]
+	for _, a := range cut[1:] {
+		if a.Process != whole.Process || !slices.Equal(a.Adopt, whole.Adopt) {
+			return refused(BadCoverage, "query %s: stage %d: partitions of %v are not on one process with the same seals to adopt", q.Name, k.Stage, k.Range)
+		}
+		whole.Instance = max(whole.Instance, a.Instance)
+		whole.Restore = max(whole.Restore, a.Restore)
+		whole.Deaths = max(whole.Deaths, a.Deaths)
+	}
+	var fresh []topology.Assignment
+	from := k.Range.From
+	for _, to := range append(slices.Clone(k.Borders), k.Range.To) {
+		if to <= from || to > k.Range.To {
+			return refused(BadCoverage, "query %s: borders %v do not ascend within %v", q.Name, k.Borders, k.Range)
+		}
+		part := whole
+		part.Range = topology.Range{From: from, To: to}
+		fresh, from = append(fresh, part), to
+	}
+	if slices.EqualFunc(fresh, cut, func(a, b topology.Assignment) bool { return a.Range == b.Range }) {
+		return already(q.Version)
+	}
+	n := c.edit(q)
+	st := n.editStage(k.Stage)
+	st.Partitions = append(rest, fresh...)
+	sortAssignments(st.Partitions)
+	n.Version++
+	n.note(c, "recut", k.Why, "stage %d: %s", k.Stage, assignmentNames(fresh))
+	return applied(n.Version)
+}
+
+// GenerationChange goes on from the latest complete epoch as the next generation: every partition starts anew from there and
+// seals beyond it are given up. Based on the generation and on Complete.
+type GenerationChange struct {
+	Query    topology.QueryID `json:"query"`
+	Complete topology.Epoch   `json:"complete"`
+	// Fingerprint of the new generation; empty keeps it. Partitions on processes without it must be reassigned.
+	Fingerprint topology.Fingerprint `json:"fingerprint,omitempty"`
+	// Empty are blocks that no vault has: they start without state.
+	Empty []topology.BlockRef `json:"empty,omitempty"`
+	Seals []SealGrant         `json:"seals,omitempty"` // for every source process
+	Why   string              `json:"why"`             // what may be missing
+}
+
+func (*GenerationChange) Kind() Kind { return KindGenerationChange }
+
+func (k *GenerationChange) apply(c *change) Outcome {
+	if q := c.state.Incarnation(k.Query.Incarnation); q != nil && q.ID.Generation == k.Query.Generation+1 && q.Since == k.Complete {
+		return already(uint64(q.ID.Generation))
+	}
+	q, out := c.open(k.Query, k.Why)
+	if q == nil {
+		return out
+	}
+	if q.Complete != k.Complete {
+		return stale(BadEpoch, "query %s is complete up to epoch %d, not %d", q.Name, q.Complete, k.Complete)
+	}
+	for _, b := range k.Empty {
+		if int(b.Stage) >= len(q.Stages) || int(b.Block) >= topology.Blocks(q.Stages[b.Stage].Groups) {
+			return refused(Malformed, "query %s has no block %d of stage %d", q.Name, b.Block, b.Stage)
+		}
+	}
+	n := c.edit(q)
+	n.ID.Generation++
+	n.Since, n.Empty, n.Seals = k.Complete, k.Empty, nil
+	if k.Fingerprint != "" {
+		n.Fingerprint = k.Fingerprint
+	}
+	for s := range n.Stages {
+		st := n.editStage(topology.StageID(s))
+		st.Shadows, st.Retired = nil, nil
+		st.Partitions = slices.Clone(st.Partitions)
+		for i := range st.Partitions {
+			n.Instances++
+			a := &st.Partitions[i]
+			a.Instance, a.Restore, a.Adopt, a.Deaths = n.Instances, k.Complete, nil, 0
+		}
+	}
+	if out := c.grant(n, k.Seals); out.Code != 0 {
+		return out
+	}
+	n.Version++
+	if n.State == Waiting {
+		n.State, n.Reason, n.Resolves = Running, "", ""
+		n.StateVersion++
+	}
+	n.note(c, "generation", k.Why, "generation %d from epoch %d", n.ID.Generation, k.Complete)
+	return applied(uint64(n.ID.Generation))
+}
+
+// open gives a query that still gets partitions for reading, or what to answer.
+func (c *change) open(id topology.QueryID, why string) (*Query, Outcome) {
+	q, out := c.find(id)
+	switch {
+	case q == nil:
+		return nil, out
+	case q.State.ended():
+		return nil, refused(BadTransition, "query %s is %v", q.Name, q.State)
+	case len(why) > MaxTextBytes:
+		return nil, refused(OverLimit, "the reason has %d bytes, more than %d", len(why), MaxTextBytes)
+	}
+	return q, Outcome{}
+}
+
+// openAt is open for a command that is based on a version of the topology.
+func (c *change) openAt(id topology.QueryID, version uint64, why string) (*Query, Outcome) {
+	q, out := c.open(id, why)
+	if q != nil && q.Version != version {
+		return nil, stale(OldVersion, "query %s has topology version %d, not %d", q.Name, q.Version, version)
+	}
+	return q, out
+}
+
+func (c *change) openStage(id topology.QueryID, version uint64, s topology.StageID, why string) (*Query, Outcome) {
+	q, out := c.openAt(id, version, why)
+	if q != nil && int(s) >= len(q.Stages) {
+		return nil, refused(Malformed, "query %s has %d stages, none %d", q.Name, len(q.Stages), s)
+	}
+	return q, out
+}
+
+// carve takes the range r out of parts: what is left of them, and what was cut out, both ascending.
+func carve(parts []topology.Assignment, r topology.Range) (rest, cut []topology.Assignment) {
+	for _, a := range parts {
+		if !a.Range.Overlaps(r) {
+			rest = append(rest, a)
+			continue
+		}
+		if a.Range.From < r.From {
+			left := a
+			left.Range.To = r.From
+			rest = append(rest, left)
+		}
+		mid := a
+		mid.Range = topology.Range{From: max(a.Range.From, r.From), To: min(a.Range.To, r.To)}
+		cut = append(cut, mid)
+		if a.Range.To > r.To {
+			right := a
+			right.Range.From = r.To
+			rest = append(rest, right)
+		}
+	}
+	return rest, cut
+}
+
+func sortAssignments(list []topology.Assignment) {
+	slices.SortFunc(list, func(a, b topology.Assignment) int { return int(a.Range.From) - int(b.Range.From) })
+}
+
+// named joins at most eight names.
+func named[T any](list []T, name func(T) string) string {
+	var b strings.Builder
+	for i, x := range list {
+		if i == 8 {
+			fmt.Fprintf(&b, " and %d more", len(list)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(name(x))
+	}
+	return b.String()
+}
+
+func processNames(list []topology.Process) string {
+	return named(list, func(p topology.Process) string { return string(p.Node) })
+}
+
+func moveNames(list []Move) string {
+	return named(list, func(m Move) string { return fmt.Sprintf("%s (stage %d %v)", m.Process.Node, m.Stage, m.Range) })
+}
+
+func partNames(list []Part) string {
+	return named(list, func(p Part) string { return fmt.Sprintf("%v on %s", p.Range, p.Process.Node) })
+}
+
+func assignmentNames(list []topology.Assignment) string {
+	return named(list, func(a topology.Assignment) string { return fmt.Sprintf("%v on %s", a.Range, a.Process.Node) })
+}

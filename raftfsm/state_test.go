@@ -1,0 +1,371 @@
+package raftfsm
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// process is the first life of node n.
+func process(n int) topology.Process {
+	return topology.Process{Node: topology.NodeID(fmt.Sprintf("n%d", n)), Boot: topology.BootID(100 * n)}
+}
+
+func processes(ns ...int) []topology.Process {
+	var out []topology.Process
+	for _, n := range ns {
+		out = append(out, process(n))
+	}
+	return out
+}
+
+func keyRange(from, to int) topology.Range {
+	return topology.Range{From: topology.KeyGroup(from), To: topology.KeyGroup(to)}
+}
+
+func join(n int) *NodeJoin {
+	p := process(n)
+	return &NodeJoin{Node: Node{ID: p.Node, Boot: p.Boot, Addresses: Addresses{Data: string(p.Node)}, Fingerprint: "f1"}}
+}
+
+// add is a query of a source stage, an inner stage of 64 key groups on two nodes, and a sink.
+func add(name string, incarnation uint64) *QueryAdd {
+	vaults := func(blocks int) (out [][]topology.Process) {
+		for range blocks {
+			out = append(out, processes(3, 4))
+		}
+		return out
+	}
+	return &QueryAdd{
+		Name: name, Incarnation: incarnation, SQL: "INSERT INTO t SELECT * FROM s WHERE a < 3;", Plan: []byte("plan"), Fingerprint: "f1",
+		T0Ms: 1000, EpochMs: 10,
+		Stages: []StageAdd{
+			{Groups: 32, Source: true, Parts: []Part{{keyRange(0, 32), process(1)}}, Vaults: vaults(2)},
+			{Groups: 64, Parts: []Part{{keyRange(0, 32), process(1)}, {keyRange(32, 64), process(2)}}, Vaults: vaults(4)},
+			{Groups: 1, Parts: []Part{{keyRange(0, 1), process(2)}}, Vaults: vaults(1)},
+		},
+		Seals: []SealGrant{{process(1), processes(3, 4)}},
+	}
+}
+
+// must applies commands that have to be applied.
+func must(t testing.TB, s *State, commands ...Command) *State {
+	t.Helper()
+	for _, k := range commands {
+		next, out := s.Apply(Envelope{AtMs: 7, Command: k})
+		if out.Code != Applied {
+			t.Fatalf("%T: %v %v: %s", k, out.Code, out.Reason, out.Text)
+		}
+		if err := next.Check(); err != nil {
+			t.Fatalf("%T: %v", k, err)
+		}
+		s = next
+	}
+	return s
+}
+
+// want applies a command that must not be applied.
+func want(t testing.TB, s *State, k Command, code Code, reason Reason) {
+	t.Helper()
+	next, out := s.Apply(Envelope{Command: k})
+	if out.Code != code || out.Reason != reason || next != s {
+		t.Fatalf("%T: %v %v (%s), want %v %v and the same state", k, out.Code, out.Reason, out.Text, code, reason)
+	}
+}
+
+// founded is a cluster of five nodes with one query "q" that is complete up to 128.
+func founded(t testing.TB) *State {
+	t.Helper()
+	s := must(t, new(State), &ClusterInit{ID: 42})
+	for n := 1; n <= 5; n++ {
+		s = must(t, s, join(n))
+	}
+	return must(t, s, add("q", 1), &CheckpointComplete{queryID(1, 1), 128})
+}
+
+func queryID(incarnation uint64, generation uint32) topology.QueryID {
+	return topology.QueryID{Incarnation: incarnation, Generation: generation}
+}
+
+func bytesOf(t interface {
+	Helper()
+	Fatal(...any)
+}, s *State) []byte {
+	t.Helper()
+	data, err := EncodeSnapshot(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestReassignPutsAllLostRangesOnOthersAtOnce(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	k := &Reassign{
+		Query: q.ID, Version: q.Version, Lost: processes(1), Why: "n1 died",
+		Moves: []Move{
+			{Stage: 0, Range: keyRange(0, 16), Process: process(2), Restore: 128},
+			{Stage: 0, Range: keyRange(16, 32), Process: process(3), Restore: 128},
+			{Stage: 1, Range: keyRange(0, 32), Process: process(3), Restore: 128, Deaths: 1},
+		},
+		Seals: []SealGrant{{process(2), processes(4, 5)}, {process(3), processes(4, 5)}},
+	}
+	short := *k
+	short.Moves = k.Moves[:2]
+	want(t, s, &short, Refused, BadCoverage)
+	unsealed := *k
+	unsealed.Seals = nil
+	want(t, s, &unsealed, Refused, NoSeals)
+	early := *k
+	early.Moves = append([]Move(nil), k.Moves...)
+	early.Moves[2].Restore = 0
+	want(t, s, &early, Stale, BadEpoch)
+
+	before := bytesOf(t, s)
+	next := must(t, s, k)
+	if !bytes.Equal(before, bytesOf(t, s)) {
+		t.Fatal("the earlier view changed")
+	}
+	want(t, next, k, Stale, OldVersion)
+	q = next.Query("q")
+	old := q.SealLog(1)
+	if old == nil || !old.Fenced || old.Term <= s.Query("q").SealLog(1).Term {
+		t.Fatalf("seal log of the lost process is %+v, want it fenced under a higher term", old)
+	}
+	for _, a := range q.Stages[0].Partitions {
+		if len(a.Adopt) != 1 || a.Adopt[0] != 1 {
+			t.Fatalf("%+v adopts not the lost process's log", a)
+		}
+	}
+	// Both successors have copied the log: it goes.
+	for _, a := range q.Stages[0].Partitions {
+		if next.Query("q").SealLog(1) == nil {
+			t.Fatal("the log went before every successor adopted it")
+		}
+		next = must(t, next, &SealsAdopted{q.ID, 0, a.Instance, a.Adopt})
+	}
+	if next.Query("q").SealLog(1) != nil {
+		t.Fatal("the log of the lost process is kept though all have adopted it")
+	}
+}
+
+func TestASecondSuccessorAdoptsWhatTheFirstHadNotAdopted(t *testing.T) {
+	s := founded(t)
+	move := func(s *State, from, to int) *State {
+		q := s.Query("q")
+		k := &Reassign{Query: q.ID, Version: q.Version, Lost: processes(from), Seals: []SealGrant{{process(to), processes(4)}}}
+		for st, stage := range q.Stages {
+			for _, a := range stage.Partitions {
+				if a.Process == process(from) {
+					k.Moves = append(k.Moves, Move{Stage: topology.StageID(st), Range: a.Range, Process: process(to), Restore: q.Complete})
+				}
+			}
+		}
+		return must(t, s, k)
+	}
+	s = move(move(s, 1, 3), 3, 5)
+	q := s.Query("q")
+	if got := q.Stages[0].Partitions[0].Adopt; len(got) != 2 || got[0] != 1 || got[1] != 2 {
+		t.Fatalf("adopts %v, want logs 1 and 2, the older first", got)
+	}
+	if got := q.SealSet(process(5)); got == nil || got.Log != 3 {
+		t.Fatalf("own log is %+v", got)
+	}
+}
+
+func TestSwitchTakesAllPartsOfARangeAtOnce(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	start := &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 128,
+		Parts: []Part{{keyRange(16, 32), process(3)}, {keyRange(32, 48), process(4)}}}
+	s = must(t, s, start)
+	q = s.Query("q")
+	want(t, s, &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 128, Parts: []Part{{keyRange(40, 50), process(5)}}}, Refused, ChangePending)
+	s = must(t, s, &CheckpointComplete{q.ID, 256})
+	if got := s.Query("q").TrimPoint(); got != 128 {
+		t.Fatalf("trim point is %d though a shadow restores 128", got)
+	}
+	a, b := q.Stages[1].Shadows[0].Instance, q.Stages[1].Shadows[1].Instance
+	half := &Switch{Query: q.ID, Version: q.Version, Stage: 1, Range: keyRange(16, 48), Parts: []SwitchPart{{a, 128}}, AtEpoch: 300}
+	want(t, s, half, Refused, NoSuchShadow)
+	whole := *half
+	whole.Parts = []SwitchPart{{a, 128}, {b, 256}}
+	s = must(t, s, &whole)
+	q = s.Query("q")
+	var got []string
+	for _, p := range q.Stages[1].Partitions {
+		got = append(got, fmt.Sprintf("%v %s", p.Range, p.Process.Node))
+	}
+	if text := fmt.Sprint(got); text != "[[0,16) n1 [16,32) n3 [32,48) n4 [48,64) n2]" {
+		t.Fatalf("active: %s", text)
+	}
+	if q.TrimPoint() != 256 || len(q.Stages[1].Shadows) != 0 || len(q.Stages[1].Retired) != 0 {
+		t.Fatalf("trim %d, shadows %v, retired %v", q.TrimPoint(), q.Stages[1].Shadows, q.Stages[1].Retired)
+	}
+}
+
+func TestARetiredPartitionServesUntilTheTrimPointIsAtItsSuccessorsEpoch(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	s = must(t, s, &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(0, 16), process(5)}}},
+		&CheckpointComplete{q.ID, 256},
+		&ShadowStart{Query: q.ID, Version: 2, Stage: 2, Restore: 256, Parts: []Part{{keyRange(0, 1), process(5)}}})
+	q = s.Query("q")
+	sink := q.Stages[2].Shadows[0]
+	s = must(t, s, &Switch{Query: q.ID, Version: 3, Stage: 2, Range: sink.Range, Parts: []SwitchPart{{sink.Instance, 256}}})
+	if got := s.Query("q").Stages[2].Retired; len(got) != 1 || got[0].Until != 256 {
+		t.Fatalf("retired %v, want the old sink until 256: a shadow pins 128", got)
+	}
+	s = must(t, s, &NodeStatus{process(2), 1, Leaving, "drain"})
+	if named := s.NamedBy("n2", 100); len(named) != 2 {
+		t.Fatalf("n2 is named by %v", named)
+	}
+	s = must(t, s, &ShadowDrop{Query: q.ID, Version: 4, Stage: 1, Range: keyRange(0, 16)})
+	if got := s.Query("q").Stages[2].Retired; len(got) != 0 {
+		t.Fatalf("retired %v though nothing pins the trim point", got)
+	}
+}
+
+func TestAMovedSourceFencesTheFormerOwnersLog(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	s = must(t, s, &ShadowStart{Query: q.ID, Version: 1, Stage: 0, Restore: 128, Parts: []Part{{keyRange(0, 16), process(2)}}})
+	sh := s.Query("q").Stages[0].Shadows[0]
+	k := &Switch{Query: q.ID, Version: 2, Stage: 0, Range: sh.Range, Parts: []SwitchPart{{sh.Instance, 128}}, Seals: []SealGrant{{process(2), processes(4, 5)}}}
+	s = must(t, s, k)
+	q = s.Query("q")
+	former := q.SealSet(process(1))
+	if former == nil || former.Term <= 1 {
+		t.Fatalf("the former owner, which keeps key groups, has %+v; want its log under a higher term", former)
+	}
+	want(t, s, &SealSetChange{Query: q.ID, Log: 1, Term: 1, Version: 1, Members: processes(3, 5)}, Stale, OldVersion)
+	s = must(t, s, &SealSetChange{Query: q.ID, Log: 1, Term: former.Term, Version: 1, Members: processes(3, 5)})
+	want(t, s, &SealSetChange{Query: q.ID, Log: 1, Term: former.Term, Version: 1, Members: processes(4, 5)}, Stale, OldVersion)
+}
+
+func TestRecutMergesNeighboursInPlace(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	want(t, s, &Recut{Query: q.ID, Version: 1, Stage: 1, Range: keyRange(0, 64)}, Refused, BadCoverage)
+	s = must(t, s, &Recut{Query: q.ID, Version: 1, Stage: 1, Range: keyRange(0, 32), Borders: []topology.KeyGroup{8, 16}})
+	if got := len(s.Query("q").Stages[1].Partitions); got != 4 {
+		t.Fatalf("%d partitions", got)
+	}
+	instance := s.Query("q").Stages[1].Partitions[0].Instance
+	s = must(t, s, &Recut{Query: q.ID, Version: 2, Stage: 1, Range: keyRange(0, 32)})
+	if got := s.Query("q").Stages[1].Partitions; len(got) != 2 || got[0].Instance != instance {
+		t.Fatalf("partitions %v, want the first whole again, same instance", got)
+	}
+}
+
+func TestAcceptedLossStartsTheNextGenerationFromTheCompleteEpoch(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: 1, State: Waiting, Reason: "seals of n1 are lost", Resolves: "n3 or n4 coming back"})
+	k := &GenerationChange{Query: q.ID, Complete: 128, Empty: []topology.BlockRef{{Stage: 1, Block: 2}},
+		Seals: []SealGrant{{process(1), processes(5)}}, Why: "seals behind epoch 128 may be missing"}
+	s = must(t, s, k)
+	want(t, s, k, Already, NoReason)
+	q2 := s.Query("q")
+	if q2.ID.Generation != 2 || q2.Since != 128 || q2.State != Running || q2.Stages[1].Partitions[0].Restore != 128 {
+		t.Fatalf("%+v", q2)
+	}
+	if q2.SealSet(process(1)).Term <= q.SealSet(process(1)).Term {
+		t.Fatal("the new generation's term is not higher")
+	}
+	want(t, s, &CheckpointComplete{q.ID, 256}, Stale, OldGeneration)
+}
+
+func TestAJoinWithANewBootIDVoidsTheOldProcess(t *testing.T) {
+	s := founded(t)
+	again := join(1)
+	again.Version, again.Node.Boot = 1, 101
+	s = must(t, s, again)
+	if s.Lives(process(1)) {
+		t.Fatal("the old process still counts")
+	}
+	want(t, s, join(1), Stale, OldVersion)
+	q := s.Query("q")
+	want(t, s, &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(32, 64), process(1)}}}, Refused, ProcessGone)
+	want(t, s, &NodeLeave{topology.Process{Node: "n1", Boot: 101}, 2}, Refused, StillNamed)
+}
+
+func TestAPartitionGoesOnlyWhereTheFingerprintIsTheGenerations(t *testing.T) {
+	s := founded(t)
+	other := join(6)
+	other.Node.Fingerprint = "f2"
+	s = must(t, s, other)
+	q := s.Query("q")
+	want(t, s, &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(0, 32), process(6)}}}, Refused, OtherFingerprint)
+}
+
+func TestARequestRepeatedByItsIDIsAnsweredAsTheFirstTime(t *testing.T) {
+	s := founded(t)
+	e := Envelope{ID: CommandID{1}, Command: add("r", 2)}
+	s, first := s.Apply(e)
+	s = must(t, s, &QueryStateChange{Query: queryID(2, 1), StateVersion: 1, State: Removing}, &QueryErase{queryID(2, 1)})
+	next, again := s.Apply(e)
+	if next != s || again.Code != Applied || again.Value != first.Value {
+		t.Fatalf("%+v, then %+v", first, again)
+	}
+	e.Command = add("r", 3)
+	if next, _ := s.Apply(e); next != s {
+		t.Fatal("the same request with a later incarnation was applied again")
+	}
+}
+
+func TestHistoryKeepsTheLastThousandEntries(t *testing.T) {
+	s := founded(t)
+	for i := range 30 {
+		e := Envelope{ID: CommandID{byte(i + 1)}, Command: &HistoryAdd{queryID(1, 1), make([]Entry, 100)}}
+		s, _ = s.Apply(e)
+	}
+	q := s.Query("q")
+	if len(q.History) != MaxHistory || q.History[MaxHistory-1].Seq != q.Entries || q.Entries != 3001 {
+		t.Fatalf("%d entries, %d written", len(q.History), q.Entries)
+	}
+}
+
+func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	for _, c := range []struct {
+		name    string
+		command Command
+		code    Code
+		reason  Reason
+	}{
+		{"second cluster id", &ClusterInit{ID: 7}, Refused, OtherCluster},
+		{"old settings", &ClusterSet{Version: 9, Set: []KV{{"a", "b"}}}, Stale, OldVersion},
+		{"node name", &NodeJoin{Node: Node{ID: "a b", Boot: 1, Addresses: Addresses{Data: "x"}, Fingerprint: "f"}}, Refused, Malformed},
+		{"no boot id", &NodeJoin{Node: Node{ID: "x", Addresses: Addresses{Data: "x"}, Fingerprint: "f"}}, Refused, Malformed},
+		{"unknown node lost", &NodeStatus{process(9), 1, Lost, ""}, Stale, NoSuchNode},
+		{"old record", &NodeStatus{process(1), 9, Lost, ""}, Stale, OldVersion},
+		{"name taken", add("q", 2), Refused, NameTaken},
+		{"old incarnation", add("r", 1), Stale, OldVersion},
+		{"unknown query", &CheckpointComplete{queryID(9, 1), 5}, Stale, NoSuchQuery},
+		{"complete falls", &CheckpointComplete{q.ID, 64}, Stale, OldVersion},
+		{"erase a running one", &QueryErase{q.ID}, Refused, BadTransition},
+		{"old state", &QueryStateChange{Query: q.ID, StateVersion: 5, State: Paused}, Stale, OldVersion},
+		{"unknown state", &QueryStateChange{Query: q.ID, StateVersion: 1, State: 99}, Refused, BadTransition},
+		{"no such stage", &ShadowDrop{Query: q.ID, Version: 1, Stage: 9}, Refused, Malformed},
+		{"shadow beyond complete", &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 256, Parts: []Part{{keyRange(0, 32), process(3)}}}, Stale, BadEpoch},
+		{"shadow outside", &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(60, 70), process(3)}}}, Refused, BadCoverage},
+		{"shadow where it runs", &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(0, 32), process(1)}}}, Refused, BadCoverage},
+		{"empty vaults", &VaultsChange{Query: q.ID, Changes: []VaultChange{{Stage: 1, Version: 1}}}, Refused, BadVaults},
+		{"vault twice", &VaultsChange{Query: q.ID, Changes: []VaultChange{{Stage: 1, Version: 1, Members: processes(3, 3)}}}, Refused, BadVaults},
+		{"vault gone", &VaultsChange{Query: q.ID, Changes: []VaultChange{{Stage: 1, Version: 1, Members: processes(9)}}}, Refused, BadVaults},
+		{"no such block", &VaultsChange{Query: q.ID, Changes: []VaultChange{{Stage: 1, Block: 4, Version: 1, Members: processes(3)}}}, Refused, Malformed},
+		{"no such instance", &SealsAdopted{Query: q.ID, Instance: 99, Logs: []topology.SealLog{1}}, Stale, OldVersion},
+		{"history without id", &HistoryAdd{q.ID, []Entry{{Text: "x"}}}, Refused, Malformed},
+	} {
+		t.Run(c.name, func(t *testing.T) { want(t, s, c.command, c.code, c.reason) })
+	}
+}

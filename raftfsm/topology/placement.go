@@ -1,0 +1,93 @@
+package topology
+
+import "fmt"
+
+// BlockGroups is how many key groups of a stage share their vaults.
+const BlockGroups = 16
+
+// BlockID numbers a stage's fixed blocks of BlockGroups key groups.
+type BlockID uint16
+
+// BlockOf is the block of key group g.
+func BlockOf(g KeyGroup) BlockID { return BlockID(g / BlockGroups) }
+
+// Blocks is the number of blocks of a stage with that many key groups.
+func Blocks(groups int) int { return (groups + BlockGroups - 1) / BlockGroups }
+
+// Range is the key groups of block b of a stage with that many key groups.
+func (b BlockID) Range(groups int) Range {
+	from := int(b) * BlockGroups
+	return Range{KeyGroup(min(from, groups)), KeyGroup(min(from+BlockGroups, groups))}
+}
+
+// Term orders the writers of a seal log: a vault refuses terms below its promise. Terms of a query grow.
+type Term uint64
+
+// Fingerprint is what two processes must share to replace each other: engine semantics, architecture level, Go release.
+type Fingerprint string
+
+// Process is one life of a node. Whatever names a process means no later process of the same node.
+type Process struct {
+	Node NodeID `json:"node"`
+	Boot BootID `json:"boot"`
+}
+
+// String is "n1/2a".
+func (p Process) String() string { return fmt.Sprintf("%s/%x", p.Node, uint64(p.Boot)) }
+
+// SealLog names a log of seals within a query's generation, in the FSM and on vaults.
+type SealLog uint64
+
+// Assignment is an active partition of a stage.
+//
+// A key group that was active on the process before goes on undisturbed when Instance is the greatest instance the process ran
+// in Range; otherwise the process restores the range at Restore.
+type Assignment struct {
+	Range    Range   `json:"range"`
+	Process  Process `json:"process"`
+	Instance uint64  `json:"instance"` // grows within a query with every start of a partition or shadow
+	Restore  Epoch   `json:"restore"`  // it starts from the state of this complete epoch; its log begins behind it
+	// Deaths counts the processes that died one after the other in the first epochs of this range.
+	Deaths int `json:"deaths,omitempty"`
+	// Adopt are, for a source, the logs of former owners that the process fences (with the log's term) and copies into its own
+	// before it seals; where two hold an epoch of a key group the later one counts.
+	Adopt []SealLog `json:"adopt,omitempty"`
+}
+
+// Shadow is a partition that is being brought up to take a range over. Its Restore holds back the trim point.
+type Shadow struct {
+	Range    Range   `json:"range"`
+	Process  Process `json:"process"`
+	Instance uint64  `json:"instance"`
+	Restore  Epoch   `json:"restore"`
+}
+
+// Retired is a former partition that serves its output log until the trim point has reached Until.
+type Retired struct {
+	Range    Range   `json:"range"`
+	Process  Process `json:"process"`
+	Instance uint64  `json:"instance"`
+	Until    Epoch   `json:"until"`
+}
+
+// VaultSet are the processes that keep the checkpoints of a block.
+type VaultSet struct {
+	Version uint64    `json:"version"` // grows with each change
+	Members []Process `json:"members,omitempty"`
+}
+
+// SealSet are the vaults of one source process's seal log.
+type SealSet struct {
+	Log     SealLog   `json:"log"`
+	Owner   Process   `json:"owner"`
+	Term    Term      `json:"term"`    // the owner writes, and successors fence, with this one
+	Version uint64    `json:"version"` // grows with each change of the members
+	Members []Process `json:"members,omitempty"`
+	Fenced  bool      `json:"fenced,omitempty"` // the owner writes no more; kept for successors that have not adopted it
+}
+
+// BlockRef names a block of a query.
+type BlockRef struct {
+	Stage StageID `json:"stage"`
+	Block BlockID `json:"block"`
+}
