@@ -30,6 +30,7 @@ type LinkConfig struct {
 	Peer     topology.NodeID
 	PeerBoot topology.BootID
 	// Resolve finds the output log of a partition of this node that a peer subscribes to. ErrNotYet keeps the subscription until Retry.
+	// It is called with the link's lock held and must not call the link.
 	Resolve func(stream Stream, producer topology.Range) (*Log, error)
 	// Credit is how many bytes of messages a subscription may have under way; the epoch its consumer needs next is always sent.
 	Credit int64
@@ -68,6 +69,7 @@ type serve struct {
 	sent   uint64
 	acked  uint64
 	needs  topology.Epoch
+	begun  bool // Subscribed has been sent
 	gone   bool // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
 
@@ -266,9 +268,16 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		}
 		e, ok := s.cursor.Next()
 		if !ok {
+			l.lost(buf, s)
 			return false, nil
 		}
 		size := -len(*buf)
+		if !s.begun {
+			// Only now is it known how the stream stood before: a producer that was restored may have been behind the first epoch asked for.
+			watermark, idle := s.cursor.Before()
+			*buf = (&Subscribed{Edge: s.edge, Watermark: watermark, Idle: idle}).Append(*buf)
+			s.begun = true
+		}
 		h := FrameHeader{Subscription: s.edge.ID, Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
 		for _, r := range e.Rows {
 			_, _, from, to := r.Span(s.edge.Consumer)
@@ -291,6 +300,19 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		l.mu.Unlock()
 	}
 	return true, nil
+}
+
+// lost tells the peer when the log it reads will never give anything any more.
+func (l *Link) lost(buf *[]byte, s *serve) {
+	if s.cursor.Err() == nil {
+		return
+	}
+	*buf = (&Trimmed{Edge: s.edge}).Append(*buf)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.gone = true
+	l.gone = append(l.gone, s)
+	l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
 }
 
 // receive takes messages until the connection ends.
@@ -349,7 +371,11 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 			return err
 		}
 		if taken := l.take(t.Edge.ID); taken != nil {
-			taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
+			if t.Floor == 0 {
+				taken.log.Fail(ErrNotYet)
+			} else {
+				taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
+			}
 		}
 		return nil
 	case TypeGoodbye:
@@ -392,13 +418,14 @@ func (l *Link) subscribed(payload []byte) error {
 
 // start serves a subscription, or keeps it for Retry.
 func (l *Link) start(s Subscribe) error {
+	l.mu.Lock()
 	log, err := l.config.Resolve(s.Edge.Stream, s.Edge.Producer)
 	if errors.Is(err, ErrNotYet) {
-		l.mu.Lock()
-		l.early = append(l.early, s)
+		l.early = append(l.early, s) // under one lock with Resolve: a Retry in between would miss it
 		l.mu.Unlock()
 		return nil
 	}
+	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -414,9 +441,7 @@ func (l *Link) start(s Subscribe) error {
 	if err != nil {
 		return err
 	}
-	watermark, idle := cursor.Before()
 	l.mu.Lock()
-	l.control = (&Subscribed{Edge: s.Edge, Watermark: watermark, Idle: idle}).Append(l.control)
 	l.serves = append(l.serves, &serve{edge: s.Edge, cursor: cursor, credit: s.Credit, needs: s.From})
 	l.mu.Unlock()
 	l.notify()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,6 +178,9 @@ func (p *partition) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if !ok && p.absent && t == nil {
+			continue // a producer has just gone
+		}
 		if !ok || !p.mayAppend() {
 			if err := p.wait(ctx); err != nil {
 				return err
@@ -206,7 +210,13 @@ func (p *partition) ready() (last topology.Epoch, ended, ok bool, err error) {
 			}
 			if !in.have {
 				if in.front, in.have = in.cursor.Next(); !in.have {
-					return 0, false, false, in.cursor.Err()
+					err := in.cursor.Err()
+					if errors.Is(err, dataplane.ErrNotYet) {
+						in.cursor.Close()
+						in.cursor, p.absent = nil, true
+						err = nil
+					}
+					return 0, false, false, err
 				}
 				if !in.begun {
 					in.watermark, in.idle = in.cursor.Before()

@@ -69,13 +69,13 @@ func (q *Query) Update(ctx context.Context, c Change) error {
 		}
 	}
 	for _, p := range added {
-		if err := p.follow(&q.config.Topology); err != nil {
+		if err := p.follow(&c.Topology); err != nil {
 			return err
 		}
 		q.start(p)
 	}
 	for _, p := range old {
-		p.placed.Store(&q.config.Topology)
+		p.placed.Store(&c.Topology)
 		p.notify()
 	}
 	q.node.retry()

@@ -144,9 +144,16 @@ func (q *Query) consumers(stage topology.StageID) int {
 // addPartition opens a partition's source and the lanes of its sinks, and compiles its operators once, so that their mistakes show at once.
 func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Range) error {
 	p := newPartition(q, s, rng)
+	if err := q.openPartition(ctx, p, s, rng); err != nil {
+		return errors.Join(err, p.closeLanes())
+	}
 	q.node.mu.Lock()
-	q.parts = append(slices.Clip(q.parts), p)
+	q.parts = append(slices.Clip(q.parts), p) // from here on peers find it
 	q.node.mu.Unlock()
+	return nil
+}
+
+func (q *Query) openPartition(ctx context.Context, p *partition, s *plan.Stage, rng topology.Range) error {
 	if s.Source >= 0 {
 		src, err := q.openSource(s.Source)
 		if err != nil {
@@ -321,6 +328,9 @@ func (q *Query) drop(p *partition) error {
 				in.cursor.Close()
 			}
 		}
+	}
+	for _, l := range p.logs {
+		l.Fail(dataplane.ErrNotYet) // who takes from it subscribes again, to the partition that comes in its place
 	}
 	return p.closeLanes()
 }

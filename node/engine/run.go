@@ -121,7 +121,7 @@ func (r *localRun) execute(ctx context.Context) error {
 			Connectors: o.Connectors, Operators: o.Operators, Logger: o.Logger, Stdout: o.Stdout}))
 	}
 	if err := r.join(ctx, cancel); err != nil {
-		return err
+		return causeOr(ctx, err)
 	}
 	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid,
 		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped}
@@ -145,13 +145,13 @@ func (r *localRun) execute(ctx context.Context) error {
 	for _, n := range r.nodes {
 		q, err := n.NewQuery(ctx, c)
 		if err != nil {
-			return err
+			return causeOr(ctx, err)
 		}
 		r.queries = append(r.queries, q)
 	}
 	for _, q := range r.queries {
 		if err := q.Connect(ctx); err != nil {
-			return err
+			return causeOr(ctx, err)
 		}
 	}
 	if o.Started != nil {
@@ -167,6 +167,14 @@ func (r *localRun) execute(ctx context.Context) error {
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// causeOr is why ctx is done, of which err is only a consequence then; err when it is not.
+func causeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // join opens one connection between every two nodes and serves it until unlink.
@@ -215,7 +223,15 @@ func connect(ctx context.Context, l transport.Listener, t transport.Transport) (
 		closing = l.Close() // ends Accept
 	}
 	wg.Wait()
-	return accepted, dialed, errors.Join(err, failed, closing)
+	if err = errors.Join(err, failed, closing); err == nil {
+		return accepted, dialed, nil
+	}
+	for _, c := range []transport.Conn{accepted, dialed} {
+		if c != nil {
+			err = errors.Join(err, c.Close()) // one side alone
+		}
+	}
+	return nil, nil, err
 }
 
 // EvenLayout gives every node one partition of the stage, key groups in equal ranges; a stage with fewer key groups than nodes starts at a
