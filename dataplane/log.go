@@ -304,13 +304,6 @@ func (l *Log) Fail(err error) {
 	}
 }
 
-// Serves says that a subscription from an epoch can get what it asks for.
-func (l *Log) Serves(from topology.Epoch) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failed == nil && from >= l.floor
-}
-
 // Err is why Next will give nothing any more, or nil.
 func (c *Cursor) Err() error {
 	c.log.mu.Lock()
@@ -420,15 +413,4 @@ func (l *Log) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.entries) - l.head
-}
-
-// Cursors describes the subscriptions, for finding out who holds a producer back.
-func (l *Log) Cursors() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := ""
-	for _, c := range l.cursors {
-		s += fmt.Sprintf("(read %d acked %d)", c.read, c.acked)
-	}
-	return s
 }

@@ -99,11 +99,6 @@ func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
 	}
 	n.links[peer] = l
 	n.announce()
-	for _, q := range n.queries {
-		for _, p := range q.parts {
-			p.notify() // it may wait for the peer
-		}
-	}
 	n.mu.Unlock()
 	err := l.Run(ctx)
 	n.mu.Lock()
@@ -119,6 +114,13 @@ func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
 func (n *Node) announce() {
 	close(n.changed)
 	n.changed = make(chan struct{})
+}
+
+// linkWith is the link with a peer, or nil.
+func (n *Node) linkWith(peer Peer) *dataplane.Link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.links[peer]
 }
 
 // link waits for the link with a peer.
@@ -162,19 +164,12 @@ func (n *Node) add(q *Query) error {
 		return fmt.Errorf("node %s runs query %q already", n.config.ID, q.config.Name)
 	}
 	n.queries[q.config.ID] = q
-	n.mu.Unlock()
-	n.retry()
-	return nil
-}
-
-// retry serves subscriptions that came before their partitions.
-func (n *Node) retry() {
-	n.mu.Lock()
 	links := n.allLinks()
 	n.mu.Unlock()
 	for _, l := range links {
 		l.Retry()
 	}
+	return nil
 }
 
 func (n *Node) allLinks() []*dataplane.Link {

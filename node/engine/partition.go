@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,11 +23,7 @@ type partition struct {
 	spec  *plan.Stage
 	rng   topology.Range
 
-	inlets [][]*inlet // by stage input, then by producer partition, ascending
-	// placed is a topology that has come into force and that the partition's goroutine has yet to follow.
-	placed    atomic.Pointer[topology.Topology]
-	topology  *topology.Topology // the one that inlets follow
-	absent    bool               // some inlet has no producer to take from yet
+	inlets    [][]*inlet // by stage input, then by producer partition, ascending
 	logs      []*dataplane.Log
 	pools     []*rowsPool
 	groups    [][]relational.Group // by op, then key group of rng; nil for operators without state
@@ -70,7 +65,6 @@ type partitionStats struct {
 
 // inlet is what a partition knows of one producer partition of a stream.
 type inlet struct {
-	place     topology.Partition
 	cursor    *dataplane.Cursor
 	front     dataplane.Entry // the entry holding the next epoch
 	have      bool
@@ -102,7 +96,7 @@ func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
 	for o := range spec.Outputs {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
-		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify))
+		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, false, pool.put, p.notify))
 	}
 	p.changed = make([]topology.Epoch, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
@@ -165,21 +159,9 @@ func (p *partition) loop(ctx context.Context) error {
 		return p.sourceLoop(ctx)
 	}
 	for {
-		t := p.placed.Swap(nil)
-		if t == nil && p.absent {
-			t = p.topology
-		}
-		if t != nil {
-			if err := p.follow(t); err != nil {
-				return err
-			}
-		}
 		last, ended, ok, err := p.ready()
 		if err != nil {
 			return err
-		}
-		if !ok && p.absent && t == nil {
-			continue // a producer has just gone
 		}
 		if !ok || !p.mayAppend() {
 			if err := p.wait(ctx); err != nil {
@@ -205,18 +187,9 @@ func (p *partition) ready() (last topology.Epoch, ended, ok bool, err error) {
 			if in.ended {
 				continue
 			}
-			if in.cursor == nil {
-				return 0, false, false, nil
-			}
 			if !in.have {
 				if in.front, in.have = in.cursor.Next(); !in.have {
-					err := in.cursor.Err()
-					if errors.Is(err, dataplane.ErrNotYet) {
-						in.cursor.Close()
-						in.cursor, p.absent = nil, true
-						err = nil
-					}
-					return 0, false, false, err
+					return 0, false, false, in.cursor.Err()
 				}
 				if !in.begun {
 					in.watermark, in.idle = in.cursor.Before()

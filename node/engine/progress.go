@@ -54,7 +54,7 @@ func progressOf(parts []*partition) Progress {
 
 // Progress is how far this node's part of the query is. It is safe to call while the query runs.
 func (q *Query) Progress() Progress {
-	p := progressOf(q.partitions())
+	p := progressOf(q.parts)
 	p.Elapsed = time.Since(q.started)
 	p.RowsSkipped = q.skipped.total.Load()
 	if q.clocked() {

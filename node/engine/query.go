@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +29,6 @@ type QueryConfig struct {
 	Replay *SealLog
 	// Resume lets the sources go on by themselves when Replay is at its end.
 	Resume bool
-	// Retain keeps what partitions emit until Trim, so that a partition that is restored elsewhere can take it again.
-	Retain bool
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
 	// Restore gives a partition's state at the checkpoint that the query starts from; nil: it starts from nothing.
@@ -55,13 +52,7 @@ type Query struct {
 	parts   []*partition
 	sinks   []sinkTable
 	skipped skipCounter
-	taken   map[takeKey]taken // guarded by mu, as is complete
-	mu      sync.Mutex
-	running sync.WaitGroup
-	start   func(*partition) // set by Start
-	stop    context.CancelFunc
-	// complete is the last complete checkpoint that Trim was told of.
-	complete topology.Epoch
+	taken   map[takeKey]*dataplane.Log
 	// spread says that some partition is on another node: rows carry their producing key groups then.
 	spread bool
 }
@@ -86,7 +77,7 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 	if err != nil {
 		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", c.Plan.Settings.Zone, err)
 	}
-	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, taken: map[takeKey]taken{}}
+	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, taken: map[takeKey]*dataplane.Log{}}
 	q.started = time.Now()
 	if q.clocked() {
 		q.started = q.started.Add(-time.Duration(q.started.UnixMilli()-c.T0Ms) * time.Millisecond)
@@ -104,22 +95,13 @@ func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
 	}
 	for _, p := range q.parts {
 		for o, l := range p.logs {
-			if !c.Retain {
-				l.Await(q.consumers(p.spec.Outputs[o].Consumer))
-			}
+			l.Await(q.consumers(p.spec.Outputs[o].Consumer))
 		}
 	}
 	if err := n.add(q); err != nil {
 		return nil, errors.Join(err, q.Close(false))
 	}
 	return q, nil
-}
-
-// partitions are the node's partitions as they are now; the slice is not changed afterwards.
-func (q *Query) partitions() []*partition {
-	q.node.mu.Lock()
-	defer q.node.mu.Unlock()
-	return q.parts
 }
 
 // here says that a place is this process.
@@ -147,9 +129,7 @@ func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Ra
 	if err := q.openPartition(ctx, p, s, rng); err != nil {
 		return errors.Join(err, p.closeLanes())
 	}
-	q.node.mu.Lock()
-	q.parts = append(slices.Clip(q.parts), p) // from here on peers find it
-	q.node.mu.Unlock()
+	q.parts = append(q.parts, p)
 	return nil
 }
 
@@ -280,68 +260,23 @@ func (q *Query) connector(t *plan.Table) (*connector.Definition, connector.Confi
 
 // Run runs the partitions until all of them have ended, one fails or ctx is done; then the error is what failed, or ctx's cause.
 func (q *Query) Run(ctx context.Context) error {
-	var failed error
-	var once sync.Once
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	q.Start(ctx, func(_ topology.Partition, err error) {
-		if err != nil {
-			once.Do(func() { failed = err })
-			cancel(err)
-		}
-	})
-	q.running.Wait()
-	if failed != nil {
-		return failed
-	}
-	return context.Cause(ctx)
-}
-
-// Start runs the partitions until ctx is done; ended is called for each that ends or fails, concurrently. Partitions that Update adds run
-// likewise. One that fails with *dataplane.TrimmedError is so far behind that it must be restored from a later checkpoint: it is gone then, and
-// Update adds it again. Close waits for all.
-func (q *Query) Start(ctx context.Context, ended func(p topology.Partition, err error)) {
-	ctx, q.stop = context.WithCancel(ctx)
-	q.start = func(p *partition) {
-		q.running.Go(func() {
-			err := p.loop(ctx)
-			var trimmed *dataplane.TrimmedError
-			if errors.As(err, &trimmed) {
-				err = errors.Join(err, q.drop(p))
+	var wg sync.WaitGroup
+	for _, p := range q.parts {
+		wg.Go(func() {
+			if err := p.loop(ctx); err != nil {
+				cancel(err)
 			}
-			ended(p.place(), err)
 		})
 	}
-	for _, p := range q.parts {
-		q.start(p)
-	}
-}
-
-// drop takes a partition out of the query.
-func (q *Query) drop(p *partition) error {
-	q.node.mu.Lock()
-	q.parts = slices.DeleteFunc(slices.Clone(q.parts), func(x *partition) bool { return x == p })
-	q.node.mu.Unlock()
-	for _, stream := range p.inlets {
-		for _, in := range stream {
-			if in.cursor != nil {
-				in.cursor.Close()
-			}
-		}
-	}
-	for _, l := range p.logs {
-		l.Fail(dataplane.ErrNotYet) // who takes from it subscribes again, to the partition that comes in its place
-	}
-	return p.closeLanes()
+	wg.Wait()
+	return context.Cause(ctx)
 }
 
 // Close gives back what the query holds on this node; done says that the whole query has finished. Sinks keep what they have made
 // visible.
 func (q *Query) Close(done bool) (err error) {
-	if q.stop != nil {
-		q.stop()
-	}
-	q.running.Wait()
 	q.node.remove(q.config.ID)
 	for _, p := range q.parts {
 		err = errors.Join(err, p.closeLanes())
@@ -365,7 +300,7 @@ func (p *partition) closeLanes() (err error) {
 
 // Acknowledge says that all vaults have the checkpoints of a partition up to c on disk. Safe for concurrent use.
 func (q *Query) Acknowledge(p topology.Partition, c topology.Epoch) {
-	for _, x := range q.partitions() {
+	for _, x := range q.parts {
 		if x.spec.ID == p.Stage && x.rng == p.Range {
 			raise(&x.acked, int64(c))
 		}

@@ -255,7 +255,7 @@ func NodeName(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("n%d",
 func (r *localRun) progress() Progress {
 	var parts []*partition
 	for _, q := range r.queries {
-		parts = append(parts, q.partitions()...)
+		parts = append(parts, q.parts...)
 	}
 	p := progressOf(parts)
 	p.Elapsed = time.Since(r.started)
