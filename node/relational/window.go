@@ -85,6 +85,19 @@ func (w *windowSlots) take(t *state.Table) []uint32 {
 	return taken
 }
 
+// rowCounts gives how many rows each partial aggregate of b stands for, when a COUNT(*) among the calls says it; else nil.
+func (k *aggregateKernel) rowCounts(b *batch.Batch) []int64 {
+	if !k.spec.FromPartial {
+		return nil
+	}
+	for _, c := range k.calls {
+		if c.Func == "COUNT" && c.Arg < 0 && c.Filter < 0 && !c.Distinct {
+			return b.Cols[c.partial].Int64s
+		}
+	}
+	return nil
+}
+
 // windowPiece accumulates the rows of [from, to) whose window has not passed before this epoch, and counts the others.
 func (k *aggregateKernel) windowPiece(ctx *Context, g *Group, d *aggregateGroup, b *batch.Batch, from, to int) error {
 	c := &b.Cols[k.keyCols[0]]
@@ -97,16 +110,20 @@ func (k *aggregateKernel) windowPiece(ctx *Context, g *Group, d *aggregateGroup,
 	}
 	late := 0
 	if ctx.WatermarkBefore != topology.WatermarkNone {
-		for _, endMs := range c.Int64s[from:to] {
+		rows := k.rowCounts(b)
+		for i, endMs := range c.Int64s[from:to] {
 			if lastMs(endMs) <= ctx.WatermarkBefore {
 				late++
+				ctx.Late++
+				if rows != nil {
+					ctx.Late += rows[from+i] - 1
+				}
 			}
 		}
 	}
 	if late == 0 {
 		return k.piece(d, b, from, to)
 	}
-	ctx.Late += int64(late)
 	if late == to-from {
 		return nil
 	}

@@ -46,7 +46,7 @@ func main() {
 	}
 	fmt.Print(out.String())
 	if *write {
-		text := "# Benchmark results\n\nWritten by `make bench-write`; see doc.go for what is measured.\n\n" + out.String()
+		text := "# Benchmark results\n\nWritten by `go run ./scripts/bench -write`; see doc.go for what is measured.\n\n" + out.String()
 		if err := os.WriteFile("scripts/bench/RESULTS.md", []byte(text), 0o644); err != nil {
 			fail(err)
 		}
