@@ -164,7 +164,8 @@ INSERT INTO counts SELECT word, COUNT(*) FROM (SELECT LOWER(w) AS word FROM file
 	return measurement{Rows: res.Progress.RowsIn, Bytes: size, Seconds: time.Since(start).Seconds()}, nil
 }
 
-// measureHeld fills state with keys and then runs 100,000 rows/s of random keys among them for 20 s: the longest epoch then.
+// measureHeld fills state with keys and then runs 100,000 rows/s of random keys among them for 20 s, while a
+// garbage collection is forced once a second: the longest epoch then.
 func measureHeld(keys int) (measurement, error) {
 	const rate, seconds = 100_000, 20
 	sql := fmt.Sprintf(`
@@ -173,7 +174,7 @@ CREATE TABLE live (k BIGINT NOT NULL) WITH ('connector'='datagen','rows-per-seco
 CREATE TABLE counts (k BIGINT, n BIGINT) WITH ('connector'='blackhole');
 INSERT INTO counts SELECT k, COUNT(*) FROM (SELECT k FROM fill UNION ALL SELECT k FROM live) GROUP BY k`, keys, keys-1, rate, rate*(seconds+keys/1_000_000), keys-1)
 	var longest, step time.Duration
-	settled, calm := false, 0
+	settled, calm, polls := false, 0, 0
 	var gc runtime.MemStats
 	res, err := run(sql, 1, func(p engine.Progress) {
 		if !settled {
@@ -187,6 +188,9 @@ INSERT INTO counts SELECT k, COUNT(*) FROM (SELECT k FROM fill UNION ALL SELECT 
 			return
 		}
 		longest, step = max(longest, p.LongestEpoch), max(step, p.LongestStep)
+		if polls++; polls%50 == 0 {
+			runtime.GC() // once a second: epochs run on meanwhile
+		}
 	})
 	if err != nil {
 		return measurement{}, err
