@@ -7,7 +7,9 @@
 //	shuffle.go                          rows sorted by the consumer's key group, in canonical order
 //	chains.go                           proof that two runs gave the same rows
 //	paranoid.go                         encode, drop and decode all state between epochs
-//	run.go, node.go                     a query on in-process nodes with a fixed topology
+//	checkpoint.go                       the state of partitions as deltas, and restoring from them
+//	node.go, query.go, placement.go     one node's part of a query, and whom it takes rows from
+//	run.go                              a query on in-process nodes with a fixed topology
 //
 // Guarantee: the rows that a (stage, key group, epoch) gives depend on the seals alone, not on the number of nodes, workers,
 // partitions, on batch sizes or limits. What operators do is package relational's, how rows travel package dataplane's.
