@@ -268,7 +268,6 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		}
 		e, ok := s.cursor.Next()
 		if !ok {
-			l.lost(buf, s)
 			return false, nil
 		}
 		size := -len(*buf)
@@ -300,19 +299,6 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		l.mu.Unlock()
 	}
 	return true, nil
-}
-
-// lost tells the peer when the log it reads will never give anything any more.
-func (l *Link) lost(buf *[]byte, s *serve) {
-	if s.cursor.Err() == nil {
-		return
-	}
-	*buf = (&Trimmed{Edge: s.edge}).Append(*buf)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.gone = true
-	l.gone = append(l.gone, s)
-	l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
 }
 
 // receive takes messages until the connection ends.
@@ -371,11 +357,7 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 			return err
 		}
 		if taken := l.take(t.Edge.ID); taken != nil {
-			if t.Floor == 0 {
-				taken.log.Fail(ErrNotYet)
-			} else {
-				taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
-			}
+			taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
 		}
 		return nil
 	case TypeGoodbye:

@@ -113,7 +113,7 @@ func (s *Subscribed) Decode(payload []byte) error {
 type Trimmed struct {
 	Edge  Edge
 	From  topology.Epoch // the epoch asked for
-	Floor topology.Epoch // the first epoch that can be had; 0: the partition is gone, another will come in its place
+	Floor topology.Epoch // the first epoch that can be had
 }
 
 // Append appends t as a message.

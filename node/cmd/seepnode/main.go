@@ -1,4 +1,3 @@
-// Command seepnode runs streaming SQL queries.
 package main
 
 import "github.com/seepnode/seepnode/node/seepnode"
