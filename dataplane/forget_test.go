@@ -62,13 +62,13 @@ func TestForgettingAQueryWhileItsRowsAreSentLeavesThemAlone(t *testing.T) {
 		for e := topology.Epoch(1); e <= epochs; e++ {
 			source.Append(wideEntry(e))
 		}
-		other, err := source.Subscribe(1, true, nil) // a consumer on the same node
+		other, err := source.Subscribe(0, 1, true, nil) // a consumer on the same node
 		if err != nil {
 			t.Fatal(err)
 		}
 		conn := &interrupted{Conn: ca, n: n + 1}
-		a := NewLink(conn, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return source, nil }})
-		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1 << 30, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("nothing here") }})
+		a := NewLink(conn, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream) (*Log, error) { return source, nil }})
+		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1 << 30, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
 		forgotten := make(chan struct{})
 		conn.at = func() {
 			defer close(forgotten)
@@ -78,9 +78,7 @@ func TestForgettingAQueryWhileItsRowsAreSentLeavesThemAlone(t *testing.T) {
 				t.Errorf("interruption %d: %d pieces went back to their pool while the link was sending them", n+1, got)
 			}
 		}
-		if _, err := b.Subscribe(edge(), 1, oneColumn).Subscribe(1, true, nil); err != nil {
-			t.Fatal(err)
-		}
+		b.Subscribe(edge(), 1, true, oneColumn, nil)
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		for _, l := range []*Link{a, b} {

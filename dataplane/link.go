@@ -31,7 +31,9 @@ type LinkConfig struct {
 	PeerBoot topology.BootID
 	// Resolve finds the output log of a partition of this node that a peer subscribes to. ErrNotYet keeps the subscription until Retry.
 	// It is called with the link's lock held and must not call the link.
-	Resolve func(stream Stream, producer topology.Range) (*Log, error)
+	Resolve func(stream Stream) (*Log, error)
+	// Heard is told of epochs that the peer says are released; may be nil. It must not block.
+	Heard func(query topology.QueryID, released topology.Epoch)
 	// Credit is how many bytes of messages a subscription may have under way; the epoch its consumer needs next is always sent.
 	Credit int64
 }
@@ -50,31 +52,37 @@ type Link struct {
 	wake   chan struct{}
 
 	mu     sync.Mutex
-	serves []*serve    // what the peer subscribed to here
-	takes  []*take     // what this node subscribed to there
-	gone   []*serve    // forgotten, cursors to be closed
-	early  []Subscribe // by the peer, to partitions that are not here yet
+	serves []*serve // what the peer subscribed to here
+	takes  []*take  // what this node subscribed to there
+	gone   []*serve // forgotten, cursors to be closed
 	// control are messages to be sent before anything else.
-	control       []byte
+	control []byte
+	// released are epochs that the peer is to be told of, the last of each query.
+	released      []Released
 	subscriptions uint32
-	closed        bool
+	ended         bool  // Run has returned
+	leaving       bool  // nothing is sent any more after what is queued
 	said          error // why the peer gave up, or nil
 }
 
 // serve is a peer's subscription to a log of this node.
 type serve struct {
 	edge   Edge
-	cursor *Cursor
-	credit int64 // bytes that may be under way
+	active bool
+	next   topology.Epoch // where to go on, while there is no cursor
+	cursor *Cursor        // nil while the partition is not here
+	credit int64          // bytes that may be under way
 	sent   uint64
 	acked  uint64
 	needs  topology.Epoch
-	begun  bool // Subscribed has been sent
-	gone   bool // forgotten: the sending goroutine closes the cursor, because it may be reading just now
+	begun  bool           // Subscribed has been sent
+	told   topology.Epoch // the durable mark sent last
+	gone   bool           // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
 
-// take is this node's subscription to a log of the peer: a log of what came, which partitions of this node read.
+// take is this node's subscription to a log of the peer: a log of what came, which a partition of this node reads.
 type take struct {
+	link    *Link
 	edge    Edge
 	log     *Log
 	schema  *batch.Schema
@@ -109,21 +117,68 @@ func (l *Link) notify() {
 	}
 }
 
-// Subscribe asks the peer for what edge names, from an epoch on, and gives the log that it is put into. The reader subscribes
-// to that log before it lets the link's Run receive.
-func (l *Link) Subscribe(edge Edge, from topology.Epoch, schema *batch.Schema) *Log {
+// Subscribe asks the peer for what edge names, from an epoch on, and gives a cursor over what comes. Only active subscriptions hold
+// the producer back. wake is called whenever there may be something new, and when the subscription has failed: ErrLost when the link
+// ends, *TrimmedError from below the producer's floor. Closing the cursor ends the subscription.
+func (l *Link) Subscribe(edge Edge, from topology.Epoch, active bool, schema *batch.Schema, wake func()) *Cursor {
+	t := &take{link: l, schema: schema, acked: from - 1}
+	t.log = NewLog(from, Limits{Bytes: 1 << 62, Epochs: 1 << 30}, false, t.put, func() { l.consumed(t) })
+	c, err := t.log.Subscribe(edge.ConsumerInstance, from, true, wake)
+	if err != nil {
+		panic(err) // an empty log takes a subscription from its first epoch
+	}
+	c.taken = t
 	l.mu.Lock()
 	l.subscriptions++
 	edge.ID = l.subscriptions
-	l.mu.Unlock()
-	t := &take{edge: edge, schema: schema, acked: from - 1}
-	t.log = NewLog(from, Limits{Bytes: 1 << 62, Epochs: 1 << 30}, false, t.put, func() { l.consumed(t) })
-	l.mu.Lock()
+	t.edge = edge
+	if l.ended {
+		l.mu.Unlock()
+		t.log.Fail(ErrLost)
+		return c
+	}
 	l.takes = append(l.takes, t)
-	l.control = (&Subscribe{Edge: edge, From: from, Active: true, Credit: l.config.Credit}).Append(l.control)
+	l.control = (&Subscribe{Edge: edge, From: from, Active: active, Credit: l.config.Credit}).Append(l.control)
 	l.mu.Unlock()
 	l.notify()
-	return t.log
+	return c
+}
+
+// ErrLost says that the link ended under a subscription.
+var ErrLost = errors.New("the connection with the producer's node is lost")
+
+// drop ends a subscription of this node.
+func (l *Link) drop(t *take) {
+	l.mu.Lock()
+	n := len(l.takes)
+	l.takes = slices.DeleteFunc(l.takes, func(x *take) bool { return x == t })
+	if len(l.takes) < n && !l.ended {
+		l.control = (&Unsubscribe{Subscription: t.edge.ID}).Append(l.control)
+	}
+	l.mu.Unlock()
+	l.notify()
+}
+
+// Tell tells the peer of a released epoch of a query.
+func (l *Link) Tell(query topology.QueryID, released topology.Epoch) {
+	l.mu.Lock()
+	i := slices.IndexFunc(l.released, func(r Released) bool { return r.Query == query })
+	if i >= 0 {
+		l.released[i].Epoch = max(l.released[i].Epoch, released)
+	} else {
+		l.released = append(l.released, Released{query, released})
+	}
+	l.mu.Unlock()
+	l.notify()
+}
+
+// Leave says goodbye and ends the link: its end is no sign of a failure.
+func (l *Link) Leave(reason string) {
+	l.mu.Lock()
+	l.control = (&Goodbye{Reason: reason}).Append(l.control)
+	l.leaving = true
+	l.mu.Unlock()
+	l.notify()
 }
 
 func (t *take) get() *Rows {
@@ -174,14 +229,20 @@ func (l *Link) Run(ctx context.Context) error {
 	l.conn.Close()
 	wg.Wait()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	for _, s := range append(l.serves, l.gone...) {
-		s.cursor.Close()
+	serves, takes, said := append(l.serves, l.gone...), l.takes, l.said
+	l.ended = true
+	l.serves, l.gone, l.takes = nil, nil, nil
+	l.mu.Unlock()
+	for _, s := range serves {
+		if s.cursor != nil {
+			s.cursor.Close()
+		}
 	}
-	l.serves, l.gone = nil, nil
-	if l.said != nil {
-		return l.said
+	for _, t := range takes {
+		t.log.Fail(ErrLost)
+	}
+	if said != nil {
+		return said
 	}
 	err = context.Cause(ctx)
 	if errors.Is(err, context.Canceled) || errors.Is(err, errGoodbye) {
@@ -222,6 +283,12 @@ func (l *Link) send(ctx context.Context) error {
 		if err := l.conn.Flush(); err != nil {
 			return err
 		}
+		l.mu.Lock()
+		leaving := l.leaving && len(l.control) == 0
+		l.mu.Unlock()
+		if leaving {
+			return errGoodbye
+		}
 		select {
 		case <-l.wake:
 		case <-ctx.Done():
@@ -235,11 +302,17 @@ func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.gone {
-		s.cursor.Close()
+		if s.cursor != nil {
+			s.cursor.Close()
+		}
 	}
 	l.gone = l.gone[:0]
 	*buf = append(*buf, l.control...)
 	l.control = l.control[:0]
+	for i := range l.released {
+		*buf = l.released[i].Append(*buf)
+	}
+	l.released = l.released[:0]
 	for _, t := range l.takes {
 		if !t.dirty {
 			continue
@@ -253,28 +326,41 @@ func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 		t.arrived = append(t.arrived[:0], t.arrived[n:]...)
 		*buf = (&Ack{Edge: t.edge, Position: t.acked, Needs: t.acked + 1, Bytes: t.freed}).Append(*buf)
 	}
-	return append(serves, l.serves...)
+	for _, s := range l.serves {
+		if s.cursor != nil {
+			serves = append(serves, s)
+		}
+	}
+	return serves
 }
 
 // fill appends entries of one subscription as frames, each entry followed by its marker, until there is enough for a write; more
 // says that it stopped for that.
 func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err error) {
 	for len(*buf) < sendBytes {
+		if s.cursor.Err() != nil {
+			return false, l.suspend(s)
+		}
 		l.mu.Lock()
 		free := !s.gone && (int64(s.sent-s.acked) < s.credit || s.cursor.Position() <= s.needs)
 		l.mu.Unlock()
 		if !free {
 			return false, nil
 		}
+		durable := s.cursor.Durable()
 		e, ok := s.cursor.Next()
 		if !ok {
+			if durable > s.told {
+				s.told = durable
+				*buf = (&Durable{Subscription: s.edge.ID, Epoch: durable}).Append(*buf)
+			}
 			return false, nil
 		}
+		s.told = durable
 		size := -len(*buf)
 		if !s.begun {
 			// Only now is it known how the stream stood before: a producer that was restored may have been behind the first epoch asked for.
-			watermark, idle := s.cursor.Before()
-			*buf = (&Subscribed{Edge: s.edge, Watermark: watermark, Idle: idle}).Append(*buf)
+			*buf = (&Subscribed{Edge: s.edge, Before: s.cursor.Before()}).Append(*buf)
 			s.begun = true
 		}
 		h := FrameHeader{Subscription: s.edge.ID, Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
@@ -292,7 +378,7 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 			}
 		}
 		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Subscription: s.edge.ID, Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: s.edge.Producer,
-			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Released: e.Last, Durable: e.Last}}}
+			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Durable: durable}}}
 		*buf = m.Append(*buf)
 		l.mu.Lock()
 		s.sent += uint64(size + len(*buf))
@@ -342,7 +428,27 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 			if t.log.Len() > 0 {
 				return fmt.Errorf("%w: Subscribed after entries of stage %d output %d", ErrMalformed, s.Edge.Stream.Stage, s.Edge.Stream.Output)
 			}
-			t.log.Restart(t.log.Next(), s.Watermark, s.Idle)
+			t.log.Restart(t.log.Next(), s.Before)
+		}
+		return nil
+	case TypeUnsubscribe:
+		return l.unsubscribed(m.Payload)
+	case TypeDurable:
+		var d Durable
+		if err := d.Decode(m.Payload); err != nil {
+			return err
+		}
+		if t := l.take(d.Subscription); t != nil {
+			t.log.SetDurable(d.Epoch)
+		}
+		return nil
+	case TypeReleased:
+		var r Released
+		if err := r.Decode(m.Payload); err != nil {
+			return err
+		}
+		if l.config.Heard != nil {
+			l.config.Heard(r.Query, r.Epoch)
 		}
 		return nil
 	case TypeFrame:
@@ -398,49 +504,86 @@ func (l *Link) subscribed(payload []byte) error {
 	return l.start(s)
 }
 
-// start serves a subscription, or keeps it for Retry.
+// start serves a subscription, now or when its partition is here.
 func (l *Link) start(s Subscribe) error {
 	l.mu.Lock()
-	log, err := l.config.Resolve(s.Edge.Stream, s.Edge.Producer)
-	if errors.Is(err, ErrNotYet) {
-		l.early = append(l.early, s) // under one lock with Resolve: a Retry in between would miss it
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.ended {
 		return nil
 	}
-	l.mu.Unlock()
-	if err != nil {
-		return err
+	x := &serve{edge: s.Edge, next: s.From, active: s.Active, credit: s.Credit, needs: s.From, told: DurableUnknown}
+	l.serves = append(l.serves, x)
+	return l.resume(x)
+}
+
+// resume gives a subscription a cursor when its partition is here. Resolve is asked under the lock, so that no Retry falls between its
+// answer and the subscription. The caller holds the lock.
+func (l *Link) resume(s *serve) error {
+	log, err := l.config.Resolve(s.edge.Stream)
+	if errors.Is(err, ErrNotYet) {
+		return nil
 	}
-	cursor, err := log.Subscribe(s.From, s.Active, l.notify)
+	if err == nil {
+		s.cursor, err = log.Subscribe(s.edge.ConsumerInstance, s.next, s.active, l.notify)
+	}
 	var trimmed *TrimmedError
 	if errors.As(err, &trimmed) {
-		l.mu.Lock()
-		l.control = (&Trimmed{Edge: s.Edge, From: s.From, Floor: trimmed.Floor}).Append(l.control)
-		l.mu.Unlock()
-		l.notify()
+		l.control = (&Trimmed{Edge: s.edge, From: s.next, Floor: trimmed.Floor}).Append(l.control)
+		l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
+		err = nil
+	}
+	l.notify()
+	return err
+}
+
+// suspend takes the cursor from a subscription whose partition is gone: it goes on where it was when the partition is here again,
+// restored, because that gives the same rows.
+func (l *Link) suspend(s *serve) error {
+	s.cursor.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.next, s.cursor = s.cursor.Position(), nil
+	if s.gone {
 		return nil
 	}
-	if err != nil {
+	return l.resume(s)
+}
+
+// unsubscribed ends a subscription of the peer.
+func (l *Link) unsubscribed(payload []byte) error {
+	var u Unsubscribe
+	if err := u.Decode(payload); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.serves = append(l.serves, &serve{edge: s.Edge, cursor: cursor, credit: s.Credit, needs: s.From})
+	l.leaveServes(func(s *serve) bool { return s.edge.ID == u.Subscription })
 	l.mu.Unlock()
 	l.notify()
 	return nil
 }
 
-// Retry serves the subscriptions that came before their partitions.
+// leaveServes ends the peer's subscriptions that which names. The caller holds the lock.
+func (l *Link) leaveServes(which func(*serve) bool) {
+	l.serves = slices.DeleteFunc(l.serves, func(s *serve) bool {
+		if !which(s) {
+			return false
+		}
+		s.gone = true
+		l.gone = append(l.gone, s)
+		return true
+	})
+}
+
+// Retry serves the subscriptions that came before their partitions, and those whose partitions were gone.
 func (l *Link) Retry() {
 	l.mu.Lock()
-	early := l.early
-	l.early = nil
-	l.mu.Unlock()
-	for _, s := range early {
-		if err := l.start(s); err != nil {
-			l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range slices.Clone(l.serves) {
+		if s.cursor != nil {
+			continue
+		}
+		if err := l.resume(s); err != nil {
 			l.control = (&Failure{Text: err.Error()}).Append(l.control)
-			l.mu.Unlock()
 			l.notify()
 		}
 	}
@@ -449,16 +592,8 @@ func (l *Link) Retry() {
 // Forget ends all subscriptions of a query, both ways; what still comes of it is dropped.
 func (l *Link) Forget(query topology.QueryID) {
 	l.mu.Lock()
-	l.serves = slices.DeleteFunc(l.serves, func(s *serve) bool {
-		if s.edge.Stream.Query != query {
-			return false
-		}
-		s.gone = true
-		l.gone = append(l.gone, s)
-		return true
-	})
+	l.leaveServes(func(s *serve) bool { return s.edge.Stream.Query == query })
 	l.takes = slices.DeleteFunc(l.takes, func(t *take) bool { return t.edge.Stream.Query == query })
-	l.early = slices.DeleteFunc(l.early, func(s Subscribe) bool { return s.Edge.Stream.Query == query })
 	l.mu.Unlock()
 	l.notify()
 }
@@ -526,6 +661,7 @@ func (l *Link) markers(payload []byte, size int) error {
 		rows := append([]*Rows(nil), t.pending...)
 		clear(t.pending)
 		t.pending = t.pending[:0]
+		t.log.SetDurable(m.Durable)
 		t.log.Append(Entry{First: m.First, Last: m.Last, Rows: rows, Watermark: m.Watermark, Idle: m.Idle, End: m.End, ChainSum: m.ChainSum})
 	}
 	return nil

@@ -45,19 +45,15 @@ func edge() Edge {
 func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 	ca, cb := pair(t)
 	source := NewLog(1, roomy, false, nil, nil)
-	a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return source, nil }})
-	b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("nothing here") }})
-	inbox := b.Subscribe(edge(), 1, oneColumn)
+	a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream) (*Log, error) { return source, nil }})
+	b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
 	wake := make(chan struct{}, 1)
-	c, err := inbox.Subscribe(1, true, func() {
+	c := b.Subscribe(edge(), 1, true, oneColumn, func() {
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, l := range []*Link{a, b} {
@@ -96,8 +92,8 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 func raw(t *testing.T, messages ...[]byte) error {
 	t.Helper()
 	ca, cb := pair(t)
-	l := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream, topology.Range) (*Log, error) { return nil, errors.New("no such partition") }})
-	inbox := l.Subscribe(edge(), 1, oneColumn)
+	l := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return nil, errors.New("no such partition") }})
+	c := l.Subscribe(edge(), 1, true, oneColumn, nil)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -112,10 +108,6 @@ func raw(t *testing.T, messages ...[]byte) error {
 	}
 	err := <-done
 	cb.Close()
-	c, e := inbox.Subscribe(1, true, nil)
-	if e != nil {
-		t.Fatal(e)
-	}
 	if entry, ok := c.Next(); ok && len(entry.Rows) > 1 {
 		t.Errorf("rows were applied twice: %+v", entry)
 	}

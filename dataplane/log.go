@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -60,21 +61,37 @@ type Log struct {
 	count   int64
 	cursors []*Cursor
 	// before is how the stream stood before floor.
-	before struct {
-		watermark int64
-		idle      bool
-	}
+	before Stand
 	failed error // why nothing will ever be appended any more
-	// awaited is how many active consumers have yet to subscribe: until then nothing is trimmed for their sake.
-	awaited int
-	limits  Limits
+	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so.
+	durable topology.Epoch
+	// expected are the active consumers that there are to be: one that has not subscribed yet holds the producer back as if it had.
+	expected map[uint64]*expectation
+	limits   Limits
 	// retain keeps acknowledged entries until Trim; otherwise they go as soon as every active cursor has acknowledged them.
 	retain bool
-	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. A log that retains leaves them to
-	// the garbage collector, because a cursor that is not active may still be reading them.
+	held   int64 // bytes of entries
+	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. Those of entries that a cursor may
+	// still be reading are left to the garbage collector.
 	recycle func(*Rows)
 	// wakeProducer is called without the lock when an acknowledgement may have made room.
 	wakeProducer func()
+}
+
+// Stand is how a stream stands after an epoch.
+type Stand struct {
+	Watermark int64
+	Idle      bool
+	ChainSum  uint64
+}
+
+// DurableUnknown is a durable mark before anybody has said one.
+const DurableUnknown topology.Epoch = -1
+
+// expectation is what is known of a consumer that is to be: where the log stood when it was first expected.
+type expectation struct {
+	bytes, count int64
+	subscribed   bool
 }
 
 type logEntry struct {
@@ -87,47 +104,85 @@ type logEntry struct {
 
 // NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
 func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows), wakeProducer func()) *Log {
-	l := &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer}
-	l.before.watermark = topology.WatermarkNone
-	return l
+	return &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer,
+		before: Stand{Watermark: topology.WatermarkNone}, durable: DurableUnknown, expected: map[uint64]*expectation{}}
 }
 
 // Cursor is one subscription's place in a log. Used by one goroutine, except Ack, which is safe for concurrent use.
 type Cursor struct {
-	log     *Log
-	active  bool
-	read    topology.Epoch // next epoch to be read
-	started bool           // Next has given something
-	over    bool           // Next has given the end
-	closed  bool
-	acked   topology.Epoch // all epochs up to here are consumed
-	bytes   int64          // Log.bytes through the last acknowledged entry
-	count   int64
-	wake    func()
+	log      *Log
+	taken    *take // the subscription to another node that fills log; nil for a log of this node
+	consumer uint64
+	active   bool
+	read     topology.Epoch // next epoch to be read
+	started  bool           // Next has given something
+	over     bool           // Next has given the end
+	closed   bool
+	acked    topology.Epoch // all epochs up to here are consumed
+	bytes    int64          // Log.bytes through the last acknowledged entry
+	count    int64
+	wake     func()
 }
 
-// Restart makes an empty log start with epoch next, before which the stream stood at watermark.
-func (l *Log) Restart(next topology.Epoch, watermark int64, idle bool) {
+// Restart makes an empty log start with epoch next, before which the stream stood as before says.
+func (l *Log) Restart(next topology.Epoch, before Stand) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.entries) > l.head {
 		panic("dataplane: Restart of a log that holds entries")
 	}
-	l.floor, l.next = next, next
-	l.before.watermark, l.before.idle = watermark, idle
+	l.floor, l.next, l.before = next, next, before
 }
 
-// Await says that n active consumers will subscribe from the log's first epoch: what they need is kept until they do, and they hold the
-// producer back as if they had.
-func (l *Log) Await(n int) {
+// Expect says which active consumers there are to be, by their numbers. One that has not subscribed yet holds the producer back from
+// where the log stands now, and, in a log that does not retain, everything is kept for it.
+func (l *Log) Expect(consumers []uint64) {
+	l.mu.Lock()
+	for n := range l.expected {
+		if !slices.Contains(consumers, n) {
+			delete(l.expected, n)
+		}
+	}
+	for _, n := range consumers {
+		if l.expected[n] == nil {
+			l.expected[n] = &expectation{bytes: l.bytes, count: l.count}
+		}
+	}
+	l.mu.Unlock()
+	if l.wakeProducer != nil {
+		l.wakeProducer()
+	}
+}
+
+// Retain says whether acknowledged entries are kept until Trim from now on.
+func (l *Log) Retain(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.awaited = n
+	l.retain = on
 }
 
-// Subscribe starts a cursor at epoch from. Below the floor it fails with *TrimmedError. Only active cursors hold the producer
-// back. wake is called, without the log's lock, whenever there may be something new to read.
-func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor, error) {
+// SetDurable says that all seals up to epoch e are fsynced; it never falls. The epochs need not have been appended.
+func (l *Log) SetDurable(e topology.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e <= l.durable {
+		return
+	}
+	l.durable = e
+	l.wakeReaders()
+}
+
+func (l *Log) wakeReaders() {
+	for _, c := range l.cursors {
+		if c.wake != nil {
+			c.wake()
+		}
+	}
+}
+
+// Subscribe starts a cursor of a consumer, named by its number, at epoch from. Below the floor it fails with *TrimmedError. Only active
+// cursors hold the producer back. wake is called, with the log's lock held, whenever there may be something new to read.
+func (l *Log) Subscribe(consumer uint64, from topology.Epoch, active bool, wake func()) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if from < l.floor {
@@ -136,7 +191,7 @@ func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor,
 	if !active && !l.retain {
 		return nil, fmt.Errorf("dataplane: only a log that retains its entries takes subscriptions that do not hold the producer back")
 	}
-	c := &Cursor{log: l, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
+	c := &Cursor{log: l, consumer: consumer, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
 	for _, e := range l.entries[l.head:] {
 		if e.Last >= from {
 			c.bytes, c.count = e.bytesEnd-e.memBytes(), e.countEnd-1
@@ -144,8 +199,8 @@ func (l *Log) Subscribe(from topology.Epoch, active bool, wake func()) (*Cursor,
 		}
 	}
 	l.cursors = append(l.cursors, c)
-	if active && l.awaited > 0 {
-		l.awaited--
+	if e := l.expected[consumer]; active && e != nil {
+		e.subscribed = true
 	}
 	return c, nil
 }
@@ -162,14 +217,11 @@ func (l *Log) Append(e Entry) {
 	if still := l.still(&e); !still || !l.extend(&e) {
 		n := e.memBytes()
 		l.bytes += n
+		l.held += n
 		l.count++
 		l.entries = append(l.entries, logEntry{e, l.bytes, l.count, still})
 	}
-	for _, c := range l.cursors {
-		if c.wake != nil {
-			c.wake()
-		}
-	}
+	l.wakeReaders()
 	l.mu.Unlock()
 }
 
@@ -197,8 +249,10 @@ func (l *Log) extend(e *Entry) bool {
 func (l *Log) MayAppend() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.awaited > 0 && l.floor < l.next && (l.bytes >= l.limits.Bytes || l.count >= int64(l.limits.Epochs)) {
-		return false
+	for _, e := range l.expected {
+		if !e.subscribed && l.floor < l.next && (l.bytes-e.bytes >= l.limits.Bytes || l.count-e.count >= int64(l.limits.Epochs)) {
+			return false
+		}
 	}
 	for _, c := range l.cursors {
 		if !c.active || c.acked+1 >= l.next {
@@ -224,7 +278,7 @@ func (c *Cursor) Next() (Entry, bool) {
 			return Entry{}, false
 		}
 		// Whoever asks behind the end learns that it has ended: every later epoch is empty.
-		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true}
+		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true, ChainSum: l.lastStand().ChainSum}
 		c.read, c.started, c.over = c.read+1, true, true
 		return e, true
 	}
@@ -242,24 +296,41 @@ func (c *Cursor) Next() (Entry, bool) {
 	return e, true
 }
 
+// lastStand is how the stream stands after the last entry.
+func (l *Log) lastStand() Stand {
+	if len(l.entries) == l.head {
+		return l.before
+	}
+	e := &l.entries[len(l.entries)-1]
+	return Stand{e.Watermark, e.Idle, e.ChainSum}
+}
+
 // Before is how the stream stood before the entry that Next gave last, or, when it has given none, before the subscription's first
 // epoch: an entry whose range begins earlier than it ends does not say it.
-func (c *Cursor) Before() (watermark int64, idle bool) {
+func (c *Cursor) Before() Stand {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	watermark, idle = l.before.watermark, l.before.idle
+	before := l.before
 	at := c.read // the first epoch that is not before
 	if c.started {
 		at = c.read - 1
 	}
-	for _, e := range l.entries[l.head:] {
+	for i := range l.entries[l.head:] {
+		e := &l.entries[l.head+i]
 		if e.Last >= at {
 			break
 		}
-		watermark, idle = e.Watermark, e.Idle
+		before = Stand{e.Watermark, e.Idle, e.ChainSum}
 	}
-	return watermark, idle
+	return before
+}
+
+// Durable is the last epoch all of whose seals are fsynced, DurableUnknown before the producer has said so.
+func (c *Cursor) Durable() topology.Epoch {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.log.durable
 }
 
 // Ack says that all epochs up to through are consumed: rows read from them are not looked at any more.
@@ -297,11 +368,7 @@ func (l *Log) Fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = err
-	for _, c := range l.cursors {
-		if c.wake != nil {
-			c.wake()
-		}
-	}
+	l.wakeReaders()
 }
 
 // Err is why Next will give nothing any more, or nil.
@@ -336,7 +403,18 @@ func (c *Cursor) Close() {
 			break
 		}
 	}
+	if e := l.expected[c.consumer]; e != nil && c.active && e.subscribed {
+		// It may come again over another connection: until then the producer goes no further than it might have with it.
+		e.subscribed, e.bytes, e.count = false, c.bytes, c.count
+	}
+	if !l.retain {
+		l.trim(l.slowest())
+	}
 	l.mu.Unlock()
+	if c.taken != nil {
+		c.taken.link.drop(c.taken)
+		return
+	}
 	if l.wakeProducer != nil {
 		l.wakeProducer()
 	}
@@ -344,8 +422,12 @@ func (c *Cursor) Close() {
 
 func (l *Log) slowest() topology.Epoch {
 	low := l.next - 1
-	if l.awaited > 0 {
-		low = l.floor - 1
+	if !l.retain {
+		for _, e := range l.expected {
+			if !e.subscribed {
+				low = l.floor - 1
+			}
+		}
 	}
 	for _, c := range l.cursors {
 		if c.active {
@@ -372,10 +454,15 @@ func (l *Log) Trim(through topology.Epoch) {
 
 func (l *Log) trim(through topology.Epoch) {
 	through = min(through, l.next-1)
+	read := topology.EpochForever // every cursor has given back what ends at or before it
+	for _, c := range l.cursors {
+		read = min(read, c.acked)
+	}
 	for l.head < len(l.entries) && l.entries[l.head].Last <= through {
 		e := &l.entries[l.head]
-		l.before.watermark, l.before.idle = e.Watermark, e.Idle
-		if l.recycle != nil && !l.retain {
+		l.before = Stand{e.Watermark, e.Idle, e.ChainSum}
+		l.held -= e.memBytes()
+		if l.recycle != nil && e.Last <= read {
 			for _, r := range e.Rows {
 				l.recycle(r)
 			}
@@ -406,6 +493,13 @@ func (l *Log) Next() topology.Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.next
+}
+
+// HeldBytes is the memory of the entries held.
+func (l *Log) HeldBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held
 }
 
 // Len is the number of entries held.

@@ -39,7 +39,7 @@ func TestTrimPointIsAtMostEveryPinAndSubscribeBelowItAnswersTrimmed(t *testing.T
 		t.Fatalf("floor %d, want 5", got)
 	}
 	for from := topology.Epoch(1); from <= 11; from++ {
-		c, err := l.Subscribe(from, false, nil)
+		c, err := l.Subscribe(0, from, false, nil)
 		var trimmed *TrimmedError
 		if from < 5 {
 			if !errors.As(err, &trimmed) || trimmed.Floor != 5 {
@@ -65,7 +65,7 @@ func TestTrimPointIsAtMostEveryPinAndSubscribeBelowItAnswersTrimmed(t *testing.T
 // TestNonActiveSubscribersNeverSlowAProducer is invariant 18 for the log.
 func TestNonActiveSubscribersNeverSlowAProducer(t *testing.T) {
 	l := NewLog(1, Limits{Bytes: 1, Epochs: 1}, true, nil, nil)
-	if _, err := l.Subscribe(1, false, nil); err != nil {
+	if _, err := l.Subscribe(0, 1, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	for e := topology.Epoch(1); e <= 100; e++ {
@@ -80,8 +80,8 @@ func TestNonActiveSubscribersNeverSlowAProducer(t *testing.T) {
 // active consumers wait for.
 func TestLimitsYieldToTheEpochThatConsumersNeedNext(t *testing.T) {
 	l := NewLog(1, Limits{Bytes: 1, Epochs: 1}, false, nil, nil)
-	fast, _ := l.Subscribe(1, true, nil)
-	slow, _ := l.Subscribe(1, true, nil)
+	fast, _ := l.Subscribe(0, 1, true, nil)
+	slow, _ := l.Subscribe(0, 1, true, nil)
 	for e := topology.Epoch(1); e <= 20; e++ {
 		if !l.MayAppend() {
 			t.Fatalf("epoch %d is needed by both consumers and held back", e)
@@ -107,7 +107,7 @@ func TestCodingEmptyEpochsDifferentlyGivesAReaderTheSame(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		l := NewLog(1, roomy, false, nil, nil)
-		c, _ := l.Subscribe(1, true, nil)
+		c, _ := l.Subscribe(0, 1, true, nil)
 		want, got := map[topology.Epoch]int64{}, map[topology.Epoch]int64{}
 		next, read := topology.Epoch(1), topology.Epoch(1)
 		watermark := int64(0)
@@ -156,8 +156,8 @@ func TestCodingEmptyEpochsDifferentlyGivesAReaderTheSame(t *testing.T) {
 func TestRowsAreGivenBackWhenAllHaveAcknowledgedThem(t *testing.T) {
 	back := 0
 	l := NewLog(1, roomy, false, func(*Rows) { back++ }, nil)
-	a, _ := l.Subscribe(1, true, nil)
-	b, _ := l.Subscribe(1, true, nil)
+	a, _ := l.Subscribe(0, 1, true, nil)
+	b, _ := l.Subscribe(0, 1, true, nil)
 	l.Append(full(1, 3, 1))
 	l.Append(full(4, 4, 2))
 	a.Ack(4)
@@ -177,12 +177,12 @@ func TestRowsAreGivenBackWhenAllHaveAcknowledgedThem(t *testing.T) {
 	}
 }
 
-// TestNothingIsTrimmedBeforeAllAwaitedConsumersHaveSubscribed: a consumer on this node may be done with an epoch before a peer's subscription has
+// TestNothingIsTrimmedBeforeAllExpectedConsumersHaveSubscribed: a consumer on this node may be done with an epoch before a peer's subscription has
 // arrived.
-func TestNothingIsTrimmedBeforeAllAwaitedConsumersHaveSubscribed(t *testing.T) {
+func TestNothingIsTrimmedBeforeAllExpectedConsumersHaveSubscribed(t *testing.T) {
 	l := NewLog(1, Limits{Bytes: 1, Epochs: 2}, false, nil, nil)
-	l.Await(2)
-	fast, err := l.Subscribe(1, true, nil)
+	l.Expect([]uint64{1, 2})
+	fast, err := l.Subscribe(1, 1, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestNothingIsTrimmedBeforeAllAwaitedConsumersHaveSubscribed(t *testing.T) {
 	if l.MayAppend() {
 		t.Fatal("a consumer that has yet to subscribe does not hold the producer back")
 	}
-	late, err := l.Subscribe(1, true, nil)
+	late, err := l.Subscribe(2, 1, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

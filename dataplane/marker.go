@@ -20,8 +20,7 @@ type Marker struct {
 	Idle         bool  // the producer does not count for the stage's watermark
 	End          bool  // nothing follows Last
 	ChainSum     uint64
-	Released     topology.Epoch
-	Durable      topology.Epoch
+	Durable      topology.Epoch // DurableUnknown included
 }
 
 const (
@@ -29,7 +28,7 @@ const (
 	markerEnd  = 2
 
 	// The fewest bytes that a marker takes.
-	markerBytesMin = 18
+	markerBytesMin = 17
 )
 
 // Markers is what is due of one query for one peer at one time.
@@ -52,8 +51,7 @@ func (m *Markers) Append(dst []byte) []byte {
 		dst = binary.AppendVarint(dst, x.Watermark)
 		dst = append(dst, flag(x.Idle, markerIdle)|flag(x.End, markerEnd))
 		dst = binary.LittleEndian.AppendUint64(dst, x.ChainSum)
-		dst = binary.AppendUvarint(dst, uint64(x.Released))
-		dst = binary.AppendUvarint(dst, uint64(x.Durable))
+		dst = binary.AppendVarint(dst, int64(x.Durable))
 	}
 	return finish(dst, at)
 }
@@ -71,7 +69,7 @@ func (m *Markers) Decode(payload []byte) error {
 		flags := r.flags("marker", markerIdle|markerEnd)
 		x.Idle, x.End = flags&markerIdle != 0, flags&markerEnd != 0
 		x.ChainSum = r.fixed64("chain sum")
-		x.Released, x.Durable = r.epoch("released epoch"), r.epoch("durable epoch")
+		x.Durable = topology.Epoch(r.int("durable epoch"))
 		m.List = append(m.List, x)
 	}
 	return r.end(TypeMarkers)

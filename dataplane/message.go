@@ -32,18 +32,22 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type MessageType uint8
 
 const (
-	TypeHello      MessageType = 1
-	TypeSubscribe  MessageType = 2
-	TypeTrimmed    MessageType = 3
-	TypeFrame      MessageType = 4
-	TypeMarkers    MessageType = 5
-	TypeAck        MessageType = 6
-	TypeGoodbye    MessageType = 7
-	TypeFailure    MessageType = 8
-	TypeSubscribed MessageType = 9
+	TypeHello       MessageType = 1
+	TypeSubscribe   MessageType = 2
+	TypeTrimmed     MessageType = 3
+	TypeFrame       MessageType = 4
+	TypeMarkers     MessageType = 5
+	TypeAck         MessageType = 6
+	TypeGoodbye     MessageType = 7
+	TypeFailure     MessageType = 8
+	TypeSubscribed  MessageType = 9
+	TypeUnsubscribe MessageType = 10
+	TypeDurable     MessageType = 11
+	TypeReleased    MessageType = 12
 )
 
-var messageNames = [...]string{1: "Hello", 2: "Subscribe", 3: "Trimmed", 4: "Frame", 5: "Markers", 6: "Ack", 7: "Goodbye", 8: "Failure", 9: "Subscribed"}
+var messageNames = [...]string{1: "Hello", 2: "Subscribe", 3: "Trimmed", 4: "Frame", 5: "Markers", 6: "Ack", 7: "Goodbye", 8: "Failure", 9: "Subscribed",
+	10: "Unsubscribe", 11: "Durable", 12: "Released"}
 
 // String is the message's name.
 func (t MessageType) String() string {

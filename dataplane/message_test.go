@@ -16,22 +16,25 @@ type message interface {
 }
 
 func testEdge() Edge {
-	return Edge{Stream: Stream{Query: topology.QueryID{Incarnation: math.MaxUint64, Generation: math.MaxUint32}, Stage: math.MaxUint16, Output: 7},
-		Producer: topology.Range{From: 0, To: topology.MaxKeyGroups}, ConsumerStage: 3, Consumer: topology.Range{From: 5, To: 6}}
+	return Edge{Stream: Stream{Query: topology.QueryID{Incarnation: math.MaxUint64, Generation: math.MaxUint32}, Stage: math.MaxUint16, Output: 7, Instance: 1 << 40},
+		Producer: topology.Range{From: 0, To: topology.MaxKeyGroups}, ConsumerStage: 3, Consumer: topology.Range{From: 5, To: 6}, ConsumerInstance: math.MaxUint64}
 }
 
 // messages has every message but Frame, with a maker of an empty one.
 func messages() map[MessageType][2]message {
 	return map[MessageType][2]message{
-		TypeHello:      {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
-		TypeSubscribe:  {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
-		TypeSubscribed: {&Subscribed{Edge: testEdge(), Watermark: math.MinInt64, Idle: true}, &Subscribed{}},
-		TypeTrimmed:    {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
-		TypeAck:        {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},
-		TypeGoodbye:    {&Goodbye{Reason: "the query ended"}, &Goodbye{}},
-		TypeFailure:    {&Failure{Text: "stage 2 is not here"}, &Failure{}},
+		TypeHello:       {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
+		TypeSubscribe:   {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
+		TypeSubscribed:  {&Subscribed{Edge: testEdge(), Before: Stand{Watermark: math.MinInt64, Idle: true, ChainSum: 9}}, &Subscribed{}},
+		TypeUnsubscribe: {&Unsubscribe{Subscription: 7}, &Unsubscribe{}},
+		TypeDurable:     {&Durable{Subscription: 7, Epoch: 8}, &Durable{}},
+		TypeReleased:    {&Released{Query: topology.QueryID{Incarnation: 5}, Epoch: 8}, &Released{}},
+		TypeTrimmed:     {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
+		TypeAck:         {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},
+		TypeGoodbye:     {&Goodbye{Reason: "the query ended"}, &Goodbye{}},
+		TypeFailure:     {&Failure{Text: "stage 2 is not here"}, &Failure{}},
 		TypeMarkers: {&Markers{Query: topology.QueryID{Incarnation: 5}, List: []Marker{
-			{Stage: 1, Output: 2, Producer: topology.Range{From: 0, To: 128}, First: 3, Last: 4, Watermark: topology.WatermarkNone, Idle: true, ChainSum: 77, Released: 4, Durable: 2},
+			{Stage: 1, Output: 2, Producer: topology.Range{From: 0, To: 128}, First: 3, Last: 4, Watermark: topology.WatermarkNone, Idle: true, ChainSum: 77, Durable: DurableUnknown},
 			{Stage: 1, Producer: topology.Range{From: 128, To: 256}, First: 5, Last: topology.EpochForever, Watermark: topology.WatermarkEnd, End: true, ChainSum: math.MaxUint64},
 		}}, &Markers{List: []Marker{}}},
 	}

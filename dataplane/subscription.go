@@ -29,20 +29,22 @@ func (h *Hello) Decode(payload []byte) error {
 	return r.end(TypeHello)
 }
 
-// Stream names one output of one stage of a query.
+// Stream names one output of one instance of a partition of a query's stage.
 type Stream struct {
-	Query  topology.QueryID
-	Stage  topology.StageID
-	Output uint16
+	Query    topology.QueryID
+	Stage    topology.StageID
+	Output   uint16
+	Instance uint64
 }
 
 func appendStream(dst []byte, s Stream) []byte {
 	dst = appendQuery(dst, s.Query)
-	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(s.Stage)), uint64(s.Output))
+	return binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(dst, uint64(s.Stage)), uint64(s.Output)), s.Instance)
 }
 
 func (r *reader) stream() Stream {
-	return Stream{Query: r.query(), Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16))}
+	return Stream{Query: r.query(), Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16)),
+		Instance: r.uint("instance", math.MaxUint64)}
 }
 
 // Edge names one subscription: what a range of a consuming stage takes from one producing partition of a stream.
@@ -52,16 +54,20 @@ type Edge struct {
 	Producer      topology.Range // of the stream's stage
 	ConsumerStage topology.StageID
 	Consumer      topology.Range // of ConsumerStage
+	// ConsumerInstance is the consuming partition's.
+	ConsumerInstance uint64
 }
 
 func appendEdge(dst []byte, e Edge) []byte {
 	dst = appendKeyGroups(appendStream(binary.AppendUvarint(dst, uint64(e.ID)), e.Stream), e.Producer)
-	return appendKeyGroups(binary.AppendUvarint(dst, uint64(e.ConsumerStage)), e.Consumer)
+	dst = appendKeyGroups(binary.AppendUvarint(dst, uint64(e.ConsumerStage)), e.Consumer)
+	return binary.AppendUvarint(dst, e.ConsumerInstance)
 }
 
 func (r *reader) edge() Edge {
 	return Edge{ID: uint32(r.uint("subscription", math.MaxUint32)), Stream: r.stream(), Producer: r.keyGroups("producer range"),
-		ConsumerStage: topology.StageID(r.uint("consumer stage", math.MaxUint16)), Consumer: r.keyGroups("consumer range")}
+		ConsumerStage: topology.StageID(r.uint("consumer stage", math.MaxUint16)), Consumer: r.keyGroups("consumer range"),
+		ConsumerInstance: r.uint("consumer instance", math.MaxUint64)}
 }
 
 // Subscribe asks for the rows and markers of an edge from an epoch on. The answer is frames and markers, or Trimmed.
@@ -88,25 +94,78 @@ func (s *Subscribe) Decode(payload []byte) error {
 	return r.end(TypeSubscribe)
 }
 
-// Subscribed answers a Subscribe before anything else of the edge: how the stream stood before the first epoch asked for.
+// Subscribed answers a Subscribe before the first frame or marker of the edge: how the stream stood before the first epoch asked for.
 type Subscribed struct {
-	Edge      Edge
-	Watermark int64 // milliseconds, topology.WatermarkNone included
-	Idle      bool
+	Edge   Edge
+	Before Stand
 }
 
 // Append appends s as a message.
 func (s *Subscribed) Append(dst []byte) []byte {
 	at := len(dst)
-	dst = binary.AppendVarint(appendEdge(begin(dst, TypeSubscribed), s.Edge), s.Watermark)
-	return finish(append(dst, flag(s.Idle, 1)), at)
+	dst = binary.AppendVarint(appendEdge(begin(dst, TypeSubscribed), s.Edge), s.Before.Watermark)
+	return finish(binary.LittleEndian.AppendUint64(append(dst, flag(s.Before.Idle, 1)), s.Before.ChainSum), at)
 }
 
 // Decode reads the payload of a Subscribed.
 func (s *Subscribed) Decode(payload []byte) error {
 	r := reader{src: payload}
-	*s = Subscribed{Edge: r.edge(), Watermark: r.int("watermark"), Idle: r.flags("idle", 1) != 0}
+	*s = Subscribed{Edge: r.edge(), Before: Stand{Watermark: r.int("watermark"), Idle: r.flags("idle", 1) != 0, ChainSum: r.fixed64("chain sum")}}
 	return r.end(TypeSubscribed)
+}
+
+// Unsubscribe ends a subscription: its consumer is gone or takes from elsewhere.
+type Unsubscribe struct{ Subscription uint32 }
+
+// Append appends u as a message.
+func (u *Unsubscribe) Append(dst []byte) []byte {
+	at := len(dst)
+	return finish(binary.AppendUvarint(begin(dst, TypeUnsubscribe), uint64(u.Subscription)), at)
+}
+
+// Decode reads the payload of an Unsubscribe.
+func (u *Unsubscribe) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*u = Unsubscribe{Subscription: uint32(r.uint("subscription", math.MaxUint32))}
+	return r.end(TypeUnsubscribe)
+}
+
+// Durable says that all seals up to an epoch are fsynced, when no marker is due that says so.
+type Durable struct {
+	Subscription uint32
+	Epoch        topology.Epoch
+}
+
+// Append appends d as a message.
+func (d *Durable) Append(dst []byte) []byte {
+	at := len(dst)
+	return finish(binary.AppendVarint(binary.AppendUvarint(begin(dst, TypeDurable), uint64(d.Subscription)), int64(d.Epoch)), at)
+}
+
+// Decode reads the payload of a Durable.
+func (d *Durable) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*d = Durable{Subscription: uint32(r.uint("subscription", math.MaxUint32)), Epoch: topology.Epoch(r.int("durable epoch"))}
+	return r.end(TypeDurable)
+}
+
+// Released tells a peer that some source of a query has a released seal of an epoch: sources without rows seal through it.
+type Released struct {
+	Query topology.QueryID
+	Epoch topology.Epoch
+}
+
+// Append appends m as a message.
+func (m *Released) Append(dst []byte) []byte {
+	at := len(dst)
+	return finish(binary.AppendUvarint(appendQuery(begin(dst, TypeReleased), m.Query), uint64(m.Epoch)), at)
+}
+
+// Decode reads the payload of a Released.
+func (m *Released) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*m = Released{Query: r.query(), Epoch: r.epoch("released epoch")}
+	return r.end(TypeReleased)
 }
 
 // Trimmed answers a Subscribe from below the output log's floor: the asker restores anew.

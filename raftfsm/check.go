@@ -17,7 +17,7 @@ func (q *Query) check() (Reason, string) {
 				return BadCoverage, fmt.Sprintf("stage %d: partition %v does not start at key group %d", s, a.Range, next)
 			}
 			next = int(a.Range.To)
-			if !st.Source {
+			if !st.Source || !q.seals() {
 				continue
 			}
 			if q.SealSet(a.Process) == nil {
@@ -73,9 +73,27 @@ func (s *State) Check() error {
 	return nil
 }
 
+// dropSeals forgets all seals: every source has ended, and the state that holds the ends is complete.
+func (q *Query) dropSeals() {
+	q.Seals = nil
+	for s, st := range q.Stages {
+		if !slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool { return len(a.Adopt) > 0 }) {
+			continue
+		}
+		n := q.editStage(topology.StageID(s))
+		n.Partitions = slices.Clone(n.Partitions)
+		for i := range n.Partitions {
+			n.Partitions[i].Adopt = nil
+		}
+	}
+}
+
 // collect drops what nobody needs any more: output logs below the trim point, and the seal logs of processes that own no source
 // partition and that nobody is to adopt.
 func (q *Query) collect() {
+	if !q.seals() {
+		q.dropSeals()
+	}
 	trim := q.TrimPoint()
 	done := func(r topology.Retired) bool { return r.Until <= trim }
 	var owners []topology.Process

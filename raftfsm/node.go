@@ -295,7 +295,7 @@ func (q *Query) namedBy(id topology.NodeID, most int) []string {
 			}
 		}
 		for b, v := range st.Vaults {
-			if slices.ContainsFunc(v.Members, names) && !say("vault of block %d of stage %d", b, s) {
+			if (slices.ContainsFunc(v.Members, names) || slices.ContainsFunc(v.Former, names)) && !say("vault of block %d of stage %d", b, s) {
 				return out
 			}
 		}

@@ -28,7 +28,8 @@ type Move struct {
 	Range   topology.Range   `json:"range"`
 	Process topology.Process `json:"process"`
 	Restore topology.Epoch   `json:"restore"`
-	Deaths  int              `json:"deaths,omitempty"` // see topology.Assignment
+	Deaths  int              `json:"deaths,omitempty"`  // see topology.Assignment
+	DiedAt  topology.Epoch   `json:"died_at,omitempty"` // see topology.Assignment
 }
 
 func (*Reassign) Kind() Kind { return KindReassign }
@@ -54,7 +55,7 @@ func (k *Reassign) apply(c *change) Outcome {
 				continue
 			}
 			inherit := a.Adopt
-			if st.Source {
+			if st.Source && n.seals() {
 				inherit = n.fence(a, true)
 			}
 			at := a.Range.From
@@ -117,28 +118,31 @@ func (q *Query) start(st *Stage, m *Move) (topology.Assignment, Outcome) {
 		q.Instances++
 		instance = q.Instances
 	}
-	return topology.Assignment{Range: m.Range, Process: m.Process, Instance: instance, Restore: m.Restore, Deaths: max(0, m.Deaths)}, Outcome{}
+	return topology.Assignment{Range: m.Range, Process: m.Process, Instance: instance, Restore: m.Restore, Deaths: max(0, m.Deaths), DiedAt: max(0, m.DiedAt)}, Outcome{}
 }
 
 // fence raises the term of the seal log of a's process, so that a successor can fence it, and gives the logs that the successor
 // adopts: those that a was to adopt and this one. With all set the process writes no more to it.
 func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
-	adopt := slices.Clone(a.Adopt)
+	// A process that is to adopt its own log, because it had given key groups away and got them back, has it in both.
+	plus := func(log topology.SealLog) []topology.SealLog {
+		return append(without(a.Adopt, func(l topology.SealLog) bool { return l == log }), log)
+	}
 	i := slices.IndexFunc(q.Seals, func(s topology.SealSet) bool { return s.Owner == a.Process && !s.Fenced })
 	if i >= 0 {
 		q.Seals = slices.Clone(q.Seals)
 		q.Terms++
 		q.Seals[i].Term = q.Terms
 		q.Seals[i].Fenced = all
-		return append(adopt, q.Seals[i].Log)
+		return plus(q.Seals[i].Log)
 	}
 	// It was fenced before in this command, for another of the process's partitions: its last log is the one.
 	for j := len(q.Seals) - 1; j >= 0; j-- {
 		if q.Seals[j].Owner == a.Process {
-			return append(adopt, q.Seals[j].Log)
+			return plus(q.Seals[j].Log)
 		}
 	}
-	return adopt
+	return slices.Clone(a.Adopt)
 }
 
 // ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
@@ -253,7 +257,7 @@ func (k *Switch) apply(c *change) Outcome {
 	}
 	rest, cut := carve(st.Partitions, k.Range)
 	st.Shadows = without(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(k.Range) })
-	if st.Source {
+	if st.Source && n.seals() {
 		for i := range fresh {
 			if fresh[i].Adopt, out = n.adopt(st, fresh[i].Range, cut, rest); out.Code != 0 {
 				return out
@@ -369,7 +373,7 @@ func (k *Recut) apply(c *change) Outcome {
 		}
 		whole.Instance = max(whole.Instance, a.Instance)
 		whole.Restore = max(whole.Restore, a.Restore)
-		whole.Deaths = max(whole.Deaths, a.Deaths)
+		whole.Deaths, whole.DiedAt = max(whole.Deaths, a.Deaths), max(whole.DiedAt, a.DiedAt)
 	}
 	var fresh []topology.Assignment
 	from := k.Range.From
@@ -393,72 +397,13 @@ func (k *Recut) apply(c *change) Outcome {
 	return applied(n.Version)
 }
 
-// GenerationChange goes on from the latest complete epoch as the next generation: every partition starts anew from there and
-// seals beyond it are given up. Based on the generation and on Complete.
-type GenerationChange struct {
-	Query    topology.QueryID `json:"query"`
-	Complete topology.Epoch   `json:"complete"`
-	// Fingerprint of the new generation; empty keeps it. Partitions on processes without it must be reassigned.
-	Fingerprint topology.Fingerprint `json:"fingerprint,omitempty"`
-	// Empty are blocks that no vault has: they start without state.
-	Empty []topology.BlockRef `json:"empty,omitempty"`
-	Seals []SealGrant         `json:"seals,omitempty"` // for every source process
-	Why   string              `json:"why"`             // what may be missing
-}
-
-func (*GenerationChange) Kind() Kind { return KindGenerationChange }
-
-func (k *GenerationChange) apply(c *change) Outcome {
-	if q := c.state.Incarnation(k.Query.Incarnation); q != nil && q.ID.Generation == k.Query.Generation+1 && q.Since == k.Complete {
-		return already(uint64(q.ID.Generation))
-	}
-	q, out := c.open(k.Query, k.Why)
-	if q == nil {
-		return out
-	}
-	if q.Complete != k.Complete {
-		return stale(BadEpoch, "query %s is complete up to epoch %d, not %d", q.Name, q.Complete, k.Complete)
-	}
-	for _, b := range k.Empty {
-		if int(b.Stage) >= len(q.Stages) || int(b.Block) >= topology.Blocks(q.Stages[b.Stage].Groups) {
-			return refused(Malformed, "query %s has no block %d of stage %d", q.Name, b.Block, b.Stage)
-		}
-	}
-	n := c.edit(q)
-	n.ID.Generation++
-	n.Since, n.Empty, n.Seals = k.Complete, k.Empty, nil
-	if k.Fingerprint != "" {
-		n.Fingerprint = k.Fingerprint
-	}
-	for s := range n.Stages {
-		st := n.editStage(topology.StageID(s))
-		st.Shadows, st.Retired = nil, nil
-		st.Partitions = slices.Clone(st.Partitions)
-		for i := range st.Partitions {
-			n.Instances++
-			a := &st.Partitions[i]
-			a.Instance, a.Restore, a.Adopt, a.Deaths = n.Instances, k.Complete, nil, 0
-		}
-	}
-	if out := c.grant(n, k.Seals); out.Code != 0 {
-		return out
-	}
-	n.Version++
-	if n.State == Waiting {
-		n.State, n.Reason, n.Resolves = Running, "", ""
-		n.StateVersion++
-	}
-	n.note(c, "generation", k.Why, "generation %d from epoch %d", n.ID.Generation, k.Complete)
-	return applied(uint64(n.ID.Generation))
-}
-
 // open gives a query that still gets partitions for reading, or what to answer.
 func (c *change) open(id topology.QueryID, why string) (*Query, Outcome) {
 	q, out := c.find(id)
 	switch {
 	case q == nil:
 		return nil, out
-	case q.State.ended():
+	case q.State.stopped():
 		return nil, refused(BadTransition, "query %s is %v", q.Name, q.State)
 	case len(why) > MaxTextBytes:
 		return nil, refused(OverLimit, "the reason has %d bytes, more than %d", len(why), MaxTextBytes)

@@ -160,7 +160,7 @@ func (a *author) queryCommand(q *Query) Command {
 	case 2, 3:
 		return &CheckpointComplete{id, q.Complete + topology.Epoch(a.int("later", -1, 3))}
 	case 4:
-		return &GenerationChange{Query: id, Complete: q.Complete, Seals: a.grants(), Why: "loss"}
+		return &GenerationChange{Query: id, Complete: q.Complete, Seals: a.grants(), Keep: a.wrong(), Why: "loss"}
 	case 5, 6:
 		k := &Reassign{Query: id, Version: a.version(q.Version), Lost: []topology.Process{a.process()}, Seals: a.grants()}
 		if a.int("source", 0, 1) == 0 {
@@ -203,7 +203,8 @@ func (a *author) queryCommand(q *Query) Command {
 		return k
 	case 13:
 		block := a.int("block", 0, len(st.Vaults)-1)
-		return &VaultsChange{Query: id, Changes: []VaultChange{{stage, topology.BlockID(block), a.version(st.Vaults[block].Version), a.members()}}}
+		return &VaultsChange{Query: id, Changes: []VaultChange{{Stage: stage, Block: topology.BlockID(block),
+			Version: a.version(st.Vaults[block].Version), Members: a.members(), Forget: a.int("forget", 0, 1) == 1}}}
 	}
 	if len(q.Seals) > 0 && a.int("seal command", 0, 1) == 0 {
 		set := q.Seals[a.int("set", 0, len(q.Seals)-1)]

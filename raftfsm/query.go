@@ -22,7 +22,8 @@ const (
 	Blocked QueryState = 4
 	// Failed for good; Reason is the error. Only removing is left.
 	Failed QueryState = 5
-	// Finished: all sources ended, everything is committed. Its tables stay.
+	// Finished: all sources ended, everything is committed. Its tables stay, and are moved and restored like anything else; seal
+	// logs and what is to be adopted of them go.
 	Finished QueryState = 6
 	// Removing: agents stop it and drop what they keep of it.
 	Removing QueryState = 7
@@ -60,8 +61,8 @@ var transitions = map[QueryState][]QueryState{
 	Removing: nil,
 }
 
-// ended says that a query in this state gets no partitions any more.
-func (s QueryState) ended() bool { return s == Failed || s == Finished || s == Removing }
+// stopped says that a query in this state gets no partitions any more. A finished one does: its tables stay.
+func (s QueryState) stopped() bool { return s == Failed || s == Removing }
 
 // Query is all that the cluster keeps of a query.
 type Query struct {
@@ -78,6 +79,8 @@ type Query struct {
 	Reason       string     `json:"reason,omitempty"`
 	Resolves     string     `json:"resolves,omitempty"` // Waiting: what would end it
 	StateVersion uint64     `json:"state_version"`
+	// WasPaused: a Waiting or Blocked query goes back to Paused.
+	WasPaused bool `json:"was_paused,omitempty"`
 
 	// Version grows with each change of the topology; every command on partitions and shadows names it.
 	Version uint64 `json:"version"`
@@ -85,6 +88,8 @@ type Query struct {
 	Complete topology.Epoch `json:"complete"`
 	// Since is the complete epoch that this generation started from.
 	Since topology.Epoch `json:"since,omitempty"`
+	// SinceGeneration is the generation under which the vaults have the state at Since; 0 in the first.
+	SinceGeneration uint32 `json:"since_generation,omitempty"`
 	// Empty are the blocks that start this generation without state, because all their vaults were lost.
 	Empty  []topology.BlockRef `json:"empty,omitempty"`
 	Stages []*Stage            `json:"stages"`
@@ -326,11 +331,13 @@ func (k *QueryStateChange) apply(c *change) Outcome {
 	if q.StateVersion != k.StateVersion {
 		return stale(OldVersion, "query %s is %v (version %d) by now", q.Name, q.State, q.StateVersion)
 	}
-	if !same && !slices.Contains(transitions[q.State], k.State) || same && q.State.ended() {
+	if !same && !slices.Contains(transitions[q.State], k.State) || same && q.State.stopped() {
 		return refused(BadTransition, "query %s is %v and cannot become %v", q.Name, q.State, k.State)
 	}
 	n := c.edit(q)
+	halted := func(s QueryState) bool { return s == Waiting || s == Blocked }
 	n.State, n.Reason, n.Resolves = k.State, k.Reason, k.Resolves
+	n.WasPaused = halted(k.State) && (q.State == Paused || q.WasPaused)
 	n.StateVersion++
 	why := strings.TrimSuffix(k.Reason+"; "+k.Resolves, "; ")
 	n.note(c, "state", why, "%v -> %v", q.State, k.State)

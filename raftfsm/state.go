@@ -20,6 +20,7 @@ const (
 	MaxHistory      = 1000 // entries of a query; older ones go
 	MaxReceipts     = 1024 // requests remembered by CommandID; older ones go
 	MaxVaults       = 16   // members of a set
+	MaxFormerVaults = 64   // of a set; older ones go
 	MaxNodeTags     = 64
 	MaxNodeOperator = 4096
 )

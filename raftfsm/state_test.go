@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -281,6 +282,112 @@ func TestAcceptedLossStartsTheNextGenerationFromTheCompleteEpoch(t *testing.T) {
 		t.Fatal("the new generation's term is not higher")
 	}
 	want(t, s, &CheckpointComplete{q.ID, 256}, Stale, OldGeneration)
+}
+
+func TestAGenerationThatKeepsItsSealsAdoptsThemAnew(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	k := &GenerationChange{Query: q.ID, Complete: 128, Keep: true, Why: "n2 acted on more than was kept"}
+	want(t, s, k, Refused, NoSeals)
+	k.Seals = []SealGrant{{process(1), processes(3, 5)}}
+	s = must(t, s, k)
+	q = s.Query("q")
+	old, own := q.SealLog(1), q.SealSet(process(1))
+	if a := q.Stages[0].Partitions[0]; len(a.Adopt) != 1 || a.Adopt[0] != 1 || a.Restore != 128 {
+		t.Fatalf("the source is %+v, want it to adopt its own log 1", a)
+	}
+	if !old.Fenced || old.Generation != 1 || own.Log != 2 || own.Generation != 2 || old.Term <= 1 {
+		t.Fatalf("logs %+v and %+v", old, own)
+	}
+	if q.Since != 128 || q.SinceGeneration != 1 {
+		t.Fatalf("the state at 128 is said to be kept by generation %d at %d", q.SinceGeneration, q.Since)
+	}
+	// Once more before anything was complete: the state is still where the first generation left it.
+	s = must(t, s, &GenerationChange{Query: q.ID, Complete: 128, Empty: []topology.BlockRef{{Stage: 1}}, Seals: k.Seals})
+	if q = s.Query("q"); q.Since != 128 || q.SinceGeneration != 1 || len(q.Empty) != 1 {
+		t.Fatalf("since %d of generation %d, empty %v", q.Since, q.SinceGeneration, q.Empty)
+	}
+	s = must(t, s, &CheckpointComplete{q.ID, 256}, &GenerationChange{Query: q.ID, Complete: 256, Seals: k.Seals})
+	if q = s.Query("q"); q.Since != 256 || q.SinceGeneration != 3 || len(q.Empty) != 0 {
+		t.Fatalf("since %d of generation %d, empty %v", q.Since, q.SinceGeneration, q.Empty)
+	}
+}
+
+func TestAFinishedQueryMovesItsTablesAndKeepsNoSeals(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: 1, State: Finished})
+	if q = s.Query("q"); len(q.Seals) != 0 {
+		t.Fatalf("seals %v", q.Seals)
+	}
+	s = must(t, s,
+		&Reassign{Query: q.ID, Version: 1, Lost: processes(1), Moves: []Move{
+			{Stage: 0, Range: keyRange(0, 32), Process: process(2), Restore: 128}, {Stage: 1, Range: keyRange(0, 32), Process: process(3), Restore: 128}}},
+		&VaultsChange{Query: q.ID, Changes: []VaultChange{{Stage: 1, Block: 0, Version: 1, Members: processes(4, 5)}}},
+		&ShadowStart{Query: q.ID, Version: 2, Stage: 1, Restore: 128, Parts: []Part{{keyRange(0, 32), process(4)}}},
+		&QueryStateChange{Query: q.ID, StateVersion: 2, State: Finished, Reason: "waits for n3"})
+	if q = s.Query("q"); len(q.Seals) != 0 || len(q.Stages[0].Partitions[0].Adopt) != 0 {
+		t.Fatalf("seals %v, adopts %v", q.Seals, q.Stages[0].Partitions[0].Adopt)
+	}
+	want(t, s, &QueryStateChange{Query: q.ID, StateVersion: 3, State: Running}, Refused, BadTransition)
+}
+
+func TestAQueryThatWaitsOrIsBlockedKnowsThatItWasPaused(t *testing.T) {
+	s := founded(t)
+	id := s.Query("q").ID
+	s = must(t, s, &QueryStateChange{Query: id, StateVersion: 1, State: Paused}, &QueryStateChange{Query: id, StateVersion: 2, State: Waiting, Reason: "r"})
+	if !s.Query("q").WasPaused {
+		t.Fatal("the pause is forgotten")
+	}
+	s = must(t, s, &QueryStateChange{Query: id, StateVersion: 3, State: Waiting, Reason: "another"})
+	if !s.Query("q").WasPaused {
+		t.Fatal("the pause is forgotten with another reason")
+	}
+	if s = must(t, s, &QueryStateChange{Query: id, StateVersion: 4, State: Running}); s.Query("q").WasPaused {
+		t.Fatal("it runs and is paused")
+	}
+}
+
+func TestAVaultSetRemembersWhenANodeWasAdded(t *testing.T) {
+	s := founded(t)
+	id := s.Query("q").ID
+	again := join(3)
+	again.Version, again.Node.Boot = 1, 301
+	back := []topology.Process{{Node: "n3", Boot: 301}, process(4)}
+	s = must(t, s, again, &VaultsChange{Query: id, Changes: []VaultChange{{Stage: 1, Version: 1, Members: back}}})
+	if got := s.Query("q").Stages[1].Vaults[0]; got.Changed != 0 || got.Version != 2 {
+		t.Fatalf("%+v: n3 came back with its disk", got)
+	}
+	s = must(t, s, &VaultsChange{Query: id, Changes: []VaultChange{{Stage: 1, Version: 2, Members: append(back, process(5))}}})
+	if got := s.Query("q").Stages[1].Vaults[0]; got.Changed != s.Version || len(got.Former) != 0 {
+		t.Fatalf("%+v: n5 was added in version %d", got, s.Version)
+	}
+	s = must(t, s, &VaultsChange{Query: id, Changes: []VaultChange{{Stage: 1, Version: 3, Members: processes(5)}}})
+	if got := s.Query("q").Stages[1].Vaults[0]; !slices.Equal(got.Former, back) || !slices.Contains(s.NamedBy("n3", 100), "query q: vault of block 0 of stage 1") {
+		t.Fatalf("%+v: n3 and n4 may have the only copies; n3 is named by %v", got, s.NamedBy("n3", 100))
+	}
+	s = must(t, s, &VaultsChange{Query: id, Changes: []VaultChange{{Stage: 1, Version: 4, Members: processes(5), Forget: true}}})
+	if got := s.Query("q").Stages[1].Vaults[0]; len(got.Former) != 0 {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestALogIsAdoptedOnceByAProcessThatGetsItsKeyGroupsBack(t *testing.T) {
+	s := founded(t)
+	id := s.Query("q").ID
+	shadow := func(s *State, r topology.Range, to int) *State {
+		q := s.Query("q")
+		s = must(t, s, &ShadowStart{Query: id, Version: q.Version, Stage: 0, Restore: 128, Parts: []Part{{r, process(to)}}})
+		q = s.Query("q")
+		return must(t, s, &Switch{Query: id, Version: q.Version, Stage: 0, Range: r,
+			Parts: []SwitchPart{{q.Stages[0].Shadows[0].Instance, 128}}, Seals: []SealGrant{{process(to), processes(4, 5)}}})
+	}
+	s = shadow(shadow(s, keyRange(0, 16), 2), keyRange(0, 16), 1)
+	s = shadow(s, keyRange(0, 16), 3)
+	q := s.Query("q")
+	if a := q.Stages[0].Partitions[0].Adopt; len(a) != 2 || a[0] != 2 || a[1] != 1 {
+		t.Fatalf("adopts %v, want logs 2 and 1, each once", a)
+	}
 }
 
 func TestAJoinWithANewBootIDVoidsTheOldProcess(t *testing.T) {

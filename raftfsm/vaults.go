@@ -6,7 +6,8 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// VaultsChange replaces the vaults of blocks, all of those named or none. Based on each set's version.
+// VaultsChange replaces the vaults of blocks, all of those named or none. Based on each set's version. Who is no member any more
+// becomes a former one, from which can still be restored.
 type VaultsChange struct {
 	Query   topology.QueryID `json:"query"`
 	Changes []VaultChange    `json:"changes"`
@@ -19,6 +20,8 @@ type VaultChange struct {
 	Block   topology.BlockID   `json:"block"`
 	Version uint64             `json:"version"` // of the set it replaces
 	Members []topology.Process `json:"members"`
+	// Forget drops the former members: all present ones hold the complete checkpoint, which is for the proposer to have seen.
+	Forget bool `json:"forget,omitempty"`
 }
 
 func (*VaultsChange) Kind() Kind { return KindVaultsChange }
@@ -38,7 +41,7 @@ func (k *VaultsChange) apply(c *change) Outcome {
 			return refused(Malformed, "query %s has no block %d of stage %d", q.Name, ch.Block, ch.Stage)
 		}
 		have := n.Stages[ch.Stage].Vaults[ch.Block]
-		if slices.Equal(have.Members, ch.Members) {
+		if slices.Equal(have.Members, ch.Members) && (!ch.Forget || len(have.Former) == 0) {
 			continue
 		}
 		if have.Version != ch.Version {
@@ -49,7 +52,14 @@ func (k *VaultsChange) apply(c *change) Outcome {
 		}
 		st := n.editStage(ch.Stage)
 		st.Vaults = slices.Clone(st.Vaults)
-		st.Vaults[ch.Block] = topology.VaultSet{Version: have.Version + 1, Members: ch.Members}
+		set := topology.VaultSet{Version: have.Version + 1, Members: ch.Members, Changed: have.Changed}
+		if !ch.Forget {
+			set.Former = former(&have, ch.Members)
+		}
+		if addsNode(have.Members, ch.Members) {
+			set.Changed = c.state.Version + 1
+		}
+		st.Vaults[ch.Block] = set
 		changed++
 	}
 	if changed == 0 {
@@ -57,6 +67,27 @@ func (k *VaultsChange) apply(c *change) Outcome {
 	}
 	n.note(c, "vaults", k.Why, "vaults of %d blocks changed", changed)
 	return applied(0)
+}
+
+// former gives the nodes that a set has or had and that are not in members, the last to go last, each once.
+func former(have *topology.VaultSet, members []topology.Process) []topology.Process {
+	var out []topology.Process
+	in := func(list []topology.Process, p topology.Process) bool {
+		return slices.ContainsFunc(list, func(m topology.Process) bool { return m.Node == p.Node })
+	}
+	for _, p := range slices.Concat(have.Former, have.Members) {
+		if !in(members, p) && !in(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out[max(0, len(out)-MaxFormerVaults):]
+}
+
+// addsNode says whether a node is in after that is not in before: one that came back as another process has its disk.
+func addsNode(before, after []topology.Process) bool {
+	return slices.ContainsFunc(after, func(p topology.Process) bool {
+		return !slices.ContainsFunc(before, func(m topology.Process) bool { return m.Node == p.Node })
+	})
 }
 
 // SealSetChange replaces vaults of a seal log; its owner proposes it when it has copied the log. Based on term and version.
@@ -147,7 +178,7 @@ func (k *SealsAdopted) apply(c *change) Outcome {
 // grant gives source processes their seal logs; who has one keeps it.
 func (c *change) grant(q *Query, grants []SealGrant) Outcome {
 	for _, g := range grants {
-		if q.SealSet(g.Owner) != nil {
+		if q.SealSet(g.Owner) != nil || !q.seals() {
 			continue
 		}
 		if out := c.validMembers(nil, g.Members); out.Code != 0 {
@@ -155,7 +186,9 @@ func (c *change) grant(q *Query, grants []SealGrant) Outcome {
 		}
 		q.Logs++
 		q.Terms++
-		q.Seals = append(slices.Clone(q.Seals), topology.SealSet{Log: q.Logs, Owner: g.Owner, Term: q.Terms, Version: 1, Members: g.Members})
+		q.Seals = append(slices.Clone(q.Seals), topology.SealSet{
+			Log: q.Logs, Generation: q.ID.Generation, Owner: g.Owner, Term: q.Terms, Version: 1, Members: g.Members,
+		})
 	}
 	return Outcome{}
 }

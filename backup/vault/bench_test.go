@@ -89,40 +89,30 @@ func BenchmarkPack(b *testing.B) {
 	}
 }
 
-// BenchmarkSealLatency puts a seal each 10 ms, as a source does, and reports when it was fsynced, without and with deltas that
-// keep the disk busy.
+// BenchmarkSealLatency puts a seal each 10 ms, as a source does, and reports when it was fsynced: alone, with deltas at rates that
+// checkpoints have, in bursts as they come, and with deltas that take all of the disk.
 func BenchmarkSealLatency(b *testing.B) {
 	for _, delay := range []time.Duration{0, 5 * time.Millisecond} {
-		for _, deltas := range []bool{false, true} {
-			b.Run(fmt.Sprintf("delay=%v/deltas=%v", delay, deltas), func(b *testing.B) {
+		for _, burst := range []struct {
+			name string
+			mb   int           // of deltas
+			each time.Duration // 0: without a pause
+		}{{"none", 0, 0}, {"5MB-each-200ms", 5, 200 * time.Millisecond}, {"40MB-each-1300ms", 40, 1300 * time.Millisecond}, {"all", 4, 0}} {
+			b.Run(fmt.Sprintf("delay=%v/deltas=%s", delay, burst.name), func(b *testing.B) {
 				c := DefaultConfig(b.TempDir(), "c1", "n1", 1)
 				c.CommitDelay = delay
-				benchSeals(b, open(b, c), deltas)
+				benchSeals(b, open(b, c), burst.mb, burst.each)
 			})
 		}
 	}
 }
 
-func benchSeals(b *testing.B, v *Vault, deltas bool) {
+func benchSeals(b *testing.B, v *Vault, mb int, each time.Duration) {
 	ctx, cancel := context.WithCancel(context.Background())
 	adoptAll(b, v, 1, 1)
 	var wg sync.WaitGroup
-	if deltas {
-		p, err := Pack(benchState(64 << 10))
-		if err != nil {
-			b.Fatal(err)
-		}
-		other := topology.QueryID{Incarnation: 99} // another query, or its trims would take the seals along
-		wg.Go(func() {
-			for e := topology.Epoch(0); ctx.Err() == nil; e++ {
-				var last *Commit
-				for g := range topology.KeyGroup(64) {
-					last = v.PutDelta(ctx, Delta{Query: other, Stage: 1, Block: BlockOf(g), KeyGroup: g, To: e + 1, Base: true, Data: p})
-				}
-				v.Trim(ctx, other, e)
-				last.Wait(ctx)
-			}
-		})
+	if mb > 0 {
+		wg.Go(func() { benchDeltas(ctx, b, v, mb, each) })
 	}
 	var took []time.Duration
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -143,4 +133,29 @@ func benchSeals(b *testing.B, v *Vault, deltas bool) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+	b.ReportMetric(float64(v.Stats().CommitBytes)/1e6/b.Elapsed().Seconds(), "MB/s")
+}
+
+// benchDeltas puts checkpoints of mb megabytes as stored until ctx ends.
+func benchDeltas(ctx context.Context, b *testing.B, v *Vault, mb int, each time.Duration) {
+	p, err := Pack(benchState(64 << 10))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	other := topology.QueryID{Incarnation: 99} // another query, or its trims would take the seals along
+	groups := topology.KeyGroup(mb * 1e6 / p.StoredLen())
+	for e := topology.Epoch(0); ctx.Err() == nil; e++ {
+		next := time.After(each)
+		var last *Commit
+		for g := range groups {
+			last = v.PutDelta(ctx, Delta{Query: other, Stage: 1, Block: BlockOf(g), KeyGroup: g, To: e + 1, Base: true, Data: p})
+		}
+		v.Trim(ctx, other, e)
+		last.Wait(ctx)
+		select {
+		case <-next:
+		case <-ctx.Done():
+		}
+	}
 }

@@ -34,6 +34,8 @@ type ChainRequest struct {
 	Range   topology.Range
 	After   topology.Epoch
 	Through topology.Epoch
+	// OrBefore: where no delta of a key group ends at Through, the last state that is held before it will do.
+	OrBefore bool
 }
 
 // Held is what a vault durably holds of one key group.
@@ -79,6 +81,16 @@ type chain struct {
 // find is the index of the first entry that ends at or behind e.
 func (c *chain) find(e topology.Epoch) int {
 	return sort.Search(len(c.entries), func(i int) bool { return c.entries[i].to >= e })
+}
+
+// durableUpTo is the index of the last entry that ends in (after, e] and is fsynced; len(c.entries) when there is none.
+func (c *chain) durableUpTo(e, after topology.Epoch) int {
+	for i := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].to > e }) - 1; i >= 0 && c.entries[i].to > after; i-- {
+		if !c.entries[i].ref.none() {
+			return i
+		}
+	}
+	return len(c.entries)
 }
 
 // follows says whether a delta over (from, to] leads on from an entry, and where the last entry before to ends.

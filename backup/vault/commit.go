@@ -106,7 +106,13 @@ type op struct {
 type queue struct {
 	buf []byte
 	ops []*op
+	// taken are bytes at the start of buf whose operations have been taken: they are moved out of the way now and then, not each
+	// time, or taking little of a long queue would copy all of it under the vault's lock.
+	taken int
 }
+
+// bytes is how many wait.
+func (q *queue) bytes() int { return len(q.buf) - q.taken }
 
 func (q *queue) add(r *record, o *op) {
 	o.offset = len(q.buf)
@@ -119,25 +125,40 @@ func (q *queue) add(r *record, o *op) {
 // take moves operations of at most most bytes, but at least one, from q to dst, which is empty.
 func (q *queue) take(dst *queue, most int) {
 	n := 0
-	for n < len(q.ops) && (n == 0 || q.ops[n].offset+q.ops[n].bytes <= most) {
+	for n < len(q.ops) && (n == 0 || q.ops[n].offset+q.ops[n].bytes-q.taken <= most) {
 		n++
 	}
-	if n == len(q.ops) {
+	if n == len(q.ops) && q.taken == 0 {
 		*q, *dst = *dst, *q
 		return
 	}
-	bytes := q.ops[n].offset
-	dst.buf = append(dst.buf, q.buf[:bytes]...)
-	dst.ops = append(dst.ops, q.ops[:n]...)
-	q.buf = append(q.buf[:0], q.buf[bytes:]...)
-	q.ops = append(q.ops[:0], q.ops[n:]...)
-	for _, o := range q.ops {
-		o.offset -= bytes
+	end := len(q.buf)
+	if n < len(q.ops) {
+		end = q.ops[n].offset
 	}
+	dst.buf = append(dst.buf, q.buf[q.taken:end]...)
+	for _, o := range q.ops[:n] {
+		o.offset -= q.taken
+	}
+	dst.ops = append(dst.ops, q.ops[:n]...)
+	q.ops = append(q.ops[:0], q.ops[n:]...)
+	if q.taken = end; q.taken >= len(q.buf)-q.taken {
+		q.pack()
+	}
+}
+
+// pack moves what waits to the start of the buffer.
+func (q *queue) pack() {
+	q.buf = append(q.buf[:0], q.buf[q.taken:]...)
+	for _, o := range q.ops {
+		o.offset -= q.taken
+	}
+	q.taken = 0
 }
 
 // putBack puts what was taken before what has come since.
 func (q *queue) putBack(taken *queue) {
+	q.pack()
 	shift := len(taken.buf)
 	for _, o := range q.ops {
 		o.offset += shift
@@ -152,7 +173,7 @@ func (q *queue) reset() {
 	if cap(q.buf) > 32<<20 {
 		q.buf = nil
 	}
-	q.buf = q.buf[:0]
+	q.buf, q.taken = q.buf[:0], 0
 	clear(q.ops)
 	q.ops = q.ops[:0]
 }

@@ -101,7 +101,8 @@ type part struct {
 
 // Chain calls take with the fsynced deltas that lead to the asked state: key groups ascending, each oldest first, a base
 // before all else where the state at After does not do. Take must not keep the delta's bytes. Key groups of which the
-// vault does not hold exactly that state are found before the first call: *NoChainError.
+// vault does not hold exactly that state, or with OrBefore no state at all up to it, are found before the first call:
+// *NoChainError.
 //
 // Other errors: *CorruptError, those of reading, of take and of ctx.
 func (v *Vault) Chain(ctx context.Context, r ChainRequest, take func(d *Delta) error) error {
@@ -164,7 +165,10 @@ func (v *Vault) chainParts(r *ChainRequest) ([]part, error) {
 			c = &chain{}
 		}
 		i := c.find(r.Through)
-		if i == len(c.entries) || c.entries[i].to != r.Through || c.entries[i].ref.none() {
+		if r.OrBefore {
+			i = c.durableUpTo(r.Through, r.After)
+		}
+		if i == len(c.entries) || c.entries[i].to != r.Through && !r.OrBefore || c.entries[i].ref.none() {
 			h, _ := c.held(g)
 			return nil, &NoChainError{r.Query, r.Stage, g, r.Through, h.Through}
 		}

@@ -118,7 +118,7 @@ func (m *message) appendBody(dst []byte) []byte {
 		c := &m.chain
 		dst = appendKeyGroups(appendUint(appendQuery(dst, c.Query), uint64(c.Stage)), c.Range)
 		if m.typ == typeChain {
-			dst = appendUint(appendEpochs(dst, c.After, c.Through), m.credit)
+			dst = appendUint(append(appendEpochs(dst, c.After, c.Through), flag(c.OrBefore)), m.credit)
 		}
 	case typeTrim:
 		return appendUint(appendQuery(dst, m.chain.Query), uint64(m.through))
@@ -218,6 +218,7 @@ func (m *message) decodeBody(r *reader) {
 		c.Query, c.Stage, c.Range = r.query(), r.stage(), r.keyGroups()
 		if m.typ == typeChain {
 			c.After, c.Through = r.epochs()
+			c.OrBefore = r.flags("chain flags", 1) == 1
 			m.credit = r.uint("credit", math.MaxInt64)
 		}
 	case typeTrim:

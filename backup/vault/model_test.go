@@ -149,7 +149,7 @@ func (x *model) check() {
 				continue
 			}
 			var s modelState
-			err := x.v.Chain(context.Background(), ChainRequest{testQuery, 2, topology.Range{From: g, To: g + 1}, 0, e}, s.apply)
+			err := x.v.Chain(context.Background(), ChainRequest{testQuery, 2, topology.Range{From: g, To: g + 1}, 0, e, false}, s.apply)
 			if err != nil || s != stateAt(g, e) {
 				x.t.Fatalf("key group %d epoch %d: %v, %v; want %v", g, e, s, err, stateAt(g, e))
 			}

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -24,15 +23,22 @@ type Payload struct {
 // Smaller ones are not worth the encoder's time.
 const packBytesMin = 256
 
-// One encoder for everybody: EncodeAll keeps nothing between calls. The window bounds its memory.
-var encoder = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(4),
-		zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
-})
+// One encoder and one decoder for everybody: EncodeAll and DecodeAll keep nothing between calls. The window bounds the encoder's
+// memory. They are made and used once when the program starts: the channels inside would else belong to the first
+// testing/synctest bubble that packs anything, and fail in the next.
+var (
+	encoder, encoderErr = newEncoder()
+	decoder, decoderErr = zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(RawBytesMax))
+)
 
-var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(RawBytesMax))
-})
+func newEncoder() (*zstd.Encoder, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(4),
+		zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
+	if err == nil {
+		e.EncodeAll([]byte{0}, nil)
+	}
+	return e, err
+}
 
 // Pack compresses raw where that makes it smaller. The payload may point into raw, which must not change while it is in use.
 func Pack(raw []byte) (Payload, error) {
@@ -41,11 +47,10 @@ func Pack(raw []byte) (Payload, error) {
 	}
 	p := Payload{bytes: raw, raw: uint32(len(raw))}
 	if len(raw) >= packBytesMin {
-		e, err := encoder()
-		if err != nil {
-			return Payload{}, fmt.Errorf("vault: starting the compressor: %w", err)
+		if encoderErr != nil {
+			return Payload{}, fmt.Errorf("vault: starting the compressor: %w", encoderErr)
 		}
-		if packed := e.EncodeAll(raw, make([]byte, 0, len(raw)/2)); len(packed) < len(raw) {
+		if packed := encoder.EncodeAll(raw, make([]byte, 0, len(raw)/2)); len(packed) < len(raw) {
 			p.bytes, p.packed = packed, true
 		}
 	}
@@ -73,12 +78,11 @@ func (p Payload) Append(dst []byte) ([]byte, error) {
 	if !h.HasFCS || h.FrameContentSize != uint64(p.raw) {
 		return dst, fmt.Errorf("%w: payload is said to hold %d bytes, its compressed form says otherwise", ErrMalformed, p.raw)
 	}
-	d, err := decoder()
-	if err != nil {
-		return dst, fmt.Errorf("vault: starting the decompressor: %w", err)
+	if decoderErr != nil {
+		return dst, fmt.Errorf("vault: starting the decompressor: %w", decoderErr)
 	}
 	at := len(dst)
-	out, err := d.DecodeAll(p.bytes, dst)
+	out, err := decoder.DecodeAll(p.bytes, dst)
 	if err != nil {
 		return dst, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
 	}

@@ -65,7 +65,7 @@ func TestARemoteVaultBehavesAsALocalOne(t *testing.T) {
 		}
 	}
 	var states [200]modelState
-	r := ChainRequest{testQuery, 2, topology.Range{From: 0, To: 200}, 0, 3}
+	r := ChainRequest{testQuery, 2, topology.Range{From: 0, To: 200}, 0, 3, false}
 	if err := c.Chain(ctx, r, func(d *Delta) error { return states[d.KeyGroup].apply(d) }); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestErrorsKeepTheirTypesOnTheirWay(t *testing.T) {
 	}
 	same("gap", func(a Access) error { return a.PutDelta(ctx, delta(t, 3, 5, 6, false, "x")).Wait(ctx) })
 	same("chain", func(a Access) error {
-		return a.Chain(ctx, ChainRequest{testQuery, 2, topology.Range{To: 1}, 0, 9}, nil)
+		return a.Chain(ctx, ChainRequest{testQuery, 2, topology.Range{To: 1}, 0, 9, false}, nil)
 	})
 	put := func(term uint64, e topology.Epoch, data string) func(a Access) error {
 		return func(a Access) error {
@@ -190,7 +190,7 @@ func TestLargeChainsFlowWithCreditAndStopWhenAsked(t *testing.T) {
 	}
 	c, stop := remote(t, v)
 	defer stop()
-	ask := ChainRequest{testQuery, 2, topology.Range{To: groups}, 0, 1}
+	ask := ChainRequest{testQuery, 2, topology.Range{To: groups}, 0, 1, false}
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {

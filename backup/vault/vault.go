@@ -56,6 +56,7 @@ type Vault struct {
 	commits    uint64 // number of the last commit
 	numbers    uint64 // the last number given to a segment
 	active     *segment
+	pace       pace
 	prevLength int64 // of the last segment before this process wrote any
 
 	closeOnce sync.Once
@@ -184,9 +185,9 @@ func (v *Vault) try(ctx context.Context, q *queue, bytes int, w waiter, act func
 		case v.failed != nil:
 			return false, v.failed
 		}
-		pending := len(q.buf) + len(v.inflight.buf)
+		pending := q.bytes() + v.inflight.bytes()
 		if q == &v.deltas {
-			pending = len(q.buf) + len(v.moving.buf)
+			pending = q.bytes() + v.moving.bytes()
 		}
 		if pending == 0 || pending+bytes <= v.config.PendingBytes {
 			queued, err := act(w)
@@ -268,7 +269,7 @@ func (v *Vault) enqueue(r *record, w waiter, o *op) {
 		v.control.add(r, o)
 	}
 	notify(v.wake)
-	if len(v.control.buf)+len(v.deltas.buf) >= v.config.CommitBytes {
+	if v.control.bytes()+v.deltas.bytes() >= v.config.CommitBytes {
 		notify(v.urgent)
 	}
 }

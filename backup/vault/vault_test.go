@@ -59,7 +59,7 @@ func put(t testing.TB, v *Vault, d Delta) {
 
 func chainOf(v *Vault, g topology.KeyGroup, after, through topology.Epoch) (string, error) {
 	var out []string
-	err := v.Chain(context.Background(), ChainRequest{testQuery, 2, topology.Range{From: g, To: g + 1}, after, through}, func(d *Delta) error {
+	err := v.Chain(context.Background(), ChainRequest{testQuery, 2, topology.Range{From: g, To: g + 1}, after, through, false}, func(d *Delta) error {
 		b, err := d.Data.Append(nil)
 		out = append(out, fmt.Sprintf("%d-%d:%s", d.From, d.To, b))
 		return err
@@ -92,6 +92,72 @@ func TestChainLeadsToTheAskedEpochAndSkipsWhatLaterDeltasCover(t *testing.T) {
 	if _, err := chainOf(v, 4, 0, 40); !errors.As(err, &none) || none.KeyGroup != 4 {
 		t.Errorf("key group 4: %v", err)
 	}
+}
+
+func TestChainOrBeforeLeadsToTheLastStateThatIsHeldUpToTheAskedEpoch(t *testing.T) {
+	v := open(t, testConfig(NewMemory(), 1))
+	put(t, v, delta(t, 3, 0, 10, false, "d10"))
+	put(t, v, delta(t, 3, 10, 20, false, "d20"))
+	put(t, v, delta(t, 3, 20, 30, false, "d30"))
+	for through, want := range map[topology.Epoch]string{30: "d10 d20 d30 ", 29: "d10 d20 ", 20: "d10 d20 ", 11: "d10 ", 99: "d10 d20 d30 "} {
+		var got string
+		r := ChainRequest{testQuery, 2, topology.Range{From: 3, To: 4}, 0, through, true}
+		err := v.Chain(context.Background(), r, func(d *Delta) error {
+			b, err := d.Data.Append(nil)
+			got += string(b) + " "
+			return err
+		})
+		if err != nil || got != want {
+			t.Errorf("up to %d: %q, %v; want %q", through, got, err, want)
+		}
+	}
+	var none *NoChainError
+	err := v.Chain(context.Background(), ChainRequest{testQuery, 2, topology.Range{From: 3, To: 4}, 0, 9, true}, nil)
+	if !errors.As(err, &none) {
+		t.Errorf("nothing is held up to 9: %v", err)
+	}
+}
+
+func TestAQueueGivesOperationsInOrderHoweverLittleIsTaken(t *testing.T) {
+	var q, dst queue
+	var got []topology.Epoch
+	next, want := topology.Epoch(1), topology.Epoch(0)
+	for step := range 300 {
+		for range step % 4 {
+			q.add(&record{typ: recordTrim, query: testQuery, last: next}, &op{to: next})
+			next++
+		}
+		if len(q.ops) == 0 {
+			continue
+		}
+		q.take(&dst, step%5*60)
+		if step%7 == 0 {
+			q.putBack(&dst)
+		}
+		for _, o := range dst.ops {
+			h, body, wrong := checkRecord(0, stampedCopy(dst.buf[o.offset:o.offset+o.bytes]))
+			x, err := decodeRecord(h.typ, body)
+			if wrong != "" || err != nil || x.last != o.to {
+				t.Fatalf("step %d: %s %v: epoch %d is where %d should be", step, wrong, err, x.last, o.to)
+			}
+			got = append(got, o.to)
+		}
+		dst.reset()
+	}
+	for _, e := range got {
+		if want++; e != want {
+			t.Fatalf("%d came instead of %d", e, want)
+		}
+	}
+	if len(got)+len(q.ops) != int(next-1) {
+		t.Errorf("%d of %d came, %d wait", len(got), next-1, len(q.ops))
+	}
+}
+
+func stampedCopy(b []byte) []byte {
+	b = append([]byte(nil), b...)
+	stampRecord(b, 0, 1, 0)
+	return b
 }
 
 func TestGapAsksForABaseAndWhatIsHeldIsFine(t *testing.T) {

@@ -29,8 +29,8 @@ func onEveryTransport(t *testing.T, claim func(t *testing.T, a, b Conn)) {
 		synctest.Test(t, func(t *testing.T) {
 			m := NewMemory(testOptions)
 			withPair(t, m.Node("a"), m.Node("b"), "", claim)
-			if len(m.ends) != 0 || len(m.listeners) != 0 {
-				t.Errorf("%d ends of connections and %d listeners are left", len(m.ends), len(m.listeners))
+			if conns, listeners := m.Open(); conns != 0 || listeners != 0 {
+				t.Errorf("%d connections and %d listeners are left", conns, listeners)
 			}
 		})
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 )
 
@@ -33,6 +34,10 @@ type conn struct {
 	start, end int
 	receiveErr error
 }
+
+// Wrap keeps messages apart on a connection that was made elsewhere, and owns it from then on. Both ends are wrapped, with the same
+// options; nothing may have been read ahead of it.
+func Wrap(c net.Conn, o Options) Conn { return newConn(c, c.RemoteAddr().String(), o.orDefaults()) }
 
 func newConn(stream io.ReadWriteCloser, remote string, o Options) *conn {
 	return &conn{stream: stream, remote: remote, options: o, done: make(chan struct{}), sending: make(chan struct{}, 1),

@@ -1,5 +1,7 @@
 // Package transport carries messages between nodes: connections that keep messages apart and in order, over TCP, or in memory
-// for whole clusters inside one test process under virtual time (testing/synctest).
+// for whole clusters inside one test process under virtual time (testing/synctest). Wrap does it on a connection made elsewhere.
+// Streams is the network in memory by itself: net.Conn and net.Listener between named hosts, with delays, one-way partitions, frozen
+// and killed hosts.
 //
 // Not here: what the messages mean (dataplane), and when a silent peer counts as dead: a connection never times out by itself.
 //

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"io"
+	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -22,8 +24,19 @@ type pipe struct {
 	timer   *time.Timer // wakes the reader when the first chunk is due
 
 	writerClosed, readerClosed bool
-	broken                     error
+	writerErr, readerErr       error // the connection is broken at that end
+	reset                      bool  // the writer was killed; the reader learns it when the network lets it
+
+	writeBy, readBy deadline
 }
+
+// deadline ends calls that wait; zero never does.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
 type chunk struct {
 	memory []byte
@@ -51,10 +64,12 @@ func (p *pipe) Write(src []byte) (int, error) {
 	n := 0
 	for {
 		switch {
-		case p.broken != nil:
-			return n, p.broken
 		case p.writerClosed:
-			return n, ErrClosed
+			return n, net.ErrClosed
+		case p.writerErr != nil:
+			return n, p.writerErr
+		case p.writeBy.passed():
+			return n, os.ErrDeadlineExceeded
 		case p.readerClosed && !p.unaware:
 			return n, ErrReset
 		case p.readerClosed:
@@ -95,11 +110,17 @@ func (p *pipe) Read(dst []byte) (int, error) {
 	defer p.mu.Unlock()
 	for {
 		switch {
-		case p.broken != nil:
-			return 0, p.broken
+		case p.readerErr != nil:
+			return 0, p.readerErr
 		case p.readerClosed:
-			return 0, ErrClosed
+			return 0, net.ErrClosed
+		case p.readBy.passed():
+			return 0, os.ErrDeadlineExceeded
 		case p.held:
+		case p.reset:
+			return 0, ErrReset
+		case len(dst) == 0:
+			return 0, nil
 		case len(p.chunks) > 0 && p.due():
 			return p.pop(dst), nil
 		case len(p.chunks) == 0 && p.writerClosed:
@@ -141,13 +162,47 @@ func (p *pipe) pop(dst []byte) int {
 	return n
 }
 
-func (p *pipe) closeWriter() { p.change(func() { p.writerClosed = true }) }
+// kill breaks the writer's end at once and lets the reader know after the pipe's delay, when it is not held.
+func (p *pipe) kill() {
+	p.change(func() {
+		p.writerErr = ErrReset
+		p.reset = p.delay == 0
+		if p.delay > 0 {
+			time.AfterFunc(p.delay, func() { p.change(func() { p.reset = true }) })
+		}
+	})
+}
+
+func (p *pipe) setDeadline(d *deadline, at time.Time) {
+	p.change(func() {
+		if d.timer != nil {
+			d.timer.Stop()
+			d.timer = nil
+		}
+		d.at = at
+		if wait := time.Until(at); !at.IsZero() && wait > 0 {
+			d.timer = time.AfterFunc(wait, func() { p.change(func() {}) })
+		}
+	})
+}
+
+func (p *pipe) closeWriter() {
+	p.change(func() {
+		p.writerClosed = true
+		if p.writeBy.timer != nil {
+			p.writeBy.timer.Stop()
+		}
+	})
+}
 
 func (p *pipe) closeReader() {
 	p.change(func() {
 		p.readerClosed = true
 		if p.timer != nil {
 			p.timer.Stop()
+		}
+		if p.readBy.timer != nil {
+			p.readBy.timer.Stop()
 		}
 	})
 }

@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 )
 
 // Transport makes connections between nodes.
@@ -44,10 +46,10 @@ var (
 	ErrClosed = errors.New("transport: closed")
 	// ErrTooLarge is wrapped when a message exceeds Options.MessageBytesMax.
 	ErrTooLarge = errors.New("transport: message is too large")
-	// ErrRefused is wrapped by Dial when nobody listens at the address (in memory).
-	ErrRefused = errors.New("transport: connection refused")
-	// ErrReset is wrapped when a connection was broken on its way (in memory).
-	ErrReset = errors.New("transport: connection reset")
+	// ErrRefused is wrapped by Dial when nobody listens at the address (in memory). It is syscall.ECONNREFUSED, as with sockets.
+	ErrRefused = fmt.Errorf("transport: %w", syscall.ECONNREFUSED)
+	// ErrReset is wrapped when a connection was broken on its way (in memory). It is syscall.ECONNRESET, as with sockets.
+	ErrReset = fmt.Errorf("transport: %w", syscall.ECONNRESET)
 )
 
 // Options bounds a transport's connections. Both ends of a connection should have the same.

@@ -70,8 +70,10 @@ func (l *captureLane) Write(_, last topology.Epoch, rows []connector.Rows) error
 	}
 	return nil
 }
-func (l *captureLane) End() error   { return nil }
-func (l *captureLane) Close() error { return nil }
+func (l *captureLane) Commit(topology.Epoch) error { return nil }
+func (l *captureLane) Committed() topology.Epoch   { return 0 }
+func (l *captureLane) End() error                  { return nil }
+func (l *captureLane) Close() error                { return nil }
 
 // fixed is a bounded source of the splits ids, whose rows are one BIGINT each; a row's offset is its index.
 type fixed struct {

@@ -12,7 +12,8 @@ type Mismatch struct {
 	Stage    string
 	Operator string
 	KeyGroup topology.KeyGroup
-	Epoch    topology.Epoch // 0 when only the final chains were compared
+	Last     topology.KeyGroup // with KeyGroup a range of key groups, one of which it is; 0 when it is KeyGroup
+	Epoch    topology.Epoch    // 0 when only the final chains were compared
 }
 
 func (m *Mismatch) Error() string {
@@ -20,8 +21,13 @@ func (m *Mismatch) Error() string {
 	if m.Epoch > 0 {
 		at = fmt.Sprintf(" in epoch %d", m.Epoch)
 	}
-	return fmt.Sprintf("chain mismatch: operator %s (stage %q) gave other rows for key group %d%s; it or an operator before it in the stage is not deterministic",
-		m.Operator, m.Stage, m.KeyGroup, at)
+	groups := fmt.Sprintf("key group %d", m.KeyGroup)
+	if m.Last > m.KeyGroup {
+		at = fmt.Sprintf(" up to epoch %d", m.Epoch)
+		groups = fmt.Sprintf("one of the key groups %d to %d", m.KeyGroup, m.Last)
+	}
+	return fmt.Sprintf("chain mismatch: operator %s (stage %q) gave other rows for %s%s; it or an operator before it in the stage is not deterministic",
+		m.Operator, m.Stage, groups, at)
 }
 
 // CompareChains gives the first difference, upstream first, between the final chains of two runs of p; nil when there is none.

@@ -5,57 +5,78 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/node/relational"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Checkpoint is what a partition must remember at a checkpoint epoch: for each of its key groups that changed since From a delta.
-type Checkpoint struct {
-	Query     topology.QueryID
-	Partition topology.Partition
-	// From is the last checkpoint that was acknowledged, Epoch this one: the deltas are of (From, Epoch].
-	From, Epoch topology.Epoch
-	Watermark   int64 // of the stage after Epoch
-	Idle        bool
-	Ended       bool // the partition has ended at or before Epoch: every later checkpoint has the same state
-	Groups      []GroupDelta
-}
-
-// GroupDelta is one key group's part of a Checkpoint.
-type GroupDelta struct {
-	Group topology.KeyGroup
-	Data  []byte
-}
-
-// Backup takes checkpoints. Save must not block; once all vaults have the checkpoint on disk it is acknowledged with Query.Acknowledge.
-type Backup interface {
-	Save(c Checkpoint)
-}
-
 // A key group's delta is
 //
-//	version 1 byte | n chains | n x 8 bytes | per operator with state: length, its state's delta | n splits | per split: see appendSplit
-const groupVersion = 1
+//	version 1 byte | flags 1 byte | watermark of the stage, varint | unless unchanged: n chains | n x 8 bytes
+//	| per operator with state: length, its state's delta | per keeper: length, its delta | n splits | per split: see appendSplit
+const groupVersion = 2
+
+const (
+	groupIdle      = 1
+	groupEnded     = 2
+	groupUnchanged = 4 // nothing but the watermark may have changed
+	groupBase      = 8
+)
 
 // checkpoint saves the state after epoch c. All epochs up to c have been taken and none after it.
 func (p *partition) checkpoint(c topology.Epoch, ended bool) {
 	b := p.query.config.Backup
-	if b == nil {
+	if b == nil || p.role != Active {
 		return
 	}
-	cp := Checkpoint{Query: p.query.config.ID, Partition: topology.Partition{Stage: p.spec.ID, Range: p.rng, Node: p.node.config.ID},
-		From: p.from, Epoch: c, Watermark: p.watermark, Idle: p.idle, Ended: ended}
+	p.saved = c
+	p.report.Lock()
+	bases := p.bases
+	p.bases = nil
+	p.report.Unlock()
+	cp := backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended,
+		Groups: make([]backup.GroupDelta, 0, p.rng.Len())}
 	for g := p.rng.From; g < p.rng.To; g++ {
-		if p.changed[g-p.rng.From] > p.from {
-			cp.Groups = append(cp.Groups, GroupDelta{g, p.appendGroup(nil, g, p.from)})
-		}
+		base := bases[g]
+		cp.Groups = append(cp.Groups, backup.GroupDelta{Group: g, Base: base, Data: p.appendGroup(nil, g, base, ended)})
 	}
 	b.Save(cp)
 }
 
-// appendGroup appends what changed of key group g since the checkpoint from.
-func (p *partition) appendGroup(dst []byte, g topology.KeyGroup, from topology.Epoch) []byte {
-	i := g - p.rng.From
-	dst = append(dst, groupVersion)
+// saveEnd saves the final state of a partition that has ended: when it became active only then, and again for vaults that have come since.
+func (p *partition) saveEnd() {
+	p.report.Lock()
+	n := len(p.bases)
+	p.report.Unlock()
+	if final := topology.Epoch(p.stats.final.Load()); n > 0 || p.saved < final {
+		p.checkpoint(final, true)
+	}
+}
+
+// appendGroup appends what changed of key group g since the last acknowledged checkpoint; with base all there is of it.
+func (p *partition) appendGroup(dst []byte, g topology.KeyGroup, base, ended bool) []byte {
+	i, from := g-p.rng.From, p.from
+	if base {
+		from = 0
+	}
+	flags := byte(0)
+	if p.idle {
+		flags |= groupIdle
+	}
+	if ended {
+		flags |= groupEnded
+	}
+	if base {
+		flags |= groupBase
+	}
+	if !base && p.changed[i] <= from && !p.keptChanged(g, from) {
+		flags |= groupUnchanged
+	}
+	dst = binary.AppendVarint(append(dst, groupVersion, flags), p.watermark)
+	if flags&groupUnchanged != 0 {
+		return dst
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(p.chains)))
 	for _, c := range p.chains {
 		dst = binary.LittleEndian.AppendUint64(dst, c[i])
@@ -64,17 +85,35 @@ func (p *partition) appendGroup(dst []byte, g topology.KeyGroup, from topology.E
 		if groups == nil {
 			continue
 		}
-		if groups[i].State == nil {
+		s := groups[i].State
+		if s == nil {
 			dst = binary.AppendUvarint(dst, 0)
 			continue
 		}
-		delta := groups[i].State.AppendDelta(nil, from)
-		dst = append(binary.AppendUvarint(dst, uint64(len(delta))), delta...)
+		if base {
+			p.delta = s.AppendBase(p.delta[:0])
+		} else {
+			p.delta = s.AppendDelta(p.delta[:0], from)
+		}
+		dst = append(binary.AppendUvarint(dst, uint64(len(p.delta))), p.delta...)
+	}
+	for _, k := range p.keepers {
+		p.delta = k.AppendDelta(p.delta[:0], g, from)
+		dst = append(binary.AppendUvarint(dst, uint64(len(p.delta))), p.delta...)
 	}
 	if p.source == nil {
 		return binary.AppendUvarint(dst, 0)
 	}
 	return p.source.appendSplits(dst, g, from)
+}
+
+func (p *partition) keptChanged(g topology.KeyGroup, from topology.Epoch) bool {
+	for _, k := range p.keepers {
+		if k.Changed(g, from) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendSplits appends the splits of key group g that have changed since the checkpoint from, with their place in the key group's order.
@@ -121,71 +160,116 @@ func appendSplit(dst []byte, place int, sp *split) []byte {
 	return append(dst, flags)
 }
 
-// Restored is a partition's state at a checkpoint: what a Backup got for it, in order, up to that checkpoint.
-type Restored struct {
-	Epoch     topology.Epoch
-	Watermark int64
-	Idle      bool
-	Ended     bool
-	// Deltas are the key groups' deltas, ascending by epoch within each key group.
-	Deltas []GroupDelta
-}
-
 // errState says that saved state cannot be read.
 var errState = errors.New("saved state is damaged or of another plan")
 
-// restore puts the partition, which has just been made, into the state of a checkpoint.
-func (p *partition) restore(r Restored) error {
-	p.stats.epoch.Store(int64(r.Epoch))
-	p.next, p.from, p.watermark, p.idle, p.over = r.Epoch+1, r.Epoch, r.Watermark, r.Idle, r.Ended
+// restore puts the partition, which has just been made, into the state of the checkpoint at epoch c.
+func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error {
+	p.stats.epoch.Store(int64(c))
+	p.next, p.from, p.asked = c+1, c, c
 	x := p.executors[0]
-	for _, d := range r.Deltas {
+	last := make([]groupHeader, p.rng.Len())
+	for _, d := range deltas {
 		if !p.rng.Contains(d.Group) {
 			continue
 		}
-		if err := p.applyGroup(x, d.Group, d.Data); err != nil {
+		h, err := p.applyGroup(x, d.Group, d.Data, c)
+		if err != nil {
 			return fmt.Errorf("stage %q, key group %d: %w", p.spec.Name, d.Group, err)
 		}
+		last[d.Group-p.rng.From] = h
 	}
+	p.stand(last)
+	p.noteChains(c)
 	for op, groups := range p.groups {
 		for i := range groups {
-			g := &groups[i]
-			if g.State == nil {
-				continue
-			}
-			g.State.Acknowledge(r.Epoch)
-			if err := x.keyed(op).Restored(g); err != nil {
-				return fmt.Errorf("operator %s, key group %d: %w", p.spec.Ops[op].Name, g.ID, err)
-			}
-			p.stats.stateBytes.Add(p.grown(op, g))
-			if p.query.config.Paranoid {
-				replica, err := p.addReplica(x.keyed(op), g)
-				if err == nil {
-					err = replica.Apply(g.State.AppendBase(nil))
-				}
-				if err != nil {
+			if g := &groups[i]; g.State != nil {
+				if err := p.restored(x, op, g, c); err != nil {
 					return fmt.Errorf("operator %s, key group %d: %w", p.spec.Ops[op].Name, g.ID, err)
 				}
 			}
 		}
 	}
+	for _, k := range p.keepers {
+		k.Acknowledge(c)
+	}
 	if p.source != nil {
+		p.source.found = p.source.found[:0]
+		p.source.skipSeals(c)
 		p.watermark, p.idle = p.source.stand()
 	}
-	for _, l := range p.logs {
-		l.Restart(p.next, p.watermark, p.idle)
+	if p.over {
+		p.stats.final.Store(int64(c))
+		p.saved = c
+		p.sealed.Store(int64(topology.EpochForever))
+		p.setDurable(topology.EpochForever)
+	}
+	for o, l := range p.logs {
+		stand := dataplane.Stand{Watermark: p.watermark, Idle: p.idle}
+		for _, chain := range p.chains[o] {
+			stand.ChainSum += chain
+		}
+		l.Restart(p.next, stand)
 	}
 	return nil
 }
 
-func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte) error {
+// stand takes over how the stage stood, which is the same in all key groups of an inner stage. A key group that was lost with all its vaults
+// says nothing.
+func (p *partition) stand(last []groupHeader) {
+	known := false
+	p.watermark, p.idle, p.over = topology.WatermarkEnd, true, true
+	for _, h := range last {
+		if h.known {
+			known = true
+			p.watermark, p.idle, p.over = min(p.watermark, h.watermark), p.idle && h.flags&groupIdle != 0, p.over && h.flags&groupEnded != 0
+		}
+	}
+	if !known {
+		p.watermark, p.idle, p.over = topology.WatermarkNone, false, false
+	}
+}
+
+// restored readies a key group's state for an operator after its deltas have been applied.
+func (p *partition) restored(x *executor, op int, g *relational.Group, c topology.Epoch) error {
+	g.State.Acknowledge(c)
+	if err := x.keyed(op).Restored(g); err != nil {
+		return err
+	}
+	p.stats.stateBytes.Add(p.grown(op, g))
+	if !p.query.config.Paranoid {
+		return nil
+	}
+	replica, err := p.addReplica(x.keyed(op), g)
+	if err != nil {
+		return err
+	}
+	return replica.Apply(g.State.AppendBase(nil))
+}
+
+// groupHeader is what every delta says.
+type groupHeader struct {
+	known     bool
+	flags     byte
+	watermark int64
+}
+
+func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte, c topology.Epoch) (groupHeader, error) {
 	d := decoder{src: src}
 	if v := d.byte(); v != groupVersion {
-		return fmt.Errorf("%w: version %d, this binary reads %d", errState, v, groupVersion)
+		return groupHeader{}, fmt.Errorf("%w: version %d, this binary reads %d", errState, v, groupVersion)
+	}
+	h := groupHeader{known: true, flags: d.byte()}
+	h.watermark = d.varint()
+	if h.flags&groupUnchanged != 0 {
+		if d.bad || len(d.src) > 0 {
+			return h, fmt.Errorf("%w: cut or too long", errState)
+		}
+		return h, nil
 	}
 	i := g - p.rng.From
 	if n := d.uvarint(); n != uint64(len(p.chains)) {
-		return fmt.Errorf("%w: %d chains, the plan has %d", errState, n, len(p.chains))
+		return h, fmt.Errorf("%w: %d chains, the plan has %d", errState, n, len(p.chains))
 	}
 	for _, c := range p.chains {
 		c[i] = d.fixed64()
@@ -201,23 +285,30 @@ func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte) err
 		k := &groups[i]
 		if k.State == nil {
 			if err := p.openGroup(x.keyed(op), k, g); err != nil {
-				return err
+				return h, err
 			}
 		}
 		if err := k.State.Apply(delta); err != nil {
-			return fmt.Errorf("operator %s: %w", p.spec.Ops[op].Name, err)
+			return h, fmt.Errorf("operator %s: %w", p.spec.Ops[op].Name, err)
+		}
+	}
+	for _, k := range p.keepers {
+		if delta := d.bytes(); !d.bad {
+			if err := k.Apply(g, delta, c); err != nil {
+				return h, err
+			}
 		}
 	}
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		if p.source == nil {
-			return fmt.Errorf("%w: splits in a stage that is no source", errState)
+			return h, fmt.Errorf("%w: splits in a stage that is no source", errState)
 		}
 		p.source.applySplit(&d, p, g)
 	}
 	if d.bad || len(d.src) > 0 {
-		return fmt.Errorf("%w: cut or too long", errState)
+		return h, fmt.Errorf("%w: cut or too long", errState)
 	}
-	return nil
+	return h, nil
 }
 
 func (s *source) applySplit(d *decoder, p *partition, g topology.KeyGroup) {

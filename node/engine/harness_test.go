@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -215,7 +217,7 @@ func (o outcome) sameAs(t *testing.T, p *plan.Plan, first outcome) {
 		t.Errorf("%v", m)
 	}
 	if len(first.files) != len(o.files) {
-		t.Errorf("%d files, the first run gave %d", len(o.files), len(first.files))
+		t.Errorf("%d files, the first run gave %d: %v and %v", len(o.files), len(first.files), slices.Sorted(maps.Keys(o.files)), slices.Sorted(maps.Keys(first.files)))
 	}
 	for name, want := range first.files {
 		if got := o.files[name]; got != want {

@@ -77,8 +77,10 @@ func (s stoppedLane) Write(_, _ topology.Epoch, rows []connector.Rows) error {
 	}
 	return nil
 }
-func (s stoppedLane) End() error   { return nil }
-func (s stoppedLane) Close() error { return nil }
+func (s stoppedLane) Commit(topology.Epoch) error { return nil }
+func (s stoppedLane) Committed() topology.Epoch   { return 0 }
+func (s stoppedLane) End() error                  { return nil }
+func (s stoppedLane) Close() error                { return nil }
 
 // TestSourcesStandStillAndNothingIsDroppedWhenOnePartitionIsStoppedForAnHour is invariant 19.
 func TestSourcesStandStillAndNothingIsDroppedWhenOnePartitionIsStoppedForAnHour(t *testing.T) {

@@ -30,6 +30,8 @@ type NodeConfig struct {
 	Operators  *operator.Registry // nil: none
 	Logger     *slog.Logger       // nil: discarded
 	Stdout     io.Writer          // of tables that print; nil: os.Stdout. Safe for concurrent use
+	// Clock is the time that epochs follow; nil: time.Now.
+	Clock func() time.Time
 }
 
 // Node runs parts of queries: their partitions share its workers, its links carry what they take from partitions elsewhere.
@@ -43,7 +45,6 @@ type Node struct {
 	links   map[Peer]*dataplane.Link
 	// changed is closed and made anew when links change.
 	changed chan struct{}
-	wg      sync.WaitGroup
 }
 
 // NewNode makes a node without queries and links.
@@ -62,6 +63,9 @@ func NewNode(c NodeConfig) *Node {
 	}
 	if c.Stdout == nil {
 		c.Stdout = os.Stdout
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	return &Node{config: c, tokens: make(chan struct{}, c.Workers), queries: map[topology.QueryID]*Query{},
 		links: map[Peer]*dataplane.Link{}, changed: make(chan struct{})}
@@ -83,7 +87,7 @@ func (n *Node) idle(ctx context.Context, d time.Duration) error {
 // Join serves an open connection with a peer until ctx is done or the connection ends, and gives the link's error, which is nil when ctx
 // was done or the peer said goodbye.
 func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
-	l := dataplane.NewLink(conn, dataplane.LinkConfig{Cluster: n.config.Cluster, Self: n.config.ID, Boot: n.config.Boot, Peer: peer.Node, PeerBoot: peer.Boot, Resolve: n.resolve, Credit: linkCredit})
+	l := dataplane.NewLink(conn, dataplane.LinkConfig{Cluster: n.config.Cluster, Self: n.config.ID, Boot: n.config.Boot, Peer: peer.Node, PeerBoot: peer.Boot, Resolve: n.resolve, Heard: n.heard, Credit: linkCredit})
 	n.mu.Lock()
 	for n.links[peer] != nil {
 		// The peer connects again before the end of its old connection was noticed.
@@ -100,6 +104,7 @@ func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
 	n.links[peer] = l
 	n.announce()
 	n.mu.Unlock()
+	n.rewire()
 	err := l.Run(ctx)
 	n.mu.Lock()
 	if n.links[peer] == l {
@@ -123,52 +128,72 @@ func (n *Node) linkWith(peer Peer) *dataplane.Link {
 	return n.links[peer]
 }
 
-// link waits for the link with a peer.
-func (n *Node) link(ctx context.Context, peer Peer) (*dataplane.Link, error) {
-	for {
-		n.mu.Lock()
-		l, changed := n.links[peer], n.changed
-		n.mu.Unlock()
-		if l != nil {
-			return l, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("node %s has no connection with node %s: %w", n.config.ID, peer.Node, context.Cause(ctx))
+// rewire lets the partitions of all queries look for their producers again.
+func (n *Node) rewire() {
+	n.mu.Lock()
+	queries := make([]*Query, 0, len(n.queries))
+	for _, q := range n.queries {
+		queries = append(queries, q)
+	}
+	n.mu.Unlock()
+	for _, q := range queries {
+		for _, p := range q.partitions() {
+			p.notify()
 		}
 	}
 }
 
 // resolve finds the output log of one of the node's partitions; dataplane.ErrNotYet when it is not here, or not here yet.
-func (n *Node) resolve(s dataplane.Stream, producer topology.Range) (*dataplane.Log, error) {
+func (n *Node) resolve(s dataplane.Stream) (*dataplane.Log, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	q := n.queries[s.Query]
-	if q == nil {
-		return nil, dataplane.ErrNotYet
-	}
-	for _, p := range q.parts {
-		if p.spec.ID == s.Stage && p.rng == producer && int(s.Output) < len(p.logs) {
-			return p.logs[s.Output], nil
+	n.mu.Unlock()
+	if q != nil {
+		if log := q.log(s); log != nil {
+			return log, nil
 		}
 	}
 	return nil, dataplane.ErrNotYet
 }
 
-// add makes a query's partitions known to peers, who may have subscribed before.
-func (n *Node) add(q *Query) error {
+// heard takes note of an epoch that some source of a query on another node has released.
+func (n *Node) heard(id topology.QueryID, released topology.Epoch) {
 	n.mu.Lock()
-	if n.queries[q.config.ID] != nil {
-		n.mu.Unlock()
-		return fmt.Errorf("node %s runs query %q already", n.config.ID, q.config.Name)
+	q := n.queries[id]
+	n.mu.Unlock()
+	if q != nil {
+		q.hear(released)
 	}
-	n.queries[q.config.ID] = q
+}
+
+// retry lets peers subscribe to what has come up since they asked.
+func (n *Node) retry() {
+	n.mu.Lock()
 	links := n.allLinks()
 	n.mu.Unlock()
 	for _, l := range links {
 		l.Retry()
 	}
+}
+
+// Leave says goodbye to all peers: that the connections end is no sign of a failure.
+func (n *Node) Leave(reason string) {
+	n.mu.Lock()
+	links := n.allLinks()
+	n.mu.Unlock()
+	for _, l := range links {
+		l.Leave(reason)
+	}
+}
+
+// add makes a query known.
+func (n *Node) add(q *Query) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.queries[q.config.ID] != nil {
+		return fmt.Errorf("node %s runs query %q already", n.config.ID, q.config.Name)
+	}
+	n.queries[q.config.ID] = q
 	return nil
 }
 

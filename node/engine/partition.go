@@ -18,10 +18,38 @@ import (
 // partition runs a contiguous range of a stage's key groups: one goroutine that takes the whole input of an epoch, runs the
 // stage's operators over it and appends the whole output to its logs.
 type partition struct {
-	query *Query
-	node  *Node
-	spec  *plan.Stage
-	rng   topology.Range
+	query    *Query
+	node     *Node
+	spec     *plan.Stage
+	rng      topology.Range
+	placed   *Placed // in the placement that is followed
+	instance uint64
+	made     time.Time
+
+	placement atomic.Pointer[Placement]
+	followed  *Placement // what of placement has been taken over
+	role      Role
+	open      atomic.Bool // its logs may be subscribed to
+	anew      atomic.Bool // it ended to be restored from a later checkpoint
+	cancel    context.CancelCauseFunc
+	done      chan struct{}
+
+	wired     bool // every inlet that the placement asks for has its subscription
+	fresh     bool // some inlet has begun since chains were compared
+	standings []standing
+	durable   topology.Epoch // every seal up to it is fsynced, as far as is known here
+	gated     bool
+	gate      topology.Epoch // nothing is shown outside before this epoch has been taken
+	asked     topology.Epoch // what lanes were told to show
+	retryAt   time.Time      // when to try a blocked lane again
+	sealed    atomic.Int64   // of a source: its durable mark
+	keepers   []connector.Keeper
+	keeps     map[int]bool // lanes by sinkOps that are keepers
+
+	report     sync.Mutex // guards what follows
+	lines      []topology.Epoch
+	bases      map[topology.KeyGroup]bool
+	lineChains []lineChains
 
 	inlets    [][]*inlet // by stage input, then by producer partition, ascending
 	logs      []*dataplane.Log
@@ -42,11 +70,13 @@ type partition struct {
 	// changed holds per key group the last epoch in which its state may have changed.
 	changed []topology.Epoch
 	from    topology.Epoch // the last checkpoint that is acknowledged; the next delta starts there
+	saved   topology.Epoch // the last checkpoint that was saved
 	acked   atomic.Int64   // what Acknowledge said; taken over between epochs
 
 	tasks    []task
 	rows     []connector.Rows
 	laneRows [][]connector.Rows
+	delta    []byte                             // scratch of checkpoints
 	replicas map[*relational.Group]*state.Group // paranoid mode: what the deltas alone give
 	memory   []int64                            // by op and key group: last known state size
 	stats    partitionStats
@@ -56,22 +86,18 @@ type partition struct {
 
 // partitionStats are read by others while the partition runs.
 type partitionStats struct {
-	epoch, rows, late, stateBytes, steps atomic.Int64
+	epoch, rows, late, stateBytes, steps           atomic.Int64
+	durable, committed, restored, final, watermark atomic.Int64
+	pressed                                        atomic.Bool
+	role                                           atomic.Int32
+	restoreMs, replayMs                            atomic.Int64
+	busyNs                                         atomic.Int64
+	phase                                          atomic.Int32
+	blocked                                        atomic.Pointer[string]
 	// longestStepNs is the longest time that one epoch took here, longestEpochNs the longest time from the instant an epoch was to
 	// be sealed to its end in a partition without consumers; both since they were last asked for.
 	longestStepNs, longestEpochNs atomic.Int64
 	ended                         atomic.Bool
-}
-
-// inlet is what a partition knows of one producer partition of a stream.
-type inlet struct {
-	cursor    *dataplane.Cursor
-	front     dataplane.Entry // the entry holding the next epoch
-	have      bool
-	begun     bool // watermark and idle are those before front
-	ended     bool
-	watermark int64
-	idle      bool
 }
 
 // task is one executor's share of an epoch.
@@ -81,9 +107,15 @@ type task struct {
 	err      error
 }
 
-func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
-	p := &partition{query: q, node: q.node, spec: spec, rng: rng, wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone,
+func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
+	rng := pl.Range
+	p := &partition{query: q, node: q.node, spec: spec, rng: rng, placed: pl, instance: pl.Instance, role: pl.Role, made: time.Now(),
+		wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone, durable: dataplane.DurableUnknown,
+		inlets: make([][]*inlet, len(spec.Inputs)), standings: make([]standing, len(spec.Inputs)), keeps: map[int]bool{},
 		groups: make([][]relational.Group, len(spec.Ops)), replicas: map[*relational.Group]*state.Group{}}
+	p.sealed.Store(int64(dataplane.DurableUnknown))
+	p.stats.durable.Store(int64(dataplane.DurableUnknown))
+	p.stats.role.Store(int32(pl.Role))
 	for i, op := range spec.Ops {
 		if op.Sink != nil {
 			p.sinkOps = append(p.sinkOps, i)
@@ -96,7 +128,7 @@ func newPartition(q *Query, spec *plan.Stage, rng topology.Range) *partition {
 	for o := range spec.Outputs {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
-		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, false, pool.put, p.notify))
+		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify))
 	}
 	p.changed = make([]topology.Epoch, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
@@ -127,88 +159,6 @@ func usesRowIndex(op *plan.Op) bool {
 	return used
 }
 
-// notify wakes the partition's goroutine; it never blocks.
-func (p *partition) notify() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (p *partition) wait(ctx context.Context) error {
-	select {
-	case <-p.wake:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// loop runs the partition to its end.
-func (p *partition) loop(ctx context.Context) error {
-	if p.source != nil {
-		defer p.source.close()
-	}
-	if p.over {
-		for _, l := range p.logs {
-			l.Append(dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true})
-		}
-		return p.end()
-	}
-	if p.source != nil {
-		return p.sourceLoop(ctx)
-	}
-	for {
-		last, ended, ok, err := p.ready()
-		if err != nil {
-			return err
-		}
-		if !ok || !p.mayAppend() {
-			if err := p.wait(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := p.step(ctx, last, ended); err != nil {
-			return err
-		}
-		if ended {
-			return p.end()
-		}
-	}
-}
-
-// ready finds the end of the range of epochs that can be taken now: the smallest end of what the producers' next entries hold.
-// Every epoch of the range but the last is empty in all inputs. ended: with it every producer has ended.
-func (p *partition) ready() (last topology.Epoch, ended, ok bool, err error) {
-	last, ended = topology.EpochForever, true
-	for _, stream := range p.inlets {
-		for _, in := range stream {
-			if in.ended {
-				continue
-			}
-			if !in.have {
-				if in.front, in.have = in.cursor.Next(); !in.have {
-					return 0, false, false, in.cursor.Err()
-				}
-				if !in.begun {
-					in.watermark, in.idle = in.cursor.Before()
-					in.begun = true
-				}
-			}
-			last = min(last, in.front.Last)
-		}
-	}
-	for _, stream := range p.inlets {
-		for _, in := range stream {
-			if !in.ended && !(in.front.Last == last && in.front.End) {
-				ended = false
-			}
-		}
-	}
-	return last, ended, true, nil
-}
-
 func (p *partition) mayAppend() bool {
 	for _, l := range p.logs {
 		if !l.MayAppend() {
@@ -227,15 +177,15 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 	for _, stream := range p.inlets {
 		for _, in := range stream {
 			if !in.ended && in.front.Last == last {
-				in.watermark, in.idle = in.front.Watermark, in.front.Idle
+				in.Stand = dataplane.Stand{Watermark: in.front.Watermark, Idle: in.front.Idle, ChainSum: in.front.ChainSum}
 				for _, r := range in.front.Rows {
 					_, _, from, to := r.Span(p.rng)
 					rows += int64(to - from)
 				}
 			}
 			// What has ended holds nobody back and says nothing of those that are idle.
-			if !in.idle && !in.ended && !(in.front.Last == last && in.front.End) {
-				idle, watermark = false, min(watermark, in.watermark)
+			if !in.Idle && !in.ended && !(in.front.Last == last && in.front.End) {
+				idle, watermark = false, min(watermark, in.Watermark)
 			}
 		}
 	}
@@ -258,7 +208,7 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 	} else {
 		p.tasks = p.tasks[:0]
 	}
-	if err := p.finish(last, watermark, idle, ended); err != nil {
+	if err := p.finish(ctx, last, watermark, idle, ended); err != nil {
 		return err
 	}
 	for _, stream := range p.inlets {
@@ -395,13 +345,13 @@ func raise(a *atomic.Int64, v int64) {
 }
 
 // finish hands over what the tasks gave for the epochs [p.next, last]: to the sinks, then to the logs.
-func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended bool) error {
+func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark int64, idle, ended bool) error {
 	if p.query.config.Paranoid {
 		if err := p.checkState(last); err != nil {
 			return err
 		}
 	}
-	if err := p.writeSinks(last); err != nil {
+	if err := p.writeSinks(ctx, last); err != nil {
 		return err
 	}
 	for o, l := range p.logs {
@@ -425,12 +375,20 @@ func (p *partition) finish(last topology.Epoch, watermark int64, idle, ended boo
 	}
 	p.query.traceChains(p, last)
 	p.watermark, p.idle, p.next = watermark, idle, last+1
-	if last%p.checkpointEpochs() == 0 || ended {
+	if c := p.checkpointEpochs(); last%c == 0 || ended {
 		p.acknowledge(last)
-		p.checkpoint(last, ended)
+		line := (last + c - 1) / c * c
+		p.noteChains(line)
+		if ended {
+			p.stats.final.Store(int64(line))
+		}
+		p.checkpoint(line, ended)
 	}
 	p.stats.epoch.Store(int64(last))
-	raise(&p.stats.longestStepNs, int64(time.Since(p.begun)))
+	p.stats.watermark.Store(watermark)
+	took := int64(time.Since(p.begun))
+	p.stats.busyNs.Add(took)
+	raise(&p.stats.longestStepNs, took)
 	if len(p.logs) == 0 && p.query.clocked() {
 		raise(&p.stats.longestEpochNs, -int64(p.query.untilEpoch(last)))
 	}
@@ -447,6 +405,7 @@ func (p *partition) checkpointEpochs() topology.Epoch {
 func (p *partition) skippedCheckpoint(last topology.Epoch) {
 	if c := (last - 1) / p.checkpointEpochs() * p.checkpointEpochs(); c >= p.next {
 		p.acknowledge(c)
+		p.noteChains(c)
 		p.checkpoint(c, false)
 	}
 }
@@ -466,6 +425,9 @@ func (p *partition) acknowledge(c topology.Epoch) {
 				s.Acknowledge(c)
 			}
 		}
+	}
+	for _, k := range p.keepers {
+		k.Acknowledge(c)
 	}
 }
 
@@ -499,32 +461,14 @@ func (p *partition) openGroup(k relational.Keyed, g *relational.Group, kg topolo
 // the same number: advancing an operator that has nothing due is allowed then.
 const noTimer = topology.WatermarkEnd
 
-// end ends the partition's lanes after its last epoch.
-func (p *partition) end() error {
-	p.stats.ended.Store(true)
-	for n, lanes := range p.lanes {
-		for _, l := range lanes {
-			if err := l.End(); err != nil {
-				return p.sinkError(n, err)
-			}
-		}
-	}
-	return nil
-}
-
 // writeSinks gives every lane its rows of the epochs [p.next, last], in canonical order.
-func (p *partition) writeSinks(last topology.Epoch) error {
+func (p *partition) writeSinks(ctx context.Context, last topology.Epoch) error {
 	for n, op := range p.sinkOps {
 		lanes := p.lanes[n]
 		if p.spec.Ops[op].Sink.Fused {
-			p.rows = p.rows[:0]
-			for i := range p.tasks {
-				for _, g := range canonical(p.tasks[i].x, op) {
-					p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[0]), To: int(g.Offsets[len(g.Offsets)-1])})
-				}
-			}
-			if err := lanes[0].Write(p.next, last, p.rows); err != nil {
-				return p.sinkError(n, err)
+			p.fusedRows(n, op)
+			if err := p.write(ctx, n, lanes[0], last, p.rows); err != nil {
+				return err
 			}
 			continue
 		}
@@ -541,12 +485,28 @@ func (p *partition) writeSinks(last topology.Epoch) error {
 			}
 		}
 		for k, lane := range lanes {
-			if err := lane.Write(p.next, last, p.laneRows[k]); err != nil {
-				return p.sinkError(n, err)
+			if err := p.write(ctx, n, lane, last, p.laneRows[k]); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// fusedRows puts the rows of a fused sink into p.rows, in canonical order; a keeper gets those of each key group on their own.
+func (p *partition) fusedRows(n, op int) {
+	p.rows = p.rows[:0]
+	for i := range p.tasks {
+		for _, g := range canonical(p.tasks[i].x, op) {
+			if !p.keeps[n] {
+				p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[0]), To: int(g.Offsets[len(g.Offsets)-1])})
+				continue
+			}
+			for j, kg := range g.Groups {
+				p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[j]), To: int(g.Offsets[j+1]), Group: kg})
+			}
+		}
+	}
 }
 
 // canonical gives the pieces of op so that reading one after the other is canonical order.

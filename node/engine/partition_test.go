@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/seepnode/seepnode/dataplane"
@@ -44,10 +45,22 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	}
 	ctx := context.Background()
 	q := onOneNode(t, c, p, Limits{})
-	if err := q.Connect(ctx); err != nil {
-		t.Fatal(err)
+	for s, stage := range q.placement.Stages {
+		part := newPartition(q, p.Stages[s], &stage[0])
+		q.parts = append(q.parts, part)
+		part.placement.Store(q.placement)
+		if err := part.begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		part.open.Store(true)
 	}
 	source, aggregate := q.parts[0], q.parts[1]
+	for _, part := range q.parts {
+		part.follow()
+		if err := part.rewire(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := source.source.discover(ctx, source, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +86,12 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if rows := source.stats.rows.Load(); rows != 0 {
 		t.Fatalf("%d rows: the epochs were not empty", rows)
 	}
+	for _, part := range q.parts {
+		part.shut()
+	}
 	if err := q.Close(false); err != nil {
 		t.Fatal(err)
 	}
-	source.source.close()
 }
 
 func TestRangesEndAtMultiplesOfThePowerOfTwoThatASourceIsBehindAndNeverCrossACheckpoint(t *testing.T) {
@@ -134,11 +149,12 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 		t.Fatal(err)
 	}
 	q := onOneNode(t, c, p, Limits{BatchRows: 100, ForkRows: 10, Log: dataplane.Limits{Bytes: 1 << 20, Epochs: 10}})
-	ctx := context.Background()
-	if err := q.Connect(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.Run(ctx); err != nil {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- q.Run(ctx) }()
+	<-q.Ended()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	for _, p := range q.parts {
@@ -157,13 +173,11 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 func onOneNode(t *testing.T, c *testCatalog, p *plan.Plan, limits Limits) *Query {
 	t.Helper()
 	n := NewNode(NodeConfig{ID: NodeName(0), Boot: 1, Limits: limits, Connectors: &c.connectors, Operators: &c.operators})
-	config := QueryConfig{Plan: p}
-	for _, s := range p.Stages {
-		config.Topology.Partitions = append(config.Topology.Partitions, EvenLayout(s, 1))
-	}
-	q, err := n.NewQuery(context.Background(), config)
+	q, err := n.NewQuery(QueryConfig{Plan: p})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := localRun{plan: p, options: Options{Nodes: 1}}
+	q.Update(r.placement())
 	return q
 }

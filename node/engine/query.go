@@ -1,12 +1,16 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/query/expr"
@@ -20,19 +24,23 @@ type QueryConfig struct {
 	ID       topology.QueryID
 	Name     string
 	Plan     *plan.Plan
-	Topology topology.Topology
 	T0Ms     int64 // time(0) in milliseconds since the Unix epoch; now, unless the query runs sealed rows or a replay
 	Paranoid bool  // encode, drop and decode every touched key group after every epoch
+	// Retain keeps outputs until the placement's Trim, for whoever takes a lost or moved partition over. Without it they go when
+	// they are consumed.
+	Retain bool
 	// Seals is where the node's sources note what they seal; nil: nowhere.
 	Seals *SealLog
 	// Replay runs the seals of an earlier run again instead of sealing anew.
 	Replay *SealLog
 	// Resume lets the sources go on by themselves when Replay is at its end.
 	Resume bool
+	// Sealer keeps what the node's sources seal; nil: nobody, and what is sealed is released and durable at once.
+	Sealer Sealer
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
-	// Restore gives a partition's state at the checkpoint that the query starts from; nil: it starts from nothing.
-	Restore func(p topology.Partition) (Restored, error)
+	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group.
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
 	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding
 	// where two runs part. It may be called concurrently for different partitions.
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
@@ -40,7 +48,8 @@ type QueryConfig struct {
 	Skipped func(table string, row connector.SkippedRow)
 }
 
-// Query is one node's part of a running query: the partitions that the topology places there.
+// Query is one node's part of a running query: the instances of partitions that the placement puts there. Update says where everything
+// is, Run brings about what it says.
 type Query struct {
 	node    *Node
 	config  QueryConfig
@@ -49,12 +58,21 @@ type Query struct {
 	zone    *time.Location
 	started time.Time // when the clock stood at T0
 	seals   *SealLog
-	parts   []*partition
-	sinks   []sinkTable
+	sealing *sealing // nil without a Sealer
 	skipped skipCounter
-	taken   map[takeKey]*dataplane.Log
-	// spread says that some partition is on another node: rows carry their producing key groups then.
+	heard   atomic.Int64 // the latest epoch that is known to be released at some source
+	changed chan struct{}
+	ended   chan struct{} // closed when every partition here has ended
+	// onStatus is called when Status has changed in a way that the cluster waits for; may be nil.
+	onStatus atomic.Pointer[func()]
+
+	mu        sync.Mutex
+	placement *Placement
+	parts     []*partition // in the order they were started
+	sinks     []sinkTable
+	// spread says that some partition may be on another node: rows carry their producing key groups then.
 	spread bool
+	err    error // why the query failed here
 }
 
 // sinkTable is a table that the node writes.
@@ -63,45 +81,62 @@ type sinkTable struct {
 	sink  connector.Sink
 }
 
-// NewQuery builds the node's partitions of a query, opens their sources and sinks and makes them known to peers. Connect, Run and Close
-// follow; Close also when NewQuery was all that happened.
-func (n *Node) NewQuery(ctx context.Context, c QueryConfig) (*Query, error) {
-	groups := make([]int, len(c.Plan.Stages))
-	for i, s := range c.Plan.Stages {
-		groups[i] = s.Groups
-	}
-	if err := c.Topology.Validate(groups); err != nil {
-		return nil, fmt.Errorf("query %q: %w", c.Name, err)
-	}
+// NewQuery readies a query on the node. Update and Run follow, and Close also when NewQuery was all that happened.
+func (n *Node) NewQuery(c QueryConfig) (*Query, error) {
 	zone, err := expr.LoadZone(c.Plan.Settings.Zone)
 	if err != nil {
 		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", c.Plan.Settings.Zone, err)
 	}
-	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, taken: map[takeKey]*dataplane.Log{}}
-	q.started = time.Now()
+	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, spread: c.Retain,
+		changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	q.started = n.config.Clock()
 	if q.clocked() {
 		q.started = q.started.Add(-time.Duration(q.started.UnixMilli()-c.T0Ms) * time.Millisecond)
 	}
-	for _, s := range c.Plan.Stages {
-		for _, place := range c.Topology.Partitions[s.ID] {
-			if !q.here(place) {
-				q.spread = true
-				continue
-			}
-			if err := q.addPartition(ctx, s, place.Range); err != nil {
-				return nil, errors.Join(err, q.Close(false))
-			}
-		}
-	}
-	for _, p := range q.parts {
-		for o, l := range p.logs {
-			l.Await(q.consumers(p.spec.Outputs[o].Consumer))
-		}
+	if c.Sealer != nil {
+		q.sealing = &sealing{query: q, sealer: c.Sealer}
+		c.Sealer.OnMarks(q.sealing.marks)
 	}
 	if err := n.add(q); err != nil {
-		return nil, errors.Join(err, q.Close(false))
+		return nil, err
 	}
 	return q, nil
+}
+
+// OnStatus sets what is called, from any goroutine, when Status has changed in a way that the cluster waits for. It must not block.
+func (q *Query) OnStatus(f func()) { q.onStatus.Store(&f) }
+
+func (q *Query) statusChanged() {
+	if f := q.onStatus.Load(); f != nil {
+		(*f)()
+	}
+}
+
+// Update says where the query's partitions are from now on. It does not block; the latest counts.
+func (q *Query) Update(p Placement) {
+	p.Stages = slices.Clone(p.Stages)
+	for s := range p.Stages {
+		p.Stages[s] = slices.Clone(p.Stages[s])
+		slices.SortStableFunc(p.Stages[s], func(a, b Placed) int {
+			return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Range.From, b.Range.From))
+		})
+	}
+	q.mu.Lock()
+	q.placement = &p
+	for _, stage := range p.Stages {
+		for i := range stage {
+			q.spread = q.spread || !q.here(stage[i].Partition)
+		}
+	}
+	q.mu.Unlock()
+	q.wake()
+}
+
+func (q *Query) wake() {
+	select {
+	case q.changed <- struct{}{}:
+	default:
+	}
 }
 
 // here says that a place is this process.
@@ -109,94 +144,98 @@ func (q *Query) here(place topology.Partition) bool {
 	return place.Node == q.node.config.ID && place.Boot == q.node.config.Boot
 }
 
-// consumers is how many subscriptions a stage's partitions make to an output log of this node: one for each partition here, one for each
-// other node that has any.
-func (q *Query) consumers(stage topology.StageID) int {
-	n, elsewhere := 0, map[topology.NodeID]bool{}
-	for _, place := range q.config.Topology.Partitions[stage] {
-		if q.here(place) {
-			n++
-		} else {
-			elsewhere[place.Node] = true
-		}
-	}
-	return n + len(elsewhere)
+// partitions are the instances on this node now.
+func (q *Query) partitions() []*partition {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append([]*partition(nil), q.parts...)
 }
 
-// addPartition opens a partition's source and the lanes of its sinks, and compiles its operators once, so that their mistakes show at once.
-func (q *Query) addPartition(ctx context.Context, s *plan.Stage, rng topology.Range) error {
-	p := newPartition(q, s, rng)
-	if err := q.openPartition(ctx, p, s, rng); err != nil {
-		return errors.Join(err, p.closeLanes())
+// Run starts, follows and stops the node's instances as Update says, until ctx is done or one fails: the error is what failed, or ctx's
+// cause. Instances that have ended go on serving what they emitted.
+func (q *Query) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	over := false
+	for ctx.Err() == nil {
+		if q.reconcile(ctx, cancel, &wg) && !over {
+			over = true
+			close(q.ended)
+		}
+		select {
+		case <-q.changed:
+		case <-ctx.Done():
+		}
 	}
-	q.parts = append(q.parts, p)
-	return nil
+	wg.Wait()
+	return context.Cause(ctx)
 }
 
-func (q *Query) openPartition(ctx context.Context, p *partition, s *plan.Stage, rng topology.Range) error {
-	if s.Source >= 0 {
-		src, err := q.openSource(s.Source)
-		if err != nil {
-			return err
-		}
-		p.source = newSource(q.plan.Tables[s.Source], src)
-		for _, op := range s.Ops {
-			if op.Watermark != nil {
-				p.source.idleMs = op.Watermark.IdleMs
+// Ended is closed when, for the first time, every partition that is placed here has ended.
+func (q *Query) Ended() <-chan struct{} { return q.ended }
+
+// reconcile starts the instances that the placement puts here, stops those that it no longer does, and lets all know of it. It says
+// whether all of them have ended.
+func (q *Query) reconcile(ctx context.Context, fail context.CancelCauseFunc, wg *sync.WaitGroup) (ended bool) {
+	q.mu.Lock()
+	placement := q.placement
+	if placement == nil {
+		q.mu.Unlock()
+		return false
+	}
+	want := map[uint64]*Placed{}
+	for _, stage := range placement.Stages {
+		for i := range stage {
+			if q.here(stage[i].Partition) {
+				want[stage[i].Instance] = &stage[i]
 			}
 		}
-		if q.config.Replay != nil {
-			p.source.replay = append([]Seal{}, q.config.Replay.forStage(s.ID)...)
-			if q.config.Resume {
-				p.source.through = q.config.Replay.through(s.ID, rng)
+	}
+	var keep, gone, fresh []*partition
+	for _, p := range q.parts {
+		if want[p.instance] == nil || p.anew.Load() {
+			gone = append(gone, p)
+			continue
+		}
+		delete(want, p.instance)
+		keep = append(keep, p)
+	}
+	for _, stage := range placement.Stages {
+		for i := range stage {
+			if pl := &stage[i]; want[pl.Instance] == pl && pl.Role != Retired {
+				p := newPartition(q, q.plan.Stages[pl.Stage], pl)
+				keep, fresh = append(keep, p), append(fresh, p)
 			}
 		}
 	}
-	x, err := newExecutor(p)
-	if err != nil {
-		return err
+	q.parts = keep
+	q.mu.Unlock()
+	for _, p := range gone {
+		p.leave()
 	}
-	p.executors = append(p.executors, x)
-	if q.config.Restore != nil {
-		r, err := q.config.Restore(topology.Partition{Stage: s.ID, Range: rng, Node: q.node.config.ID})
-		if err != nil {
-			return fmt.Errorf("stage %q %v: %w", s.Name, rng, err)
-		}
-		if err := p.restore(r); err != nil {
-			return err
-		}
-		if p.source != nil {
-			p.source.skipSeals(r.Epoch)
-		}
+	ended = true
+	for _, p := range keep {
+		p.placement.Store(placement)
+		ended = ended && p.stats.ended.Load()
 	}
-	for _, i := range p.sinkOps {
-		if err := q.openLanes(ctx, p, s.Ops[i].Sink); err != nil {
-			return err
-		}
+	for _, p := range fresh {
+		p.start(ctx, fail, wg)
 	}
-	return nil
+	for _, p := range keep {
+		p.notify()
+	}
+	return ended
 }
 
-// openLanes opens the lanes of a sink that a partition writes: one for a fused sink, else one per key group.
-func (q *Query) openLanes(ctx context.Context, p *partition, s *plan.Sink) error {
-	sink, err := q.openSink(s)
-	if err != nil {
-		return err
+// fail notes why the query failed here.
+func (q *Query) fail(err error) {
+	q.mu.Lock()
+	if q.err == nil {
+		q.err = err
 	}
-	last := p.rng.To - 1
-	if s.Fused {
-		last = p.rng.From
-	}
-	k := len(p.lanes)
-	p.lanes = append(p.lanes, nil)
-	for n := p.rng.From; n <= last; n++ {
-		lane, err := sink.Open(ctx, int(n))
-		if err != nil {
-			return fmt.Errorf("table %q: %w", q.plan.Tables[s.Table].Name, err)
-		}
-		p.lanes[k] = append(p.lanes[k], lane)
-	}
-	return nil
+	q.mu.Unlock()
+	q.statusChanged()
 }
 
 func (q *Query) openSource(table int) (connector.Source, error) {
@@ -216,6 +255,8 @@ func (q *Query) openSource(table int) (connector.Source, error) {
 }
 
 func (q *Query) openSink(s *plan.Sink) (connector.Sink, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for _, open := range q.sinks {
 		if open.table == s.Table {
 			return open.sink, nil
@@ -258,29 +299,10 @@ func (q *Query) connector(t *plan.Table) (*connector.Definition, connector.Confi
 	return def, c, nil
 }
 
-// Run runs the partitions until all of them have ended, one fails or ctx is done; then the error is what failed, or ctx's cause.
-func (q *Query) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	for _, p := range q.parts {
-		wg.Go(func() {
-			if err := p.loop(ctx); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
-}
-
-// Close gives back what the query holds on this node; done says that the whole query has finished. Sinks keep what they have made
-// visible.
+// Close gives back what the query holds on this node, after Run has returned; done says that the whole query has finished. Sinks keep
+// what they have made visible.
 func (q *Query) Close(done bool) (err error) {
 	q.node.remove(q.config.ID)
-	for _, p := range q.parts {
-		err = errors.Join(err, p.closeLanes())
-	}
 	for _, s := range q.sinks {
 		if e := s.sink.Close(done); e != nil {
 			err = errors.Join(err, fmt.Errorf("table %q: %w", q.plan.Tables[s.table].Name, e))
@@ -289,21 +311,42 @@ func (q *Query) Close(done bool) (err error) {
 	return err
 }
 
-func (p *partition) closeLanes() (err error) {
-	for _, lanes := range p.lanes {
-		for _, l := range lanes {
-			err = errors.Join(err, l.Close())
+// Acknowledge says that all vaults have the checkpoint of an instance at epoch c on disk. Safe for concurrent use.
+func (q *Query) Acknowledge(stage topology.StageID, instance uint64, c topology.Epoch) {
+	for _, p := range q.partitions() {
+		if p.spec.ID == stage && p.instance == instance {
+			p.acknowledged(c)
 		}
 	}
-	return err
 }
 
-// Acknowledge says that all vaults have the checkpoints of a partition up to c on disk. Safe for concurrent use.
-func (q *Query) Acknowledge(p topology.Partition, c topology.Epoch) {
-	for _, x := range q.parts {
-		if x.spec.ID == p.Stage && x.rng == p.Range {
-			raise(&x.acked, int64(c))
+// NeedBase says that some vault of these key groups has nothing that deltas could follow: the instance's next checkpoint brings their
+// whole state. Safe for concurrent use.
+func (q *Query) NeedBase(stage topology.StageID, instance uint64, groups []topology.KeyGroup) {
+	for _, p := range q.partitions() {
+		if p.spec.ID == stage && p.instance == instance {
+			p.needBase(groups)
 		}
+	}
+}
+
+// log finds an output log of an instance here; nil when it is not, or not yet.
+func (q *Query) log(s dataplane.Stream) *dataplane.Log {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range q.parts {
+		if p.instance == s.Instance && p.spec.ID == s.Stage && p.open.Load() && int(s.Output) < len(p.logs) {
+			return p.logs[s.Output]
+		}
+	}
+	return nil
+}
+
+// opened lets all who wait for the logs of an instance here ask again.
+func (q *Query) opened() {
+	q.node.retry()
+	for _, p := range q.partitions() {
+		p.notify()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/node/engine"
 	"github.com/seepnode/seepnode/node/query/plan"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -26,11 +27,9 @@ type memoryBackup struct {
 
 // saved is what a key group's partition said at one checkpoint.
 type saved struct {
-	from      topology.Epoch
-	watermark int64
-	idle      bool
-	ended     bool
-	data      []byte // nil: unchanged since from
+	from  topology.Epoch
+	ended bool
+	data  []byte
 }
 
 func newMemoryBackup(p *plan.Plan) *memoryBackup {
@@ -45,15 +44,15 @@ func newMemoryBackup(p *plan.Plan) *memoryBackup {
 	return b
 }
 
-func (b *memoryBackup) Save(c engine.Checkpoint) {
+func (b *memoryBackup) Save(c backup.Checkpoint) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	data := map[topology.KeyGroup][]byte{}
 	for _, g := range c.Groups {
 		data[g.Group] = g.Data
 	}
-	for g := c.Partition.Range.From; g < c.Partition.Range.To; g++ {
-		b.groups[c.Partition.Stage][g][c.Epoch] = saved{c.From, c.Watermark, c.Idle, c.Ended, data[g]}
+	for g := c.Range.From; g < c.Range.To; g++ {
+		b.groups[c.Stage][g][c.Epoch] = saved{c.From, c.Ended, data[g]}
 	}
 }
 
@@ -90,27 +89,22 @@ func (b *memoryBackup) complete() (latest topology.Epoch) {
 }
 
 // restore gives what a partition of any range needs to start from c.
-func (b *memoryBackup) restore(p topology.Partition, c topology.Epoch) engine.Restored {
+func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topology.Range, c topology.Epoch) (out []backup.GroupDelta, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := engine.Restored{Epoch: c, Ended: true, Idle: true, Watermark: topology.WatermarkEnd}
-	for g := p.Range.From; g < p.Range.To; g++ {
-		e, _ := b.at(p.Stage, g, c)
-		last := b.groups[p.Stage][g][e]
-		r.Ended, r.Idle, r.Watermark = r.Ended && last.ended, r.Idle && last.idle, min(r.Watermark, last.watermark)
-		var chain []engine.GroupDelta
+	for g := r.From; g < r.To; g++ {
+		e, _ := b.at(stage, g, c)
+		var chain []backup.GroupDelta
 		for e > 0 {
-			s := b.groups[p.Stage][g][e]
-			if s.data != nil {
-				chain = append(chain, engine.GroupDelta{Group: g, Data: s.data})
-			}
+			s := b.groups[stage][g][e]
+			chain = append(chain, backup.GroupDelta{Group: g, Data: s.data})
 			e = s.from
 		}
 		for i := len(chain) - 1; i >= 0; i-- {
-			r.Deltas = append(r.Deltas, chain[i])
+			out = append(out, chain[i])
 		}
 	}
-	return r
+	return out, nil
 }
 
 // forget drops what is not part of checkpoints up to c: it was not on disk when everything was lost.
@@ -168,9 +162,7 @@ func crashAndRestart(t *testing.T, c *catalog, p *plan.Plan, sql string, sinks [
 			uneven: r.Uint64N(3), paranoid: r.IntN(3) == 0}
 		o := v.options(c)
 		o.Backup, o.Replay, o.Resume = b, seals, seals != nil
-		if from > 0 {
-			o.Restore = func(p topology.Partition) (engine.Restored, error) { return b.restore(p, from), nil }
-		}
+		o.Restore, o.From = b.restore, from
 		ctx, cancel := context.WithCancelCause(context.Background())
 		if try < crashes {
 			left := atomic.Int64{}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/connector"
@@ -24,6 +25,16 @@ type Limits struct {
 	ForkRows   int64 // rows of an epoch from which a partition forks over its key groups
 	GroupBytes int   // bytes a source key group may put into one epoch; 0: 4 MiB
 	Log        dataplane.Limits
+	// RetainedBytes is what partitions may keep of their output until a checkpoint completes, before sources stand still; 0: 256 MiB.
+	RetainedBytes int64
+}
+
+// retained is RetainedBytes with its default.
+func (l *Limits) retained() int64 {
+	if l.RetainedBytes > 0 {
+		return l.RetainedBytes
+	}
+	return 256 << 20
 }
 
 // DefaultLimits are those of a node without a memory limit of its own.
@@ -50,10 +61,12 @@ type Options struct {
 	// KeepSeals keeps what was sealed in Result.Seals, for a Replay. It grows with the query's life.
 	KeepSeals bool
 	// Replay, Resume, Backup, Restore, TraceChains and Skipped: see QueryConfig. With Replay and Resume the run adds to the log it replays.
-	Replay      *SealLog
-	Resume      bool
-	Backup      Backup
-	Restore     func(p topology.Partition) (Restored, error)
+	Replay  *SealLog
+	Resume  bool
+	Backup  Backup
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
+	// From is the complete checkpoint that the query starts from, with Restore; 0: it starts from nothing.
+	From        topology.Epoch
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
 	Skipped     func(table string, row connector.SkippedRow)
 	// Started is called when all partitions are about to run, with a function that says how far the query is. May be nil.
@@ -135,38 +148,57 @@ func (r *localRun) execute(ctx context.Context) error {
 		r.seals = NewSealLog(c.T0Ms)
 		c.Seals = r.seals
 	}
-	for _, s := range r.plan.Stages {
-		layout := o.Layout
-		if layout == nil {
-			layout = EvenLayout
-		}
-		c.Topology.Partitions = append(c.Topology.Partitions, layout(s, o.Nodes))
-	}
 	for _, n := range r.nodes {
-		q, err := n.NewQuery(ctx, c)
+		q, err := n.NewQuery(c)
 		if err != nil {
 			return causeOr(ctx, err)
 		}
 		r.queries = append(r.queries, q)
 	}
+	placement := r.placement()
 	for _, q := range r.queries {
-		if err := q.Connect(ctx); err != nil {
-			return causeOr(ctx, err)
-		}
+		q.Update(placement)
 	}
 	if o.Started != nil {
 		o.Started(r.progress)
 	}
 	var wg sync.WaitGroup
 	for _, q := range r.queries {
-		wg.Go(func() {
-			if err := q.Run(ctx); err != nil {
-				cancel(err)
-			}
-		})
+		wg.Go(func() { cancel(q.Run(ctx)) })
 	}
+	for _, q := range r.queries {
+		select {
+		case <-q.Ended():
+		case <-ctx.Done():
+		}
+	}
+	cancel(errEnded)
 	wg.Wait()
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); !errors.Is(err, errEnded) {
+		return err
+	}
+	return nil
+}
+
+// errEnded ends a run when all partitions have ended.
+var errEnded = errors.New("all partitions have ended")
+
+// placement lays all stages out, for good.
+func (r *localRun) placement() Placement {
+	p, instance := Placement{Complete: r.options.From, Trim: r.options.From}, uint64(0)
+	layout := r.options.Layout
+	if layout == nil {
+		layout = EvenLayout
+	}
+	for _, s := range r.plan.Stages {
+		var stage []Placed
+		for _, place := range layout(s, r.options.Nodes) {
+			instance++
+			stage = append(stage, Placed{Partition: place, Instance: instance, Role: Active, Restore: r.options.From})
+		}
+		p.Stages = append(p.Stages, stage)
+	}
+	return p
 }
 
 // causeOr is why ctx is done, of which err is only a consequence then; err when it is not.
@@ -255,7 +287,7 @@ func NodeName(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("n%d",
 func (r *localRun) progress() Progress {
 	var parts []*partition
 	for _, q := range r.queries {
-		parts = append(parts, q.parts...)
+		parts = append(parts, q.partitions()...)
 	}
 	p := progressOf(parts)
 	p.Elapsed = time.Since(r.started)

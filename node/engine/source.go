@@ -41,6 +41,8 @@ type source struct {
 	// through holds, while resuming, the last epoch that was sealed of each key group of the partition before: up to it the replay decides,
 	// after it the key group is sealed anew even if others are still replayed. Nil: the replay decides all.
 	through []topology.Epoch
+	quiet   int            // epochs since the last with news
+	tried   topology.Epoch // there was nothing up to this epoch when it was last looked
 }
 
 type sourceGroup struct {

@@ -8,6 +8,13 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
+// quietEpochs is after how many epochs without a row a source stops sealing empty ones, until there is a row, or it hears of a source that has
+// had one.
+const quietEpochs = 20
+
+// openCheckpointsMax is how many checkpoints may be under way before sources stop at the next one.
+const openCheckpointsMax = 12
+
 // sourceLoop seals epoch after epoch: by the clock, by 'seal' = 'rows:N', or again from a seal log.
 func (p *partition) sourceLoop(ctx context.Context) error {
 	s := p.source
@@ -18,75 +25,111 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 		s.nextAsk = time.Now().Add(s.src.MonitorInterval())
 	}
 	for {
-		last, found, err := p.nextSeal(ctx)
-		if err != nil {
+		p.follow()
+		if err := p.raiseDurable(topology.Epoch(p.sealed.Load())); err != nil {
 			return err
 		}
-		for !p.mayAppend() {
+		if p.role == Retired || !p.mayAppend() || p.pressed() {
 			if err := p.wait(ctx); err != nil {
 				return err
 			}
+			continue
 		}
-		ended, err := p.sealEpoch(ctx, last, found)
+		last, again, pause, err := p.nextSeal(ctx)
 		if err != nil {
 			return err
 		}
-		if ended {
-			return p.end()
+		if pause > 0 {
+			if err := p.waitFor(ctx, pause); err != nil {
+				return err
+			}
+			continue
+		}
+		over, err := p.sealEpoch(ctx, last, again)
+		if err != nil {
+			return err
+		}
+		if over {
+			return p.afterEnd(ctx)
 		}
 	}
 }
 
-// nextSeal waits until there is an epoch to seal and gives the end of its range.
-func (p *partition) nextSeal(ctx context.Context) (topology.Epoch, []SplitSeal, error) {
+// pressed says that the source must stand still where it is: the query is paused, or too much is kept because checkpoints do not complete.
+// It does so only at a checkpoint epoch, so that everything behind it drains, the checkpoint completes and what is kept goes.
+func (p *partition) pressed() bool {
+	q := p.query
+	if p.followed.Paused && !p.source.replaying() {
+		return true
+	}
+	line := p.checkpointEpochs()
+	if !q.config.Retain || q.config.Backup == nil || (p.next-1)%line != 0 {
+		return false
+	}
+	open := (p.next - 1 - p.followed.Complete) / line
+	pressed := open > openCheckpointsMax || open > 0 && q.logBytes() > q.limits.retained()
+	p.stats.pressed.Store(pressed)
+	return pressed
+}
+
+// nextSeal gives the end of the range of epochs to be sealed next, or how long there is none.
+func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []SplitSeal, pause time.Duration, err error) {
 	s, q := p.source, p.query
 	if s.replay != nil {
 		return p.nextReplay(ctx)
 	}
+	p.caughtUp()
 	if d := s.src.MonitorInterval(); !s.bounded && d > 0 && !time.Now().Before(s.nextAsk) {
 		if err := s.discover(ctx, p, q.timeMs(p.next)); err != nil {
-			return 0, nil, err
+			return 0, nil, 0, err
 		}
 		s.nextAsk = time.Now().Add(d)
 	}
 	if q.plan.Settings.SealRows > 0 {
-		return p.next, nil, nil
+		return p.next, nil, 0, nil
 	}
-	for {
-		now := q.clockEpoch()
-		if now >= p.next && p.next == 1 {
-			return 1, nil, nil // all partitions find their first splits in the same epoch
+	now := q.clockEpoch()
+	heard := topology.Epoch(q.heard.Load())
+	if s.tried == now && heard < p.next {
+		// There was no row in the epochs up to now.
+		return 0, nil, max(q.untilEpoch(now+1), time.Microsecond), nil
+	}
+	switch end := max(now, heard); {
+	case end < p.next:
+		return 0, nil, max(q.untilEpoch(p.next), time.Microsecond), nil
+	case p.next == 1:
+		return 1, nil, 0, nil // all partitions find their first splits in the same epoch
+	default:
+		from, line := p.next, p.checkpointEpochs()
+		if s.quiet > quietEpochs && q.quietens() {
+			from = max(from, (end-1)/line*line+1) // the checkpoints between are of nothing new
 		}
-		if now >= p.next {
-			return rangeEnd(p.next, now, q.plan.Settings.CheckpointEpochs), nil, nil
-		}
-		if err := sleep(ctx, q.untilEpoch(p.next)); err != nil {
-			return 0, nil, err
-		}
+		last = rangeEnd(from, end, int(line))
+		return max(last, min(heard, (from+line-1)/line*line)), nil, 0, nil
 	}
 }
 
 // nextReplay is the next recorded epoch of the stage, with the seals of this partition's splits. After the last one, which
 // ends a bounded source, comes nothing.
-func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal, error) {
+func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal, time.Duration, error) {
 	s := p.source
 	if len(s.replay) == 0 {
 		if s.ended() && s.through == nil {
-			return p.next, nil, nil
+			return p.next, nil, 0, nil
 		}
 		if s.through != nil {
 			s.replay = nil
 			if err := s.discover(ctx, p, p.query.timeMs(p.next)); err != nil {
-				return 0, nil, err
+				return 0, nil, 0, err
 			}
 			return p.nextSeal(ctx)
 		}
-		return 0, nil, fmt.Errorf("table %q: the seal log ends at epoch %d before the source does; a query that was stopped cannot be replayed", s.table.Name, p.next-1)
+		return 0, nil, 0, fmt.Errorf("table %q: the seal log ends at epoch %d before the source does; a query that was stopped cannot be replayed", s.table.Name, p.next-1)
 	}
 	seal := s.replay[0]
 	if seal.Last > p.next && (p.next == 1 || p.query.plan.Settings.SealRows > 0 && s.anew(seal.Last)) {
 		// All partitions find their first splits in epoch 1, and key groups that are sealed anew take their rows epoch by epoch.
-		return p.next, nil, nil
+		return p.next, nil, 0, nil
 	}
 	s.replay = s.replay[1:]
 	if s.replay == nil {
@@ -95,12 +138,13 @@ func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal
 	for _, id := range seal.Found {
 		s.add(p, id, 0)
 	}
-	return seal.Last, seal.Splits, nil
+	return seal.Last, seal.Splits, 0, nil
 }
 
-// sealEpoch seals and takes the epochs [p.next, last].
-func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []SplitSeal) (ended bool, err error) {
-	s := p.source
+// sealEpoch seals and takes the epochs [p.next, last]. What is sealed anew goes no further before it is released. A source that has been quiet
+// for some time seals nothing while it has nothing to say.
+func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []SplitSeal) (over bool, err error) {
+	s, q := p.source, p.query
 	p.begun = time.Now()
 	for i := range again {
 		if k := s.known[again[i].ID]; k != nil {
@@ -115,10 +159,66 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	}
 	splits := s.finishEpoch()
 	watermark, idle := s.stand()
-	ended = s.ended()
-	p.query.seals.Add(Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: ended})
+	over = s.ended()
+	news := len(splits) > 0 || len(s.found) > 0 || over
+	if s.quiet++; news {
+		s.quiet = 0
+	}
+	if s.quiet > quietEpochs && q.quietens() && topology.Epoch(q.heard.Load()) < p.next {
+		for i := range p.tasks {
+			p.executors = append(p.executors, p.tasks[i].x)
+		}
+		p.tasks = p.tasks[:0]
+		s.tried = q.clockEpoch()
+		return false, nil
+	}
+	seal := Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: over}
+	q.seals.Add(seal)
 	s.found = nil
-	return ended, p.finish(last, watermark, idle, ended)
+	if q.sealing == nil {
+		raise(&p.sealed, int64(topology.EpochForever))
+	} else if !s.replaying() || s.anew(last) {
+		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
+			return false, p.park(ctx, err)
+		}
+		if news && q.quietens() {
+			p.tell(last)
+		}
+	}
+	return over, p.finish(ctx, last, watermark, idle, over)
+}
+
+// quietens says that sources leave empty epochs out: a clock says when they would have been, and peers hear of those that are not.
+func (q *Query) quietens() bool { return q.sealing != nil && q.plan.Settings.SealRows == 0 }
+
+// park keeps a source that has been retired in the middle of an epoch until it is no longer placed here: its term is over.
+func (p *partition) park(ctx context.Context, err error) error {
+	for err == nil {
+		err = p.wait(ctx)
+	}
+	return err
+}
+
+// replaying says that some seal of former owners is still to be taken.
+func (s *source) replaying() bool { return s.replay != nil }
+
+// fresh is what a seal says of key groups that are not replayed: the rest has been adopted already.
+func (s *source) fresh(p *partition, seal Seal) (out []Seal) {
+	if !s.replaying() {
+		return []Seal{seal}
+	}
+	for from := p.rng.From; from < p.rng.To; from++ {
+		if s.replayed(p, from, seal.Last) {
+			continue
+		}
+		to := from + 1
+		for to < p.rng.To && !s.replayed(p, to, seal.Last) {
+			to++
+		}
+		out = append(out, seal.within(topology.Range{From: from, To: to}, p.spec.Groups))
+		from = to - 1
+	}
+	return out
 }
 
 // forkSource shares the key groups that have splits out to tasks.
@@ -154,12 +254,12 @@ func (q *Query) clocked() bool { return q.plan.Settings.SealRows == 0 && q.confi
 
 // clockEpoch is the last epoch that has begun: epoch e takes the rows of (time(e-1), time(e)] and is sealed at time(e).
 func (q *Query) clockEpoch() topology.Epoch {
-	return topology.Epoch(time.Since(q.started) / (time.Duration(q.plan.Settings.EpochMs) * time.Millisecond))
+	return topology.Epoch(q.node.config.Clock().Sub(q.started) / (time.Duration(q.plan.Settings.EpochMs) * time.Millisecond))
 }
 
 // untilEpoch is how long it is until epoch e is to be sealed.
 func (q *Query) untilEpoch(e topology.Epoch) time.Duration {
-	return time.Duration(e)*time.Duration(q.plan.Settings.EpochMs)*time.Millisecond - time.Since(q.started)
+	return time.Duration(e)*time.Duration(q.plan.Settings.EpochMs)*time.Millisecond - q.node.config.Clock().Sub(q.started)
 }
 
 // timeMs is time(e) in milliseconds since the Unix epoch.

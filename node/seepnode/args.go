@@ -10,8 +10,8 @@ import (
 // The command-line library stops reading flags at the first argument and drops the later ones without a word. So arguments are
 // put in order first: command, flags, "--", arguments.
 
-// notYet are the commands of a cluster, which this version does not have. A command stands for all below it.
-var notYet = []string{"agent", "node", "query add", "query describe", "query list", "query log", "query recover", "query remove", "query replace", "query show", "query verify", "table"}
+// notYet are commands that people look for and that this version does not have.
+var notYet = []string{"query replace", "node drain"}
 
 // flagTable says for each name of a flag whether a value follows it.
 type flagTable map[string]bool
@@ -105,7 +105,7 @@ func arrange(commands []*cli.Command, args []string) ([]string, error) {
 	case command == nil:
 		return nil, errNoCommand
 	case len(command.Subcommands) > 0:
-		return nil, usagef("seepnode %s needs a command: %s", command.Name, strings.Join(commandNames(command.Subcommands), " or "))
+		return nil, usagef("seepnode %s needs a command: %s", strings.Join(path, " "), strings.Join(commandNames(command.Subcommands), " or "))
 	}
 	return append(append(out, "--"), rest...), nil
 }
@@ -127,7 +127,7 @@ func find(commands []*cli.Command, words []string) (path []string, found *cli.Co
 func unknownCommand(commands []*cli.Command, path []string, word string) error {
 	full := strings.Join(append(slices.Clone(path), word), " ")
 	if slices.Contains(notYet, full) {
-		return usagef("command %q is not supported yet: this version has no cluster; \"seepnode run FILE\" runs a query on this machine", full)
+		return usagef("command %q is not supported yet", full)
 	}
 	names := commandNames(commands)
 	if best := nearest(word, names); best != "" {

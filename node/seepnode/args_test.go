@@ -92,7 +92,16 @@ func TestNameOfAFlagMeansTheSameInEveryCommand(t *testing.T) {
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, line := range []string{"--help", "run --help", "query --help", "query plan --help", "query validate -h", "version --help", "help query plan"} {
+	lines := []string{"--help", "help query plan", "query validate -h"}
+	var walk func(path string, commands []*cli.Command)
+	walk = func(path string, commands []*cli.Command) {
+		for _, c := range commands {
+			lines = append(lines, path+c.Name+" --help")
+			walk(path+c.Name+" ", c.Subcommands)
+		}
+	}
+	walk("", (&app{}).commands())
+	for _, line := range lines {
 		var out, errs bytes.Buffer
 		code := Run(strings.Fields(line), Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
 		if code != 0 || errs.Len() > 0 || !strings.Contains(out.String(), "Example") || !strings.Contains(out.String(), "Usage:\n  seepnode") {

@@ -64,7 +64,7 @@ func (a *app) commands() []*cli.Command {
 	}
 	return []*cli.Command{
 		{
-			Name: "run", Usage: "run a query to its end, or until Ctrl-C", ArgsUsage: "FILE",
+			Name: "run", Usage: "run a query in this process, to its end or until Ctrl-C", ArgsUsage: "FILE",
 			Description: runDescription,
 			Flags: []cli.Flag{
 				set,
@@ -77,9 +77,9 @@ func (a *app) commands() []*cli.Command {
 			Action: withConfig(a.run),
 		},
 		{
-			Name: "query", Usage: "look at queries without running them",
-			Description: "Example:\n  seepnode query plan q.sql",
-			Subcommands: []*cli.Command{
+			Name: "query", Usage: "queries: check them, give them to a cluster, look after them",
+			Description: "\"plan\" and \"validate\" need no cluster.\n\nExample:\n  seepnode query add q.sql --wait",
+			Subcommands: append([]*cli.Command{
 				{
 					Name: "plan", Usage: "show how a query would run: its stages and operators", ArgsUsage: "FILE",
 					Description: "FILE \"-\" is standard input.\n\nExample:\n  seepnode query plan q.sql --set orders.path=/data/orders",
@@ -92,8 +92,9 @@ func (a *app) commands() []*cli.Command {
 					Flags:       []cli.Flag{set, &cli.BoolFlag{Name: "json", Usage: "the answer as JSON on standard output, also when the query is wrong"}},
 					Action:      withConfig(a.queryValidate),
 				},
-			},
+			}, a.clusterQueryCommands(set)...),
 		},
+		a.agentCommand(), a.tableCommand(), a.nodeCommand(), a.statusCommand(), a.operatorCommand(), a.devCommand(),
 		{
 			Name: "version", Usage: "show version and commit",
 			Description: "Example:\n  seepnode version --json",
@@ -157,8 +158,15 @@ Commands:{{range .VisibleCommands}}
 
 "seepnode COMMAND --help" says more about a command.
 
-Example:
-  seepnode run q.sql
+Examples:
+  seepnode run q.sql                           here, without a cluster
+  seepnode dev                                 a cluster on this machine
+  seepnode agent --join 10.0.0.1               a node of a cluster
+  seepnode query add q.sql --wait              give a cluster a query
+  seepnode table scan q.counts --limit 10      read its results
+
+Commands that talk to a cluster find it by --address or SEEPNODE_ADDR (127.0.0.1:7600 without) and
+show its token from --token-file or SEEPNODE_TOKEN. Exit codes: 0 done, 1 failed, 2 wrong usage.
 `
 )
 

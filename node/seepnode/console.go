@@ -74,3 +74,13 @@ func (c *console) draw(text string) {
 	c.drawn = true
 	_, _ = io.WriteString(c.line, eraseLine+text) // as above
 }
+
+// endLine clears a line that was drawn; the next thing written stands in its place.
+func (c *console) endLine() {
+	if !c.terminal {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/seepnode/seepnode/node/connector/print"
 	"github.com/seepnode/seepnode/node/operator"
 	"github.com/seepnode/seepnode/node/query/expr"
+	"github.com/seepnode/seepnode/node/table"
 )
 
 // Option adds something to what the binary knows. It is used once, by Main or Run.
@@ -61,6 +62,7 @@ func builtin() []Option {
 	return []Option{
 		WithConnector(blackhole.Definition()), WithConnector(datagen.Definition()),
 		WithConnector(filesystem.Definition()), WithConnector(print.Definition()),
+		WithConnector(table.NewStore().Definition()), // for checking and planning; each agent has a store of its own
 	}
 }
 

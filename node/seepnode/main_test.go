@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,22 +14,52 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"seepnode": func() { Main() }})
+	testscript.Main(withoutLeaks{m}, map[string]func(){"seepnode": func() {
+		if os.Getenv("SEEPNODE_TEST_AGENT") != "" {
+			runAgent = fakeAgent
+		}
+		Main()
+	}})
+}
+
+// withoutLeaks fails when goroutines are left behind.
+type withoutLeaks struct{ *testing.M }
+
+func (m withoutLeaks) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // TestScripts runs testdata/script: what a person types and what comes back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(e *testscript.Env) error {
+			fake, err := startFake("127.0.0.1:0", 2)
+			if err != nil {
+				return err
+			}
+			e.Defer(fake.close)
+			e.Values["fake"] = fake
+			e.Setenv("SEEPNODE_ADDR", fake.listener.Addr().String())
+			return nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exitcode":  exitCode,
 			"interrupt": interrupt,
 			"sorted":    sorted,
 			"oneline":   oneLine,
 			"same":      same,
+			"asked":     asked,
 		},
 	})
 }
@@ -60,6 +91,11 @@ func scriptCommand(ts *testscript.TestScript, args []string) *exec.Cmd {
 	cmd := exec.Command(program, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	for _, name := range []string{"SEEPNODE_ADDR", "SEEPNODE_TOKEN", "SEEPNODE_NAME", "SEEPNODE_JOIN", "SEEPNODE_DATA_PORT", "SEEPNODE_LOG_LEVEL", "SEEPNODE_CONFIG", "SEEPNODE_TEST_AGENT", "SEEPNODE_TEST_AGENT_FAILS"} {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
 	return cmd
 }
 
@@ -107,6 +143,11 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = io.Copy(&out, lines)
 	ts.Check(err)
 	keep(ts, cmd.Wait(), &out, &errs, args[0])
+}
+
+// asked runs "asked": what the fake cluster was asked since the last time is in the file requests.
+func asked(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.WriteFile(ts.MkAbs("requests"), []byte(ts.Value("fake").(*fakeAPI).requests()), 0o644))
 }
 
 // sorted runs "sorted FILE": its lines are put in order, for what several lanes print.

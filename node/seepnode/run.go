@@ -26,6 +26,9 @@ func (a *app) run(c Config) error {
 	if err != nil {
 		return err
 	}
+	if err := needsCluster(p); err != nil {
+		return err
+	}
 	screen := newConsole(a.streams)
 	if c.Verbose {
 		fmt.Fprintf(screen.err, "%s: %s, %s\n", c.File, counted(len(p.Tables), "table"), counted(len(p.Stages), "stage"))
@@ -92,6 +95,16 @@ func holdsBack(p *plan.Plan) bool {
 		}
 	}
 	return false
+}
+
+// needsCluster refuses a query whose results only agents keep: nobody could read them.
+func needsCluster(p *plan.Plan) error {
+	for _, t := range p.Tables {
+		if t.Connector == "table" {
+			return fmt.Errorf("table %s is kept by a cluster (connector 'table'), and \"seepnode run\" has none: start one with \"seepnode dev\" or \"seepnode agent\" and give it the query with \"seepnode query add\", or run it with --set %s.connector=print", t.Name, t.Name)
+		}
+	}
+	return nil
 }
 
 // printJSON makes tables that print say it in JSON, unless they say how themselves.
@@ -173,7 +186,7 @@ type summary struct {
 	RowsSkipped   int64   `json:"rows_skipped"`
 	RowsLate      int64   `json:"rows_late"`
 	StateBytes    int64   `json:"state_bytes"`
-	Epoch         int64   `json:"epoch,omitempty"` // of a stopped or failed query: the last that was complete everywhere
+	Epoch         *int64  `json:"epoch,omitempty"` // of a stopped or failed query: the last that was complete everywhere
 	Error         string  `json:"error,omitempty"`
 
 	unfinished bool // a sink may have thrown away what it had not finished
@@ -185,7 +198,8 @@ func summarize(r *engine.Result, err error, elapsed time.Duration) summary {
 		p := r.Progress
 		s.Rows, s.RowsSkipped, s.RowsLate, s.StateBytes = p.RowsIn, p.RowsSkipped, p.RowsLate, p.StateBytes
 		if err != nil {
-			s.Epoch = int64(p.Epoch)
+			epoch := int64(p.Epoch)
+			s.Epoch = &epoch
 		}
 	}
 	s.RowsPerSecond = perSecond(s.Rows, elapsed)
@@ -214,7 +228,11 @@ func (s summary) text() string {
 	rows := fmt.Sprintf("%s read in %.2f s, %s rows/s; %s skipped, %s late", counted(int(s.Rows), "row"), s.Seconds,
 		grouped(s.RowsPerSecond), grouped(s.RowsSkipped), grouped(s.RowsLate))
 	if s.State == stateStopped {
-		text := fmt.Sprintf("stopped at epoch %d: %s", s.Epoch, rows)
+		epoch := int64(0)
+		if s.Epoch != nil {
+			epoch = *s.Epoch
+		}
+		text := fmt.Sprintf("stopped at epoch %d: %s", epoch, rows)
 		if s.unfinished {
 			text += ". Files that were not finished were not written"
 		}

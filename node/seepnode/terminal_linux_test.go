@@ -68,3 +68,102 @@ func TestProgressIsShownOnATerminalAndDataKeptApart(t *testing.T) {
 		t.Errorf("standard output is not data alone: %q", out.String())
 	}
 }
+
+// readUntil reads what a terminal shows up to some text.
+func readUntil(t *testing.T, screen *os.File, text string) string {
+	t.Helper()
+	var shown []byte
+	for chunk := make([]byte, 4096); !bytes.Contains(shown, []byte(text)); {
+		n, err := screen.Read(chunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown = append(shown, chunk[:n]...)
+	}
+	return string(shown)
+}
+
+func TestWaitingForAQueryShowsHowFarItIs(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	screen, program := openTerminal(t)
+	fake, err := startFake("127.0.0.1:0", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.close()
+	var out bytes.Buffer
+	done := make(chan int)
+	go func() {
+		code := Run([]string{"query", "add", "-", "--name", "slow", "--wait", "--address", fake.listener.Addr().String()}, Streams{In: strings.NewReader("SELECT 1"), Out: &out, Err: program})
+		fmt.Fprintln(program, "the end")
+		done <- code
+	}()
+	shown := readUntil(t, screen, "the end")
+	if code := <-done; code != 0 || out.String() != "query slow is added: RUNNING\n" {
+		t.Errorf("exit code %d, prints %q", code, out.String())
+	}
+	if !strings.HasPrefix(shown, eraseLine+"slow: RUNNING, 1 of 4 partitions run"+eraseLine+"slow: RUNNING, 2 of 4") || !strings.Contains(shown, eraseLine+"the end") {
+		t.Errorf("shows %q", shown)
+	}
+}
+
+func TestRemovingAsksOnATerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	fake, err := startFake("127.0.0.1:0", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.close()
+	for _, c := range []struct {
+		answer string
+		code   int
+	}{{"n", 1}, {"", 1}, {"y", 0}, {"YES", 0}} {
+		screen, program := openTerminal(t)
+		var out bytes.Buffer
+		done := make(chan int)
+		go func() {
+			done <- Run([]string{"query", "rm", "wordcount", "--address", fake.listener.Addr().String()}, Streams{In: program, Out: &out, Err: program})
+		}()
+		readUntil(t, screen, "Remove query wordcount, its state and its tables? [y/N] ")
+		fmt.Fprintln(screen, c.answer)
+		if code := <-done; code != c.code || strings.Contains(fake.requests(), "DELETE") != (code == 0) {
+			t.Errorf("answer %q: exit code %d", c.answer, code)
+		}
+	}
+}
+
+// TestColourIsForTerminals prints the same list to a terminal, to one with NO_COLOR, and to a file.
+func TestColourIsForTerminals(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	_, program := openTerminal(t)
+	for _, c := range []struct {
+		noColour string
+		want     bool
+	}{{"", true}, {"1", false}} {
+		t.Setenv("NO_COLOR", c.noColour)
+		if d := newDisplay(program); d.colour != c.want {
+			t.Errorf("NO_COLOR=%q: colour %v", c.noColour, d.colour)
+		}
+	}
+	t.Setenv("NO_COLOR", "")
+	if newDisplay(&bytes.Buffer{}).colour {
+		t.Error("colour in a file")
+	}
+}
+
+func TestViewIsDrawnInPlace(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	screen, program := openTerminal(t)
+	if err := unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 4, Col: 10}); err != nil {
+		t.Fatal(err)
+	}
+	v := &devView{to: program, terminal: program}
+	v.replace("one\ntwo\nthree\nfour\nfive\n")
+	v.replace("a line that is too long\n")
+	v.close()
+	fmt.Fprintln(program, "end")
+	shown := strings.ReplaceAll(readUntil(t, screen, "end\r\n"), "\r\n", "\n")
+	if want := "\r\x1b[Jone\ntwo\nthree\n\x1b[3A\r\x1b[Ja line th\nend\n"; shown != want {
+		t.Errorf("shows %q, want %q", shown, want)
+	}
+}

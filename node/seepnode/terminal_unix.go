@@ -22,3 +22,12 @@ func terminalWidth(f *os.File) int {
 	}
 	return int(size.Col)
 }
+
+// terminalHeight is the number of rows of the terminal that f is; 0 when it does not say.
+func terminalHeight(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Row)
+}

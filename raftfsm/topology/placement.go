@@ -47,10 +47,13 @@ type Assignment struct {
 	Process  Process `json:"process"`
 	Instance uint64  `json:"instance"` // grows within a query with every start of a partition or shadow
 	Restore  Epoch   `json:"restore"`  // it starts from the state of this complete epoch; its log begins behind it
-	// Deaths counts the processes that died one after the other in the first epochs of this range.
+	// Deaths counts the processes that died one after the other with this range without getting beyond DiedAt.
 	Deaths int `json:"deaths,omitempty"`
+	// DiedAt is the last epoch that the first of these is known to have done.
+	DiedAt Epoch `json:"died_at,omitempty"`
 	// Adopt are, for a source, the logs of former owners that the process fences (with the log's term) and copies into its own
-	// before it seals; where two hold an epoch of a key group the later one counts.
+	// before it seals, each once. Of a key group that several hold, what the greatest Instance sealed counts, and nothing that
+	// another one sealed, whatever the epoch: a copy into a log must therefore be whole (one record) before it counts at all.
 	Adopt []SealLog `json:"adopt,omitempty"`
 }
 
@@ -74,16 +77,24 @@ type Retired struct {
 type VaultSet struct {
 	Version uint64    `json:"version"` // grows with each change
 	Members []Process `json:"members,omitempty"`
+	// Changed is the version of the metadata in which a node was last added. Until the members are known to hold the complete
+	// checkpoint, those added may hold nothing.
+	Changed uint64 `json:"changed,omitempty"`
+	// Former were members before that is known of the present ones: they get no new checkpoints and keep what they have, which a
+	// restore may need. As with members, what counts is the node's disk, whatever its process.
+	Former []Process `json:"former,omitempty"`
 }
 
 // SealSet are the vaults of one source process's seal log.
 type SealSet struct {
-	Log     SealLog   `json:"log"`
-	Owner   Process   `json:"owner"`
-	Term    Term      `json:"term"`    // the owner writes, and successors fence, with this one
-	Version uint64    `json:"version"` // grows with each change of the members
-	Members []Process `json:"members,omitempty"`
-	Fenced  bool      `json:"fenced,omitempty"` // the owner writes no more; kept for successors that have not adopted it
+	Log SealLog `json:"log"`
+	// Generation is the query's when the log was given out, under which the vaults have it.
+	Generation uint32    `json:"generation"`
+	Owner      Process   `json:"owner"`
+	Term       Term      `json:"term"`    // the owner writes, and successors fence, with this one
+	Version    uint64    `json:"version"` // grows with each change of the members
+	Members    []Process `json:"members,omitempty"`
+	Fenced     bool      `json:"fenced,omitempty"` // the owner writes no more; kept for successors that have not adopted it
 }
 
 // BlockRef names a block of a query.

@@ -29,13 +29,16 @@ type sink struct{ rows atomic.Int64 }
 
 func (s *sink) Rows() int64 { return s.rows.Load() }
 
-func (s *sink) Open(context.Context, int) (connector.Lane, error) { return lane{s}, nil }
+func (s *sink) Open(context.Context, int) (connector.Lane, error) { return &lane{sink: s}, nil }
 
 func (s *sink) Close(bool) error { return nil }
 
-type lane struct{ sink *sink }
+type lane struct {
+	sink            *sink
+	seen, committed topology.Epoch
+}
 
-func (l lane) Write(_, _ topology.Epoch, rows []connector.Rows) error {
+func (l *lane) Write(_, last topology.Epoch, rows []connector.Rows) error {
 	n := 0
 	for _, r := range rows {
 		n += r.To - r.From
@@ -43,9 +46,21 @@ func (l lane) Write(_, _ topology.Epoch, rows []connector.Rows) error {
 	if n > 0 {
 		l.sink.rows.Add(int64(n))
 	}
+	l.seen = last
 	return nil
 }
 
-func (l lane) End() error { return nil }
+// Commit has nothing to show.
+func (l *lane) Commit(through topology.Epoch) error {
+	l.committed = max(l.committed, through)
+	return nil
+}
 
-func (l lane) Close() error { return nil }
+func (l *lane) Committed() topology.Epoch { return l.committed }
+
+func (l *lane) End() error {
+	l.committed = max(l.committed, l.seen)
+	return nil
+}
+
+func (l *lane) Close() error { return nil }

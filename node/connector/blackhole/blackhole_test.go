@@ -1,6 +1,8 @@
 package blackhole
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -23,5 +25,22 @@ func TestRowsOfAllLanesAreCounted(t *testing.T) {
 	}
 	if n := s.(Counter).Rows(); n != 30 {
 		t.Fatalf("%d rows", n)
+	}
+}
+
+func TestEverythingGivenToCommitIsCommitted(t *testing.T) {
+	s, err := Definition().NewSink(connector.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Open(context.Background(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Write(1, 5, nil), l.Write(6, 9, nil), l.Commit(5)); err != nil || l.Committed() != 5 {
+		t.Fatalf("committed %d: %v", l.Committed(), err)
+	}
+	if err := errors.Join(l.End(), l.Close()); err != nil || l.Committed() != 9 {
+		t.Fatalf("committed %d after the end: %v", l.Committed(), err)
 	}
 }

@@ -19,6 +19,7 @@ var definition = &connector.Definition{
 		{Name: "source.monitor-interval", Kind: connector.Duration, Doc: "Follow new files and appended lines, looking for files this often; the table is bounded without it."},
 		{Name: "source.path.regex-pattern", Doc: "Only files whose whole path matches this regular expression are read."},
 		{Name: "source.split.bytes", Kind: connector.Memory, Default: "16 mb", Doc: "Big files are read in parallel in ranges of this many bytes, where the format allows it."},
+		{Name: "source.bytes-per-second", Kind: connector.Memory, Doc: "How much of a bounded table is read in a second, over all splits, one after the other; without it at full speed."},
 		{Name: "on-error", Kind: connector.Enum, Default: "fail", Values: []string{"fail", "skip"}, Doc: "What a record that cannot be read does: fail the query, or be skipped, counted and sampled."},
 		{Name: "sink.rolling.epochs", Kind: connector.Int, Doc: "Epochs that one file of a sink covers; must divide the checkpoint interval, which is the default."},
 	},
@@ -35,6 +36,26 @@ func init() {
 
 // Definition declares the connector.
 func Definition() *connector.Definition { return definition }
+
+// DefinitionWithin declares the connector with paths that lie in one of the directories allowed, links followed, or below; others are
+// refused, while planning and again where files are opened. Relative paths are the working directory's. Without a directory all paths are.
+func DefinitionWithin(allowed []string) *connector.Definition {
+	within := newBoundary(allowed)
+	d := *definition
+	d.NewSource = func(c connector.Config) (connector.Source, error) { return newSourceWithin(c, within) }
+	d.NewSink = func(c connector.Config) (connector.Sink, error) { return newSinkWithin(c, within) }
+	d.Check = func(c connector.Config) error {
+		if err := check(c); err != nil {
+			return err
+		}
+		path, err := tablePath(c)
+		if err != nil {
+			return err
+		}
+		return within.check(c.Table, fixedPart(path))
+	}
+	return &d
+}
 
 // check looks at what both a source and a sink need.
 func check(c connector.Config) error {
@@ -78,6 +99,7 @@ func tablePath(c connector.Config) (string, error) {
 type sourceSettings struct {
 	regex      *regexp.Regexp
 	splitBytes int64
+	rate       int64 // bytes in a second; 0 full speed
 	interval   time.Duration
 	following  bool
 	skip       bool
@@ -101,6 +123,15 @@ func sourceOptions(c connector.Config) (s sourceSettings, err error) {
 	_, s.following = c.Options["source.monitor-interval"]
 	if s.following && s.interval <= 0 {
 		return s, fmt.Errorf("table %s: option 'source.monitor-interval' must be more than 0", c.Table)
+	}
+	if s.rate, err = c.Memory(definition, "source.bytes-per-second"); err != nil {
+		return s, err
+	}
+	if _, set := c.Options["source.bytes-per-second"]; set && s.rate < 1 {
+		return s, fmt.Errorf("table %s: option 'source.bytes-per-second' must be at least 1", c.Table)
+	}
+	if s.rate > 0 && s.following {
+		return s, fmt.Errorf("table %s: option 'source.bytes-per-second' is not supported together with 'source.monitor-interval'", c.Table)
 	}
 	s.skip = c.Get(definition, "on-error") == "skip"
 	return s, nil

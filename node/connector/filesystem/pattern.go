@@ -34,19 +34,8 @@ func newFinder(path string) (*finder, error) {
 		// The file is there under that very name.
 		return &finder{root: clean}, nil
 	}
-	names := strings.Split(clean, string(filepath.Separator))
-	fixed := 0
-	for !strings.ContainsAny(names[fixed], "*?[") {
-		fixed++
-	}
-	root := strings.Join(names[:fixed], string(filepath.Separator))
-	if root == "" {
-		root = "."
-		if names[0] == "" && fixed > 0 {
-			root = string(filepath.Separator)
-		}
-	}
-	f := &finder{root: root, pattern: names[fixed:]}
+	root, names := cutPattern(clean)
+	f := &finder{root: root, pattern: names}
 	for _, name := range f.pattern {
 		if _, err := filepath.Match(name, ""); err != nil {
 			return nil, fmt.Errorf("%q is not a pattern: %w", path, err)
@@ -56,6 +45,32 @@ func newFinder(path string) (*finder, error) {
 		}
 	}
 	return f, nil
+}
+
+// cutPattern cuts a clean path that holds a pattern into the directory above the pattern and the names from there on.
+func cutPattern(clean string) (root string, pattern []string) {
+	names := strings.Split(clean, string(filepath.Separator))
+	fixed := 0
+	for !strings.ContainsAny(names[fixed], "*?[") {
+		fixed++
+	}
+	root = strings.Join(names[:fixed], string(filepath.Separator))
+	if root == "" {
+		root = "."
+		if names[0] == "" && fixed > 0 {
+			root = string(filepath.Separator)
+		}
+	}
+	return root, names[fixed:]
+}
+
+// fixedPart is what all files of a table's path lie in, or are.
+func fixedPart(path string) string {
+	f, err := newFinder(path)
+	if err != nil {
+		return filepath.Clean(path) // no pattern, which whoever uses it says
+	}
+	return f.root
 }
 
 // find lists the files. Within a directory that is read as a whole, names that begin with '.' or '_' are hidden. A pattern hides

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/bits"
 	"os"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -26,10 +28,12 @@ type reader struct {
 
 	window window // its place is offset, or beyond it within a record
 	offset int64
-	seek   bool // the record that the split's range begins in is still to be passed
-	header bool // the file's first record is still to be passed
-	long   bool // a record that is too long is being passed
-	gone   bool // a followed file is not there any more
+	seek   bool  // the record that the split's range begins in is still to be passed
+	header bool  // the file's first record is still to be passed
+	long   bool  // a record that is too long is being passed
+	gone   bool  // a followed file is not there any more
+	before int64 // of a limited rate: bytes of the splits that are due earlier
+	due    int64 // records that start there in the file or behind are not read yet
 }
 
 func (r *reader) Offset() int64 { return r.offset }
@@ -38,6 +42,10 @@ func (r *reader) Close() error { return r.window.close() }
 
 // Read reads records until a limit. Input bytes count for the limit, so that it also stops among records that are skipped.
 func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status, error) {
+	r.due = r.dueAt(limit.ElapsedMs)
+	if !r.over() && max(r.window.at, r.where.from) >= r.due {
+		return connector.Idle, nil
+	}
 	if status, ok, err := r.prepare(); !ok || err != nil {
 		return status, err
 	}
@@ -45,6 +53,9 @@ func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status
 	for {
 		if r.over() {
 			return connector.End, r.release()
+		}
+		if r.window.at >= r.due && !r.long {
+			return connector.Idle, nil
 		}
 		record, length, err := r.next()
 		if err != nil {
@@ -70,6 +81,23 @@ func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status
 			return connector.More, nil
 		}
 	}
+}
+
+// dueAt is up to where in the file records are read by the time of an epoch.
+func (r *reader) dueAt(elapsedMs int64) int64 {
+	rate := r.source.settings.rate
+	if rate == 0 || elapsedMs < 0 {
+		return math.MaxInt64
+	}
+	high, low := bits.Mul64(uint64(rate), uint64(elapsedMs))
+	if high >= 1000 {
+		return math.MaxInt64
+	}
+	bytes, _ := bits.Div64(high, low, 1000)
+	if bytes > math.MaxInt64/2 {
+		return math.MaxInt64
+	}
+	return int64(bytes) - r.before + r.where.from
 }
 
 // over says that no further record starts in the split. While the split's start is looked for, nothing is known.

@@ -65,10 +65,10 @@ func TestFilesDependOnRowsAndEpochsAlone(t *testing.T) {
 		epochs[i] = counts(0, 0)
 	}
 	epochs[1], epochs[3], epochs[4], epochs[19], epochs[20] = counts(0, 3), counts(3, 4), counts(4, 6), counts(6, 7), counts(7, 8)
-	connectortest.Sink(t, func(t *testing.T, cut int) string {
+	connectortest.Sink(t, func(t *testing.T, schedule connectortest.Schedule) string {
 		dir := t.TempDir()
 		s := newTestSink(t, config(countSchema, "path", dir, "format", "csv", "sink.rolling.epochs", "4"))
-		connectortest.Write(t, s, 0, epochs, cut)
+		connectortest.Drive(t, s, 0, epochs, schedule)
 		got := dirText(t, dir)
 		want := "0000000000000abc-0000-000000000001-000000000004.csv: \"w0,0\\nw1,1\\nw2,2\\nw3,3\\n\"\n" +
 			"0000000000000abc-0000-000000000005-000000000008.csv: \"w4,4\\nw5,5\\n\"\n" +
@@ -81,7 +81,7 @@ func TestFilesDependOnRowsAndEpochsAlone(t *testing.T) {
 	})
 }
 
-func TestRollIsVisibleWithItsLastEpoch(t *testing.T) {
+func TestRollIsVisibleWithTheCommitOfItsLastEpoch(t *testing.T) {
 	dir := t.TempDir()
 	s := newTestSink(t, config(countSchema, "path", dir+"/new/dir", "format", "json"))
 	l, err := s.Open(context.Background(), 3)
@@ -98,8 +98,18 @@ func TestRollIsVisibleWithItsLastEpoch(t *testing.T) {
 		rows        *batch.Batch
 		files       int
 	}{{1, 2, counts(0, 1), 0}, {3, 7, counts(1, 2), 0}, {8, 8, counts(0, 0), 1}, {9, 17, counts(2, 3), 1}, {18, 24, counts(0, 0), 2}} {
+		before := visible()
 		if err := l.Write(w.first, w.last, connectortest.Halves(w.rows)); err != nil {
 			t.Fatal(err)
+		}
+		if now := visible(); now != before {
+			t.Fatalf("visible without Commit: %s", now)
+		}
+		if err := l.Commit(w.last); err != nil {
+			t.Fatal(err)
+		}
+		if want := w.last / 8 * 8; l.Committed() != want {
+			t.Fatalf("after epoch %d: committed %d, want %d", w.last, l.Committed(), want)
 		}
 		got := visible()
 		n := len(strings.Fields(strings.ReplaceAll(got, filepath.Join(dir, manifestName), "")))
@@ -134,21 +144,6 @@ func TestCloseWithoutEndLeavesNothingUnfinished(t *testing.T) {
 	}
 	if files := dirText(t, dir); files != "" {
 		t.Fatalf("left: %s", files)
-	}
-}
-
-func TestOpenRemovesLeftoversOfItsLaneOnly(t *testing.T) {
-	dir := t.TempDir()
-	c := config(countSchema, "path", dir, "format", "csv")
-	connectortest.Write(t, newTestSink(t, c), 0, []*batch.Batch{counts(0, 1)}, 0)
-	own := write(t, dir+"/.0000000000000abc-0000-000000000009-000000000016.csv.11.tmp", "half")
-	other := write(t, dir+"/.0000000000000abc-0001-000000000009-000000000016.csv.11.tmp", "half")
-	connectortest.Write(t, newTestSink(t, c), 0, []*batch.Batch{counts(0, 1)}, 0)
-	if _, err := os.Stat(own); !errors.Is(err, os.ErrNotExist) {
-		t.Error("the lane's leftover is still there")
-	}
-	if _, err := os.Stat(other); err != nil {
-		t.Error("another lane's temporary file is gone")
 	}
 }
 
@@ -195,35 +190,6 @@ func TestLanesOpenTogether(t *testing.T) {
 	wait.Wait()
 	if n := strings.Count(dirText(t, dir), "\n"); n != c.Lanes {
 		t.Fatalf("%d files:\n%s", n, dirText(t, dir))
-	}
-}
-
-func TestWriteFailureNamesTheDirectoryAndLeavesNoHalfFile(t *testing.T) {
-	dir := t.TempDir()
-	s := newTestSink(t, config(countSchema, "path", dir, "format", "csv"))
-	l, err := s.Open(context.Background(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Write(1, 1, connectortest.Halves(counts(0, 10))); err != nil {
-		t.Fatal(err)
-	}
-	// A closed descriptor fails every write, like a device that is full.
-	if err := l.(*lane).file.Close(); err != nil {
-		t.Fatal(err)
-	}
-	err = l.Write(2, 8, nil)
-	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "table t") {
-		t.Fatalf("error: %v", err)
-	}
-	if again := l.End(); again == nil {
-		t.Fatal("the broken lane ended well")
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if files := dirText(t, dir); files != "" {
-		t.Fatalf("left: %s", files)
 	}
 }
 

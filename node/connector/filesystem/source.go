@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,12 +25,16 @@ type source struct {
 	format    string
 	multiline bool
 	finder    *finder
+	within    *boundary
 
 	mu    sync.Mutex
 	found []connector.Split // of a bounded source: the answer it stays with
+	sums  []int64           // of a limited rate: bytes of the splits before each of found
 }
 
-func newSource(c connector.Config) (connector.Source, error) {
+func newSource(c connector.Config) (connector.Source, error) { return newSourceWithin(c, nil) }
+
+func newSourceWithin(c connector.Config, within *boundary) (connector.Source, error) {
 	path, err := tablePath(c)
 	if err != nil {
 		return nil, err
@@ -38,7 +43,7 @@ func newSource(c connector.Config) (connector.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{config: c, settings: settings, format: c.Get(definition, "format")}
+	s := &source{config: c, settings: settings, format: c.Get(definition, "format"), within: within}
 	reading, err := format.Read(s.format, c)
 	if err != nil {
 		return nil, err
@@ -47,7 +52,7 @@ func newSource(c connector.Config) (connector.Source, error) {
 	if s.finder, err = newFinder(path); err != nil {
 		return nil, fmt.Errorf("table %s: option 'path': %w", c.Table, err)
 	}
-	return s, nil
+	return s, within.check(c.Table, s.finder.root)
 }
 
 func (s *source) Bounded() bool { return !s.settings.following }
@@ -137,7 +142,7 @@ func parseSplit(id string) (r byteRange, err error) {
 }
 
 // Open makes a reader; the file is opened by its first Read.
-func (s *source) Open(_ context.Context, split connector.Split, offset int64) (connector.Reader, error) {
+func (s *source) Open(ctx context.Context, split connector.Split, offset int64) (connector.Reader, error) {
 	where, err := parseSplit(split.ID)
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", s.config.Table, err)
@@ -145,14 +150,50 @@ func (s *source) Open(_ context.Context, split connector.Split, offset int64) (c
 	if offset < 0 {
 		return nil, fmt.Errorf("table %s: split %s has no offset %d", s.config.Table, split.ID, offset)
 	}
+	// The file found may be a link to one elsewhere.
+	if err := s.within.check(s.config.Table, where.path); err != nil {
+		return nil, err
+	}
 	reading, err := format.Read(s.format, s.config)
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{source: s, split: split.ID, where: where, reading: reading, skip: s.settings.skip || reading.Lenient}
 	r.offset, r.window.at = offset, offset
+	if s.settings.rate > 0 {
+		if r.before, err = s.before(ctx, split); err != nil {
+			return nil, err
+		}
+	}
 	// A split that is not a file's first begins in the middle of a record that is the split's before.
 	r.seek = offset == 0 && where.from > 0
 	r.header = offset == 0 && where.from == 0 && reading.Header
 	return r, nil
+}
+
+// before is how many bytes the splits before one hold, which are due earlier.
+func (s *source) before(ctx context.Context, split connector.Split) (int64, error) {
+	splits, err := s.Discover(ctx)
+	if err != nil {
+		return 0, err
+	}
+	i, there := slices.BinarySearchFunc(splits, split.ID, func(s connector.Split, id string) int { return strings.Compare(s.ID, id) })
+	if !there {
+		return 0, fmt.Errorf("table %s: split %s is not among the files any more, or its file has changed", s.config.Table, split.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sums == nil {
+		s.sums = make([]int64, len(splits))
+		sum := int64(0)
+		for k := range splits {
+			where, err := parseSplit(splits[k].ID)
+			if err != nil {
+				return 0, fmt.Errorf("table %s: %w", s.config.Table, err)
+			}
+			s.sums[k] = sum
+			sum += where.to - where.from
+		}
+	}
+	return s.sums[i], nil
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -455,4 +456,66 @@ func FuzzSplits(f *testing.F) {
 			t.Fatalf("%q in splits of %d: %q, want %q", text, size, got, want)
 		}
 	})
+}
+
+func TestRateReadsSplitsOneAfterTheOtherAndOpenedAgainTheSameWay(t *testing.T) {
+	dir := t.TempDir()
+	var whole strings.Builder
+	for f := range 4 {
+		var text strings.Builder
+		for i := range 50 {
+			fmt.Fprintf(&text, "%d %s\n", f, strings.Repeat("x", i*7%23))
+		}
+		write(t, fmt.Sprintf("%s/f%d", dir, f), text.String())
+		whole.WriteString(text.String())
+	}
+	write(t, dir+"/f9", "")
+	options := []string{"path", dir, "format", "raw", "source.split.bytes", "100"}
+	want := readAll(t, config(lineSchema, options...))
+	c := config(lineSchema, append(options, "source.bytes-per-second", "1000")...)
+	if got := readAll(t, c); connectortest.Digest(got, 0) != connectortest.Digest(want, 0) {
+		t.Fatal("without a time the rate changes rows")
+	}
+	splits := connectortest.Discover(t, open(t, c))
+	offsets := make([]int64, len(splits))
+	ended := make([]bool, len(splits))
+	got := batch.New(lineSchema)
+	bytesRead := 0
+	for ms := int64(0); ms <= int64(whole.Len())+100; ms += 10 {
+		src := open(t, c) // as if the process were another one for each epoch
+		for i, split := range splits {
+			r, err := src.Open(context.Background(), split, offsets[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for status := connector.More; status == connector.More; {
+				before := got.Len()
+				if status, err = r.Read(got, connector.Limit{Rows: 3, Bytes: 1 << 20, ElapsedMs: ms}); err != nil {
+					t.Fatal(err)
+				}
+				for k := before; k < got.Len(); k++ {
+					bytesRead += len(got.Cols[0].Bytes(k)) + 1
+				}
+				ended[i] = status == connector.End
+			}
+			offsets[i] = r.Offset()
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if int64(bytesRead) < min(ms, int64(whole.Len()))-50 || int64(bytesRead) > ms+50 {
+			t.Fatalf("after %d ms %d bytes are read", ms, bytesRead)
+		}
+	}
+	if slices.Contains(ended, false) || !slices.EqualFunc(connectortest.SortedRows(got), connectortest.SortedRows(want), bytes.Equal) {
+		t.Fatalf("%d rows, want %d, or others; ended: %v", got.Len(), want.Len(), ended)
+	}
+}
+
+func TestWrongRatesAreRefused(t *testing.T) {
+	for _, options := range [][]string{{"source.bytes-per-second", "0"}, {"source.bytes-per-second", "1kb", "source.monitor-interval", "1s"}} {
+		if err := definition.Check(config(lineSchema, append(options, "path", "p", "format", "raw")...)); err == nil || !strings.Contains(err.Error(), "source.bytes-per-second") {
+			t.Errorf("%v: %v", options, err)
+		}
+	}
 }

@@ -3,10 +3,12 @@ package print
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/connector"
@@ -14,12 +16,16 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// bufferKeep is the largest buffer, in bytes, that a lane keeps from one Write to the next.
-const bufferKeep = 1 << 20
+const (
+	// bufferKeep is the largest buffer, in bytes, that a lane keeps when it has printed all.
+	bufferKeep = 1 << 20
+	// waitingMax bounds the bytes that wait for Commit. Lines beyond are printed before their epoch is durable.
+	waitingMax = 64 << 20
+)
 
 var definition = &connector.Definition{
 	Name: "print",
-	Doc:  "Shows rows, one a line, on the standard output of the node that made them.",
+	Doc:  "Shows rows, one a line, on the standard output of the node that made them. After a failure some may be shown again.",
 	Options: []connector.Option{
 		{Name: "print-identifier", Doc: "A prefix of every line, followed by '> '."},
 		{Name: "standard-error", Kind: connector.Bool, Default: "false", Doc: "Write to standard error instead."},
@@ -82,27 +88,44 @@ func (s *sink) Open(context.Context, int) (connector.Lane, error) {
 
 func (s *sink) Close(bool) error { return nil }
 
-// write writes whole lines in one call.
-func (s *sink) write(lines []byte) error {
+// write writes lines, each with its end, in one call and says how many bytes of them it wrote.
+func (s *sink) write(lines []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.to.Write(lines); err != nil {
-		return fmt.Errorf("table %s: printing: %w", s.table, err)
+	n, err := s.to.Write(lines)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return n, &connector.BlockedError{What: fmt.Sprintf("table %s: the disk that printed rows go to is full: free space and the query goes on", s.table), Err: err}
 	}
-	return nil
+	if err != nil {
+		return n, fmt.Errorf("table %s: printing: %w", s.table, err)
+	}
+	return n, nil
 }
 
 type lane struct {
 	sink    *sink
 	encoder *json.Encoder
-	buffer  []byte
+	buffer  []byte // lines that wait
+	ends    []mark // of the epochs that have lines waiting, ascending
 	before  []byte // key of the row before
 	key     []byte
+
+	seen, committed topology.Epoch
 }
 
-// Write prints the rows with one call of the output's Write.
+// mark says where the lines of an epoch end in the buffer.
+type mark struct {
+	epoch topology.Epoch
+	end   int
+}
+
+// Write keeps the rows' lines for Commit.
 func (l *lane) Write(_, last topology.Epoch, rows []connector.Rows) error {
-	l.buffer = l.buffer[:0]
+	if last == l.seen {
+		// Again, after printing early was blocked.
+		return l.relieve()
+	}
+	from := len(l.buffer)
 	cursor := position{rows: rows}
 	for b, i, ok := cursor.next(); ok; {
 		nextBatch, nextRow, more := cursor.next()
@@ -122,15 +145,57 @@ func (l *lane) Write(_, last topology.Epoch, rows []connector.Rows) error {
 		}
 		b, i, ok = nextBatch, nextRow, more
 	}
-	if len(l.buffer) == 0 {
+	if len(l.buffer) > from {
+		l.ends = append(l.ends, mark{last, len(l.buffer)})
+	}
+	l.seen = last
+	return l.relieve()
+}
+
+// relieve prints early what is more than may wait.
+func (l *lane) relieve() error {
+	if len(l.buffer) <= waitingMax {
 		return nil
 	}
-	err := l.sink.write(l.buffer)
-	if cap(l.buffer) > bufferKeep {
+	return l.print(len(l.ends))
+}
+
+// Commit prints the lines of the epochs up to through with one call of the output's Write.
+func (l *lane) Commit(through topology.Epoch) error {
+	n := 0
+	for n < len(l.ends) && l.ends[n].epoch <= through {
+		n++
+	}
+	if err := l.print(n); err != nil {
+		return err
+	}
+	l.committed = max(l.committed, through)
+	return nil
+}
+
+// print prints the lines of the first n epochs that have some waiting. What is printed is not printed again when it is blocked.
+func (l *lane) print(n int) error {
+	if n == 0 {
+		return nil
+	}
+	end := l.ends[n-1].end
+	written, err := l.sink.write(l.buffer[:end])
+	l.buffer = l.buffer[:copy(l.buffer, l.buffer[written:])]
+	for i := range l.ends {
+		l.ends[i].end -= written
+	}
+	if err != nil {
+		return err
+	}
+	l.ends = l.ends[:copy(l.ends, l.ends[n:])]
+	if len(l.buffer) == 0 && cap(l.buffer) > bufferKeep {
 		l.buffer = nil
 	}
-	return err
+	return nil
 }
+
+// Committed is what was given to Commit.
+func (l *lane) Committed() topology.Epoch { return l.committed }
 
 // sameKey says whether two rows are versions of one row of a changelog, as far as is known.
 func (l *lane) sameKey(a *batch.Batch, i int, b *batch.Batch, k int) bool {
@@ -165,10 +230,14 @@ func (l *lane) line(op string, epoch topology.Epoch, b *batch.Batch, i int) (err
 	return nil
 }
 
-// End has nothing to do: what Write was given is out.
-func (l *lane) End() error { return nil }
+// End prints what still waits.
+func (l *lane) End() error { return l.Commit(l.seen) }
 
-func (l *lane) Close() error { return nil }
+// Close throws away what waits.
+func (l *lane) Close() error {
+	l.buffer, l.ends = nil, nil
+	return nil
+}
 
 // position walks over rows of several views.
 type position struct {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,7 +151,7 @@ func TestLanesWriteWholeLinesInOneCallEach(t *testing.T) {
 				return
 			}
 			for e := range topology.Epoch(epochs) {
-				if err := l.Write(e+1, e+1, connectortest.Halves(rows("+a 1", "+b 2", "+c 3"))); err != nil {
+				if err := errors.Join(l.Write(e+1, e+1, connectortest.Halves(rows("+a 1", "+b 2", "+c 3"))), l.Commit(e+1)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -174,7 +176,10 @@ func TestFailedWritesAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Write(1, 1, connectortest.Halves(rows("+a 1"))); err == nil || !strings.Contains(err.Error(), "table t") || !strings.Contains(err.Error(), "broken pipe") {
+	if err := l.Write(1, 1, connectortest.Halves(rows("+a 1"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Commit(1); err == nil || !strings.Contains(err.Error(), "table t") || !strings.Contains(err.Error(), "broken pipe") {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
@@ -182,14 +187,108 @@ func TestFailedWritesAreTold(t *testing.T) {
 	}
 }
 
-func TestLinesDoNotDependOnHowEmptyEpochsAreCut(t *testing.T) {
-	connectortest.Sink(t, func(t *testing.T, cut int) string {
+func TestLinesDoNotDependOnHowEpochsAreCutAndCommitted(t *testing.T) {
+	connectortest.Sink(t, func(t *testing.T, schedule connectortest.Schedule) string {
 		var out bytes.Buffer
 		s, err := newSink(connector.Config{Table: "t", Schema: schema, Stdout: &out, Options: map[string]string{"format": "json"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		connectortest.Write(t, s, 0, []*batch.Batch{rows("+a 1"), rows(), rows(), rows("-a 1", "+b 2"), rows()}, cut)
+		connectortest.Drive(t, s, 0, []*batch.Batch{rows("+a 1"), rows(), rows(), rows("-a 1", "+b 2"), rows()}, schedule)
 		return out.String()
 	})
+}
+
+// openLane opens a lane that prints to w.
+func openLane(t *testing.T, w io.Writer) *lane {
+	t.Helper()
+	s, err := newSink(connector.Config{Table: "t", Schema: schema, Stdout: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Open(context.Background(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.(*lane)
+}
+
+func TestNothingIsPrintedBeforeItsEpochIsCommitted(t *testing.T) {
+	var out bytes.Buffer
+	l := openLane(t, &out)
+	if err := errors.Join(l.Write(1, 3, connectortest.Halves(rows("+a 1"))), l.Write(4, 4, connectortest.Halves(rows("+b 1"))), l.Commit(2)); err != nil {
+		t.Fatal(err)
+	}
+	if out.Len() != 0 {
+		t.Fatalf("printed: %s", out.String())
+	}
+	if err := errors.Join(l.Commit(3), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "+I[a, 1]\n" || l.Committed() != 3 {
+		t.Fatalf("printed after Commit(3): %s", out.String())
+	}
+}
+
+func TestMoreThanMayWaitIsPrintedEarly(t *testing.T) {
+	var out bytes.Buffer
+	l := openLane(t, &out)
+	long := rows("+" + strings.Repeat("x", 1<<20) + " 1")
+	for e := topology.Epoch(1); e <= 70; e++ {
+		if err := l.Write(e, e, connectortest.Halves(long)); err != nil {
+			t.Fatal(err)
+		}
+		if len(l.buffer) > waitingMax {
+			t.Fatalf("%d bytes wait", len(l.buffer))
+		}
+	}
+	if err := l.End(); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 70 || l.Committed() != 70 {
+		t.Fatalf("%d lines, committed %d", n, l.Committed())
+	}
+}
+
+// fullDisk takes a few bytes of each second call and nothing of the others.
+type fullDisk struct {
+	bytes.Buffer
+	calls int
+}
+
+func (w *fullDisk) Write(p []byte) (int, error) {
+	w.calls++
+	n := 0
+	if w.calls%2 == 0 {
+		n, _ = w.Buffer.Write(p[:min(3, len(p))])
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	return n, syscall.ENOSPC
+}
+
+func TestFullDiskBlocksAndNoLineIsLostOrPrintedTwice(t *testing.T) {
+	out := &fullDisk{}
+	l := openLane(t, out)
+	until := func(call func() error) {
+		t.Helper()
+		for range 100 {
+			err := call()
+			if err == nil {
+				return
+			}
+			if blocked := new(connector.BlockedError); !errors.As(err, &blocked) {
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("blocked for ever")
+	}
+	until(func() error { return l.Write(1, 1, connectortest.Halves(rows("+a 1", "+b 2"))) })
+	until(func() error { return l.Write(2, 2, connectortest.Halves(rows("+c 3"))) })
+	until(func() error { return l.Commit(1) })
+	until(l.End)
+	if out.String() != "+I[a, 1]\n+I[b, 2]\n+I[c, 3]\n" {
+		t.Fatalf("printed %q", out.String())
+	}
 }

@@ -1,0 +1,36 @@
+package backup
+
+import "github.com/seepnode/seepnode/raftfsm/topology"
+
+// Checkpoint is what one partition must remember at a checkpoint epoch.
+type Checkpoint struct {
+	Query    topology.QueryID
+	Stage    topology.StageID
+	Range    topology.Range
+	Instance uint64
+	// From is the last checkpoint that was acknowledged, Epoch this one: deltas are of (From, Epoch].
+	From, Epoch topology.Epoch
+	// Ended: the partition has ended at or before Epoch; the state is the same at every later epoch.
+	Ended bool
+	// Groups has one entry for each key group of Range, ascending.
+	Groups []GroupDelta
+}
+
+// GroupDelta is what changed of one key group's state; with Base its whole state.
+type GroupDelta struct {
+	Group topology.KeyGroup
+	Base  bool
+	Data  []byte
+}
+
+// SealRecord is what one process's sources of a query put into the epochs First..Last. Records of a log adjoin each other.
+type SealRecord struct {
+	First, Last topology.Epoch
+	Data        []byte
+}
+
+// AdoptedLog is the seal log of a former owner as it was when it was fenced: every released record is in it.
+type AdoptedLog struct {
+	Log     topology.SealLog
+	Records []SealRecord // ascending
+}

@@ -1,0 +1,282 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+const (
+	// fetchesMax is how many chains one Fetch reads at a time. Each has at most a client's credit of 4 MiB and one delta in flight.
+	fetchesMax = 8
+	// fetchBusyWait is how long a vault is left alone that has too many readers.
+	fetchBusyWait = 20 * time.Millisecond
+)
+
+// FetchRequest asks for the state of a range of a stage at a complete checkpoint.
+type FetchRequest struct {
+	Query  topology.QueryID
+	Stage  topology.StageID
+	Range  topology.Range
+	Epoch  topology.Epoch
+	Groups int                 // of the stage
+	Sets   []topology.VaultSet // by block
+	Empty  []topology.BlockID  // blocks that start without state
+	// Current is a node's process now; false when the node has left for good. What was fsynced outlives a process, so a member that
+	// has restarted is read through its successor. nil: members are as they are named.
+	Current func(n topology.NodeID) (topology.Process, bool)
+}
+
+// Answer is why a vault could not give something.
+type Answer struct {
+	Process topology.Process
+	Err     error
+}
+
+// LostError says that no vault of a block gave the state of some of its key groups.
+type LostError struct {
+	Query   topology.QueryID
+	Stage   topology.StageID
+	Block   topology.BlockID
+	Groups  topology.Range // of the block, as far as they were asked for
+	Epoch   topology.Epoch
+	Answers []Answer // one for each member
+	// Reachable: every vault was asked and none has it. False: one that could not be asked may still have it, and waiting helps.
+	Reachable bool
+}
+
+func (e *LostError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "backup: no vault of block %d of stage %d gives key groups %v at epoch %d", e.Block, e.Stage, e.Groups, e.Epoch)
+	if len(e.Answers) == 0 {
+		b.WriteString(": the block has no vaults")
+	}
+	for i, a := range e.Answers {
+		fmt.Fprintf(&b, "%s%v: %v", [2]string{": ", "; "}[min(i, 1)], a.Process, a.Err)
+	}
+	return b.String()
+}
+
+func (e *LostError) Unwrap() []error {
+	var errs []error
+	for _, a := range e.Answers {
+		errs = append(errs, a.Err)
+	}
+	return errs
+}
+
+// Fetch gives what leads to the state at r.Epoch: for each key group, ascending, a base where there is one and what follows it,
+// oldest first. Nothing for key groups of r.Empty. A key group whose last delta says that it ended before r.Epoch has the same
+// state at r.Epoch. Blocks are read in parallel, from different members; another member is asked when one fails.
+//
+// Errors: *LostError of the lowest block that failed, ctx's.
+func Fetch(ctx context.Context, vaults Vaults, r FetchRequest) ([]GroupDelta, error) {
+	if r.Range.From >= r.Range.To || int(r.Range.To) > r.Groups || r.Epoch < 0 || len(r.Sets) < topology.Blocks(r.Groups) {
+		return nil, fmt.Errorf("backup: fetching key groups %v of %d at epoch %d with vaults of %d blocks makes no sense", r.Range, r.Groups, r.Epoch, len(r.Sets))
+	}
+	if r.Epoch == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first, last := topology.BlockOf(r.Range.From), topology.BlockOf(r.Range.To-1)
+	results := make([][]GroupDelta, int(last-first)+1)
+	errs := make([]error, len(results))
+	slots := make(chan struct{}, fetchesMax)
+	var workers sync.WaitGroup
+	for b := first; b <= last; b++ {
+		if slices.Contains(r.Empty, b) {
+			continue
+		}
+		slots <- struct{}{}
+		workers.Go(func() {
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				return
+			}
+			f := fetcher{vaults: vaults, request: &r, block: b}
+			if results[b-first], errs[b-first] = f.fetch(ctx); errs[b-first] != nil {
+				cancel() // one block that is lost loses the whole range
+			}
+		})
+	}
+	workers.Wait()
+	var failed error
+	for _, err := range errs {
+		if lost := (*LostError)(nil); errors.As(err, &lost) {
+			return nil, err
+		}
+		failed = cmp.Or(failed, err)
+	}
+	if err := cmp.Or(failed, ctx.Err()); err != nil {
+		return nil, fmt.Errorf("backup: fetching key groups %v of stage %d: %w", r.Range, r.Stage, err)
+	}
+	return slices.Concat(results...), nil
+}
+
+// fetcher reads one block.
+type fetcher struct {
+	vaults  Vaults
+	request *FetchRequest
+	block   topology.BlockID
+}
+
+func (f *fetcher) fetch(ctx context.Context) ([]GroupDelta, error) {
+	r := f.request
+	groups := f.block.Range(r.Groups)
+	groups = topology.Range{From: max(groups.From, r.Range.From), To: min(groups.To, r.Range.To)}
+	members := f.members()
+	out, answers := f.ask(ctx, members, groups)
+	if answers == nil {
+		return out, nil
+	}
+	// No member has all of them; each key group may still be somewhere.
+	out = nil
+	for g := groups.From; g < groups.To; g++ {
+		one := topology.Range{From: g, To: g + 1}
+		deltas, answers := f.ask(ctx, members, one)
+		if answers != nil {
+			return nil, f.lost(ctx, one, answers)
+		}
+		out = append(out, deltas...)
+	}
+	return out, nil
+}
+
+func (f *fetcher) lost(ctx context.Context, groups topology.Range, answers []Answer) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e := &LostError{Query: f.request.Query, Stage: f.request.Stage, Block: f.block, Groups: groups, Epoch: f.request.Epoch, Answers: answers, Reachable: true}
+	for _, a := range answers {
+		e.Reachable = e.Reachable && lacks(a.Err)
+	}
+	return e
+}
+
+// errLeft is the answer of a vault whose node is no part of the cluster any more.
+var errLeft = errors.New("the node has left the cluster")
+
+// lacks says whether err is the answer of a vault that does not have what was asked for and will not have it.
+func lacks(err error) bool {
+	var none *vault.NoChainError
+	var corrupt *vault.CorruptError
+	return errors.As(err, &none) || errors.As(err, &corrupt) || errors.Is(err, errShort) || errors.Is(err, errLeft) || errors.Is(err, vault.ErrDropped)
+}
+
+// members are those of the block, beginning elsewhere for each block so that all vaults work at once.
+func (f *fetcher) members() []topology.Process {
+	named := f.request.Sets[f.block].Members
+	if len(named) == 0 {
+		return nil
+	}
+	at := int(f.block) % len(named)
+	return slices.Concat(named[at:], named[:at])
+}
+
+// ask tries the members in turn. answers is nil when one gave all; else it is not nil.
+func (f *fetcher) ask(ctx context.Context, members []topology.Process, groups topology.Range) (out []GroupDelta, answers []Answer) {
+	answers = []Answer{}
+	for _, m := range members {
+		now, left := m, false
+		if f.request.Current != nil {
+			if p, ok := f.request.Current(m.Node); ok {
+				now = p
+			} else {
+				left = true
+			}
+		}
+		err := errLeft
+		if !left {
+			if out, err = f.read(ctx, now, groups); err == nil {
+				return out, nil
+			}
+		}
+		answers = append(answers, Answer{now, err})
+	}
+	return nil, answers
+}
+
+func (f *fetcher) read(ctx context.Context, from topology.Process, groups topology.Range) ([]GroupDelta, error) {
+	for {
+		access, err := f.vaults.Vault(ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		out, err := f.chains(ctx, access, groups)
+		if !errors.Is(err, vault.ErrBusy) {
+			return out, err
+		}
+		if err := pause(ctx, fetchBusyWait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// errShort is the answer of a vault whose chain of a key group ends before the epoch without the key group's having ended.
+var errShort = errors.New("the chain ends before")
+
+func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topology.Range) ([]GroupDelta, error) {
+	r := f.request
+	var out []GroupDelta
+	next := groups.From // the key group that must begin next
+	last := topology.Epoch(0)
+	ended := false
+	whole := func() error {
+		if next > groups.From && last != r.Epoch && !ended {
+			return fmt.Errorf("backup: key group %d is held to epoch %d, %w epoch %d", next-1, last, errShort, r.Epoch)
+		}
+		return nil
+	}
+	request := vault.ChainRequest{Query: r.Query, Stage: r.Stage, Range: groups, Through: r.Epoch, OrBefore: true}
+	err := access.Chain(ctx, request, func(d *vault.Delta) error {
+		if next == groups.From || d.KeyGroup != next-1 {
+			if err := whole(); err != nil {
+				return err
+			}
+			if d.KeyGroup != next || !d.Base && d.From != 0 {
+				return fmt.Errorf("%w: the chain of key group %d was to begin, one of %d over (%d,%d] came", vault.ErrMalformed, next, d.KeyGroup, d.From, d.To)
+			}
+			next++
+		} else if d.From > last {
+			return fmt.Errorf("%w: the chain of key group %d has a gap behind epoch %d", vault.ErrMalformed, d.KeyGroup, last)
+		}
+		data, isEnd, err := unpackDelta(d.Data)
+		if err != nil {
+			return err
+		}
+		last, ended = d.To, isEnd
+		out = append(out, GroupDelta{Group: d.KeyGroup, Base: d.Base, Data: data})
+		return nil
+	})
+	if err == nil {
+		err = whole()
+	}
+	if err == nil && next != groups.To {
+		err = fmt.Errorf("%w: chains of key groups %v end before %d", vault.ErrMalformed, groups, next)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// pause waits, and gives ctx's error when it ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

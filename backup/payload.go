@@ -1,0 +1,45 @@
+package backup
+
+import (
+	"fmt"
+
+	"github.com/seepnode/seepnode/backup/vault"
+)
+
+// A delta as a vault keeps it is a byte of flags and what the engine gave.
+const flagEnded = 1
+
+// packer packs deltas into slabs, so that small ones do not cost an allocation each.
+type packer struct{ slab []byte }
+
+const packerSlabBytes = 64 << 10
+
+// delta packs data; the payload does not point into data.
+func (p *packer) delta(ended bool, data []byte) (vault.Payload, error) {
+	if cap(p.slab)-len(p.slab) < len(data)+1 {
+		p.slab = make([]byte, 0, max(packerSlabBytes, len(data)+1))
+	}
+	at := len(p.slab)
+	flags := byte(0)
+	if ended {
+		flags = flagEnded
+	}
+	raw := append(append(p.slab, flags), data...)
+	payload, err := vault.Pack(raw[at:len(raw):len(raw)])
+	if err == nil && payload.StoredLen() == len(raw)-at {
+		p.slab = raw // it was not compressed: the payload is in the slab
+	}
+	return payload, err
+}
+
+// unpackDelta gives what the engine gave.
+func unpackDelta(p vault.Payload) (data []byte, ended bool, err error) {
+	raw, err := p.Append(make([]byte, 0, p.Len()))
+	if err != nil {
+		return nil, false, err
+	}
+	if len(raw) == 0 || raw[0]&^flagEnded != 0 {
+		return nil, false, fmt.Errorf("%w: delta of %d bytes without flags that are known", vault.ErrMalformed, len(raw))
+	}
+	return raw[1:], raw[0]&flagEnded != 0, nil
+}

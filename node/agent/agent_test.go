@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm"
+)
+
+func TestThreeAgentsFormAClusterThatAnyOfThemTellsOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		agents := c.three()
+		for _, a := range agents {
+			nodes, err := c.api(a).Nodes(t.Context())
+			if err != nil || len(nodes) != 3 {
+				t.Fatalf("%s: %+v, %v", a.config.Name, nodes, err)
+			}
+			for _, n := range nodes {
+				if n.Status != client.NodeAlive {
+					t.Errorf("%s says that %s is %s", a.config.Name, n.Name, n.Status)
+				}
+			}
+			st, err := c.api(a).Status(t.Context())
+			if err != nil || st.NodesAlive != 3 || st.Leader == "" || st.Node != a.config.Name {
+				t.Errorf("%s: %+v, %v", a.config.Name, st, err)
+			}
+		}
+	})
+}
+
+func TestTheLossOfTheLeaderIsNoticedAndAnotherLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		c.three()
+		dead := c.leader()
+		c.kill(dead)
+		began := time.Now()
+		next := c.leader()
+		s, err := next.Machine().Wait(t.Context(), func(s *raftfsm.State) bool { return s.Node(dead.self.Node).Status == raftfsm.Lost })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %v until %s was known to be lost", took, dead.self.Node)
+		}
+		if s.Cluster.ID == 0 {
+			t.Error("the cluster lost its id")
+		}
+	})
+}
+
+func TestANodeRestartedUnderItsNameHasAnotherBootAndWorksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		agents := c.three()
+		was := agents[1].self
+		c.kill(agents[1])
+		again := c.start("n2", func(k *Config) { k.BootstrapExpect, k.Join = 0, []string{"n1"} })
+		c.ready(again)
+		for _, a := range c.running() {
+			s, err := a.Machine().Wait(t.Context(), func(s *raftfsm.State) bool { return s.Node("n2").Boot == again.self.Boot })
+			if err != nil || s.Lives(was) || !s.Lives(again.self) {
+				t.Fatalf("%s: %v, the old process lives %v", a.config.Name, err, s.Lives(was))
+			}
+		}
+	})
+}
+
+func TestAClusterOfOneSurvivesItsOwnRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		a := c.start("n1", nil)
+		c.ready(a)
+		id := a.Machine().View().Cluster.ID
+		c.kill(a)
+		a = c.start("n1", nil)
+		c.ready(a)
+		if s := a.Machine().View(); s.Cluster.ID != id || len(s.Nodes) != 1 {
+			t.Fatalf("after the restart: cluster %x with %d nodes, before %x", s.Cluster.ID, len(s.Nodes), id)
+		}
+	})
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/seepnode/seepnode/node/api/metrics"
+	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// registry holds this node's metrics.
+func (a *Agent) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	a.metrics = metrics.New(a)
+	r.MustRegister(a.metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// observe is told of what the coordinator of this node has decided.
+func (a *Agent) observe(n coordinator.Note) {
+	if n.Kind != "recovered" || a.metrics == nil {
+		return
+	}
+	for _, kv := range n.Figures {
+		ms, err := strconv.ParseInt(kv.Value, 10, 64)
+		if err != nil {
+			continue
+		}
+		for _, p := range metrics.Phases() {
+			if kv.Key == string(p)+"_ms" {
+				a.metrics.ObserveRecovery(p, time.Duration(ms)*time.Millisecond)
+			}
+		}
+	}
+}
+
+// Snapshot implements metrics.Source.
+func (a *Agent) Snapshot() metrics.Snapshot {
+	s, group := a.Machine().View(), a.member.Group()
+	now := a.world.now()
+	raft := group.Status()
+	_, known := group.Leader()
+	_, leads := group.Leads()
+	out := metrics.Snapshot{Version: a.config.Version, Fingerprint: string(a.record.Fingerprint), Nodes: map[string]int{}, QueriesByState: map[string]int{}}
+	out.Raft = metrics.Raft{State: raft.State, Term: raft.Term, LastIndex: raft.LastIndex, Commit: raft.CommitIndex, Applied: raft.AppliedIndex,
+		LeaderKnown: known, LeaderSilence: raft.LeaderSilence, MetadataVersion: s.Version}
+	for _, votes := range (backend{a}).voters() {
+		out.Raft.Members++
+		out.Raft.Voters += count(votes)
+	}
+	for _, n := range s.Nodes {
+		out.Nodes[n.Status.String()]++
+	}
+	for _, q := range s.Queries {
+		out.QueriesByState[q.State.String()]++
+		f := (backend{a}).figures(s, q)
+		out.Queries = append(out.Queries, metrics.Query{Query: q.Name, CompleteEpoch: int64(q.Complete), Leader: leads, BlocksBelowK: blocksBelowK(s, q),
+			CheckpointAge: time.Duration(f.lag(f.timeOf(q.Complete))) * time.Millisecond})
+	}
+	w := a.working()
+	if w == nil {
+		return out
+	}
+	st := w.vault.Stats()
+	out.Vault = metrics.Vault{LiveBytes: st.LiveBytes, DiskBytes: st.DiskBytes}
+	out.ReportsSent, out.ControlErrors = w.reporter.sent.Load(), w.reporter.lost.Load()
+	out.ClockOffset = time.Duration(w.peers.clockOffsetMs()) * time.Millisecond
+	for _, r := range w.queries.all() {
+		out.Stages = append(out.Stages, a.stagesOf(r, now)...)
+	}
+	for _, stage := range out.Stages {
+		out.LogBytes += stage.LogBytes
+	}
+	return out
+}
+
+// stagesOf are the figures of a query's stages on this node, ascending.
+func (a *Agent) stagesOf(r *running, now time.Time) []metrics.Stage {
+	s := a.Machine().View()
+	q := s.Incarnation(r.id.Incarnation)
+	if q == nil {
+		return nil
+	}
+	f := (backend{a}).figures(s, q)
+	byStage := make([]*metrics.Stage, len(q.Stages))
+	low := make([]int64, len(q.Stages))
+	report := r.report()
+	for i := range report.Partitions {
+		p := &report.Partitions[i]
+		if int(p.Stage) >= len(byStage) {
+			continue
+		}
+		st := byStage[p.Stage]
+		if st == nil {
+			st = &metrics.Stage{Query: r.name, Stage: strconv.Itoa(int(p.Stage)), Epoch: int64(p.Epoch)}
+			byStage[p.Stage], low[p.Stage] = st, topology.WatermarkEnd
+		}
+		st.RowsIn, st.RowsOut, st.Late, st.Skipped = st.RowsIn+p.RowsIn, st.RowsOut+p.RowsOut, st.Late+p.Late, st.Skipped+p.Skipped
+		st.Busy, st.Idle, st.Block = st.Busy+time.Duration(p.BusyNs), st.Idle+time.Duration(p.IdleNs), st.Block+time.Duration(p.BlockedNs)
+		st.Epoch = min(st.Epoch, int64(p.Epoch))
+		st.Partitions++
+		st.StateBytes += p.StateBytes
+		st.LogBytes += p.LogBytes
+		low[p.Stage] = min(low[p.Stage], p.WatermarkMs)
+	}
+	var list []metrics.Stage
+	for i, st := range byStage {
+		if st == nil {
+			continue
+		}
+		st.EpochLag = time.Duration(f.lag(f.timeOf(topology.Epoch(st.Epoch)))) * time.Millisecond
+		if low[i] != topology.WatermarkNone && low[i] != topology.WatermarkEnd {
+			st.HasWatermark, st.WatermarkLag = true, time.Duration(f.lag(low[i]))*time.Millisecond
+		}
+		list = append(list, *st)
+	}
+	return list
+}

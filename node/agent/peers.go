@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/node/agent/peering"
+	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// peers keeps this process connected with those that the metadata says are there, and hears who is not.
+type peers struct {
+	a       *Agent
+	peering *peering.Peering
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+func startPeers(a *Agent, node *engine.Node, changed func()) (*peers, error) {
+	p := &peers{a: a}
+	var err error
+	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Logger: a.log,
+		Join: func(ctx context.Context, peer topology.Process, conn dataplane.Conn) error {
+			return node.Join(ctx, engine.Peer{Node: peer.Node, Boot: peer.Boot}, conn)
+		}})
+	if err != nil {
+		return nil, err
+	}
+	p.peering.OnChange(changed)
+	ctx, stop := context.WithCancel(context.WithoutCancel(a.ctx))
+	p.stop = stop
+	p.done.Go(func() { p.follow(ctx) })
+	return p, nil
+}
+
+// follow names the processes that live, again with every version of the metadata.
+func (p *peers) follow(ctx context.Context) {
+	machine := p.a.Machine()
+	for {
+		changed := machine.Changed()
+		p.peering.Update(living(machine.View()))
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func living(s *raftfsm.State) []peering.Info {
+	var list []peering.Info
+	for _, n := range s.Nodes {
+		if n.Status == raftfsm.Alive || n.Status == raftfsm.Leaving {
+			list = append(list, peering.Info{Process: n.Process(), Address: n.Addresses.Data})
+		}
+	}
+	return list
+}
+
+// complaints are the fast signals of failures.
+func (p *peers) complaints() []coordinator.Complaint {
+	var list []coordinator.Complaint
+	for _, c := range p.peering.Complaints() {
+		kind := coordinator.ComplaintSilent
+		if c.Kind == peering.Ended {
+			kind = coordinator.ComplaintEnded
+		}
+		list = append(list, coordinator.Complaint{Process: c.Process, Kind: kind, SinceMs: max(0, time.Since(c.Since).Milliseconds())})
+	}
+	return list
+}
+
+// clockOffsetMs is what the leader's clock is ahead of this node's; 0 while it is not measured.
+func (p *peers) clockOffsetMs() int64 {
+	if leader, ok := p.a.member.Group().Leader(); ok {
+		if d, ok := p.peering.Offset(leader.Node); ok {
+			return d.Milliseconds()
+		}
+	}
+	return 0
+}
+
+// close ends all connections and waits until they have ended.
+func (p *peers) close() error {
+	p.stop()
+	p.done.Wait()
+	return p.peering.Close()
+}

@@ -1,0 +1,306 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// fetchAgain is how long a restore waits before it asks vaults again that could not give what it needs.
+const fetchAgain = 200 * time.Millisecond
+
+// running is one generation of a query on this process.
+type running struct {
+	of   *queries
+	id   topology.QueryID
+	name string
+	log  *slog.Logger
+
+	ctx    context.Context
+	end    context.CancelFunc
+	done   chan struct{} // closed when it has ended here
+	latest chan *raftfsm.State
+	seals  *seals
+
+	mu      sync.Mutex
+	query   *engine.Query // nil before it is made and when that failed
+	whole   bool          // the whole query has finished
+	err     error         // why it failed here, for good
+	waiting map[topology.StageID]string
+}
+
+func newRunning(ctx context.Context, q *queries, w *raftfsm.Query) *running {
+	r := &running{of: q, id: w.ID, name: w.Name, log: q.log.With("query", w.Name), done: make(chan struct{}), latest: make(chan *raftfsm.State, 1),
+		waiting: map[topology.StageID]string{}}
+	// Ended by cancel alone, so that closing in order is up to the agent.
+	r.ctx, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	r.seals = newSeals(r.sealWriter)
+	return r
+}
+
+// follow gives the query a version of the metadata that names it; the latest counts.
+func (r *running) follow(s *raftfsm.State) {
+	for {
+		select {
+		case r.latest <- s:
+			return
+		default:
+		}
+		select {
+		case <-r.latest:
+		default:
+		}
+	}
+}
+
+// goesOn says whether what runs here may, with the seal log that the metadata grants now.
+func (r *running) goesOn(set *topology.SealSet) bool { return set == nil || r.seals.owns(set) }
+
+// cancel ends the query here; whole says that all of it has finished.
+func (r *running) cancel(whole bool) {
+	r.mu.Lock()
+	r.whole = r.whole || whole
+	r.mu.Unlock()
+	r.end()
+}
+
+// run returns when the query has been ended here. What fails is reported until then.
+func (r *running) run() {
+	var s *raftfsm.State
+	select {
+	case s = <-r.latest:
+	case <-r.ctx.Done():
+		return
+	}
+	w := s.Incarnation(r.id.Incarnation)
+	if w == nil || w.ID != r.id {
+		return
+	}
+	if err := r.guarded(func() error { return r.live(w, s) }); err != nil && r.ctx.Err() == nil {
+		r.fail(err)
+		<-r.ctx.Done()
+	}
+}
+
+// guarded turns a panic of the query's own wiring into its failure: it must not end other queries.
+func (r *running) guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	return f()
+}
+
+func (r *running) fail(err error) {
+	r.mu.Lock()
+	if r.err == nil {
+		r.err = err
+		r.log.Error("query failed here", "error", err)
+	}
+	r.mu.Unlock()
+	r.of.changed()
+}
+
+// live runs the query until ctx ends or it fails.
+func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
+	compiled := new(plan.Plan)
+	if err := json.Unmarshal(w.Plan, compiled); err != nil {
+		return fmt.Errorf("the plan in the metadata cannot be read: %w", err)
+	}
+	var query *engine.Query
+	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, Logger: r.log,
+		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch) { query.Acknowledge(stage, instance, e) },
+		NeedBase: func(stage topology.StageID, instance uint64, g []topology.KeyGroup) {
+			query.NeedBase(stage, instance, g)
+		}})
+	defer func() { err = errors.Join(err, saver.Close(), r.seals.close()) }()
+	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true,
+		Sealer: r.seals, Backup: saver, Restore: r.restore})
+	if err != nil {
+		return err
+	}
+	query.OnStatus(r.of.changed)
+	r.mu.Lock()
+	r.query = query
+	r.mu.Unlock()
+	ran := make(chan error, 1)
+	go func() { ran <- r.guarded(func() error { return query.Run(r.ctx) }) }()
+	for {
+		r.update(s, query, saver)
+		select {
+		case s = <-r.latest:
+		case err := <-ran:
+			return errors.Join(err, r.close(query))
+		case <-r.ctx.Done():
+			<-ran
+			return r.close(query)
+		}
+	}
+}
+
+// close gives back what the query holds. Who is told nothing any more cannot be told of an error, so it is logged.
+func (r *running) close(query *engine.Query) error {
+	r.mu.Lock()
+	whole := r.whole
+	r.mu.Unlock()
+	if err := query.Close(whole); err != nil {
+		r.log.Warn("closing a query", "error", err)
+	}
+	return nil
+}
+
+// update tells the query, its vaults and its seals how things are.
+func (r *running) update(s *raftfsm.State, query *engine.Query, saver *backup.Saver) {
+	w := s.Incarnation(r.id.Incarnation)
+	if w == nil || w.ID != r.id {
+		return // it is about to be ended
+	}
+	saver.SetVaults(vaultSets(w))
+	r.seals.follow(w.SealSet(r.of.self))
+	r.seals.trim(w.TrimPoint())
+	r.seals.repair()
+	query.Update(placement(w))
+}
+
+// vaultSets are the vaults of a query, by stage and block.
+func vaultSets(w *raftfsm.Query) [][]topology.VaultSet {
+	sets := make([][]topology.VaultSet, len(w.Stages))
+	for i, st := range w.Stages {
+		sets[i] = st.Vaults
+	}
+	return sets
+}
+
+// restore fetches the state of a range at a complete checkpoint. While no vault gives it, it waits and says for what: the metadata may
+// name other vaults, or one comes back with its disk.
+func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
+	defer r.waitsFor(stage, "")
+	for {
+		s := r.of.machine.View()
+		w := s.Incarnation(r.id.Incarnation)
+		if w == nil || w.ID != r.id {
+			return nil, fmt.Errorf("query %s is gone", r.name)
+		}
+		deltas, err := r.fetch(ctx, s, w, stage, rng, epoch)
+		var lost *backup.LostError
+		if err == nil || !errors.As(err, &lost) {
+			return deltas, err
+		}
+		r.waitsFor(stage, err.Error())
+		if !sleep(ctx, fetchAgain) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// fetch asks for a state under the generation that it was saved in: the present one, or, where this one began, one before.
+func (r *running) fetch(ctx context.Context, s *raftfsm.State, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
+	request := backup.FetchRequest{Query: r.id, Stage: stage, Range: rng, Epoch: epoch, Groups: w.Stages[stage].Groups, Sets: w.Stages[stage].Vaults,
+		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(s, n) }}
+	for _, b := range w.Empty {
+		if b.Stage == stage && epoch == w.Since {
+			request.Empty = append(request.Empty, b.Block)
+		}
+	}
+	for {
+		deltas, err := backup.Fetch(ctx, r.of.vaults, request)
+		var lost *backup.LostError
+		if epoch != w.Since || request.Query.Generation <= 1 || !errors.As(err, &lost) || !lost.Reachable {
+			return deltas, err
+		}
+		request.Query.Generation--
+	}
+}
+
+// currentProcess is a node's last known process; false when the node has left for good.
+func currentProcess(s *raftfsm.State, id topology.NodeID) (topology.Process, bool) {
+	n := s.Node(id)
+	if n == nil || n.Status == raftfsm.Left {
+		return topology.Process{}, false
+	}
+	return n.Process(), true
+}
+
+func (r *running) waitsFor(stage topology.StageID, what string) {
+	r.mu.Lock()
+	same := r.waiting[stage] == what
+	if what == "" {
+		delete(r.waiting, stage)
+	} else {
+		r.waiting[stage] = what
+	}
+	r.mu.Unlock()
+	if !same {
+		r.of.changed()
+	}
+}
+
+// sealWriter keeps the log that the metadata grants this process.
+func (r *running) sealWriter(set topology.SealSet) *backup.SealWriter {
+	machine := r.of.machine
+	return backup.NewSealWriter(backup.SealConfig{
+		Query: r.id, Set: set, Self: r.of.self, Vaults: r.of.vaults, Logger: r.log, OnFailed: r.fail,
+		ChangeSet: r.changeSet, Adopted: r.adopted,
+		Sets: func(log topology.SealLog) (topology.SealSet, bool) {
+			if w := machine.View().Incarnation(r.id.Incarnation); w != nil {
+				if have := w.SealLog(log); have != nil {
+					return *have, true
+				}
+			}
+			return topology.SealSet{}, false
+		},
+		Alive:   func(p topology.Process) bool { return machine.View().Lives(p) },
+		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(machine.View(), n) },
+		Candidates: func() (list []topology.Process) {
+			for _, n := range machine.View().Nodes {
+				if n.Status == raftfsm.Alive {
+					list = append(list, n.Process())
+				}
+			}
+			return list
+		},
+	})
+}
+
+// changeSet proposes other vaults for the log of this process and gives the set that the cluster has then.
+func (r *running) changeSet(ctx context.Context, log topology.SealLog, term topology.Term, version uint64, members []topology.Process) (topology.SealSet, error) {
+	out, err := r.of.propose(ctx, raftfsm.Envelope{AtMs: r.of.now().UnixMilli(), Command: &raftfsm.SealSetChange{Query: r.id, Log: log, Term: term, Version: version, Members: members}})
+	if err != nil {
+		return topology.SealSet{}, err
+	}
+	s, err := r.of.machine.WaitVersion(ctx, out.Version)
+	if err != nil {
+		return topology.SealSet{}, err
+	}
+	if w := s.Incarnation(r.id.Incarnation); w != nil {
+		if have := w.SealLog(log); have != nil {
+			return *have, nil
+		}
+	}
+	return topology.SealSet{}, fmt.Errorf("seal log %d of query %s is no longer known", log, r.name)
+}
+
+// adopted tells the cluster that former owners' logs are part of this process's.
+func (r *running) adopted(ctx context.Context, stage topology.StageID, instance uint64, logs []topology.SealLog) error {
+	out, err := r.of.propose(ctx, raftfsm.Envelope{AtMs: r.of.now().UnixMilli(), Command: &raftfsm.SealsAdopted{Query: r.id, Stage: stage, Instance: instance, Logs: logs}})
+	if err != nil {
+		return err
+	}
+	if out.Code == raftfsm.Stale || out.Code == raftfsm.Refused {
+		r.log.Info("nobody waits for adopted seals any more", "why", out.Text)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/raftfsm"
+)
+
+// report is what the leader is told of the query's part here.
+func (r *running) report() coordinator.QueryReport {
+	r.mu.Lock()
+	query, err := r.query, r.err
+	var waiting []string
+	for _, what := range r.waiting {
+		waiting = append(waiting, what)
+	}
+	r.mu.Unlock()
+	out := coordinator.QueryReport{ID: r.id}
+	if w := r.seals.current(); w != nil {
+		if what := w.Waiting(); what != "" {
+			waiting = append(waiting, what)
+		}
+	}
+	slices.Sort(waiting)
+	out.Waiting = short(strings.Join(waiting, "; "))
+	if query != nil {
+		st := query.Status()
+		if err == nil {
+			err = st.Err
+		}
+		out.Blocked = short(st.Blocked)
+		for i := range st.Partitions {
+			out.Partitions = append(out.Partitions, partitionReport(&st.Partitions[i]))
+		}
+	}
+	if err != nil {
+		out.Error = short(err.Error())
+	}
+	return out
+}
+
+// short holds a text to what a report may carry.
+func short(text string) string {
+	if len(text) > raftfsm.MaxTextBytes {
+		return strings.ToValidUTF8(text[:raftfsm.MaxTextBytes], "")
+	}
+	return text
+}
+
+func partitionReport(p *engine.PartitionStatus) coordinator.PartitionReport {
+	out := coordinator.PartitionReport{
+		Stage: p.Stage, Range: p.Range, Instance: p.Instance, Role: roleName(p.Role), Phase: p.Phase,
+		Epoch: p.Epoch, Durable: p.Durable, Lines: p.Lines, Ended: p.Ended, Restored: p.Restored, RestoreMs: p.RestoreMs, ReplayMs: p.ReplayMs,
+		StateBytes: p.StateBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, Late: p.Late, BusyNs: p.BusyNs, WatermarkMs: p.WatermarkMs,
+	}
+	for _, c := range p.Chains {
+		out.Chains = append(out.Chains, coordinator.ChainSum{Range: p.Range, Epoch: c.Epoch, Sum: c.Sum})
+	}
+	return out
+}
+
+func roleName(r engine.Role) string {
+	switch r {
+	case engine.Shadow:
+		return coordinator.RoleShadow
+	case engine.Retired:
+		return coordinator.RoleRetired
+	}
+	return coordinator.RoleActive
+}

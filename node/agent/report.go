@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/seepnode/seepnode/node/agent/member"
+	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+const (
+	pathReport = "/v1/internal/report"
+
+	// reportApart is the least time between two reports, reportEvery the most. leaderLook is how often it is looked who leads.
+	reportApart = 20 * time.Millisecond
+	reportEvery = time.Second
+	leaderLook  = 50 * time.Millisecond
+	// reportWait bounds the sending of one: a leader that has vanished must not hold back the report to the next.
+	reportWait = 500 * time.Millisecond
+)
+
+// reporter tells the leader how this process is doing: soon after something has changed, at once when another leads, and now and then.
+type reporter struct {
+	group   *raftfsm.Group
+	control *member.Control
+	table   *coordinator.ReportTable // of reports to this node, when it leads
+	collect func() *coordinator.Report
+	log     *slog.Logger
+
+	wake chan struct{}
+	seq  uint64
+	sent atomic.Int64
+	lost atomic.Int64 // could not be sent
+}
+
+func newReporter(group *raftfsm.Group, control *member.Control, table *coordinator.ReportTable, collect func() *coordinator.Report, log *slog.Logger) *reporter {
+	return &reporter{group: group, control: control, table: table, collect: collect, log: log, wake: make(chan struct{}, 1)}
+}
+
+// changed says that something in the report has changed. It does not block.
+func (r *reporter) changed() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run reports until ctx ends.
+func (r *reporter) run(ctx context.Context) {
+	look := time.NewTicker(leaderLook)
+	defer look.Stop()
+	var to leadership // who had the last report
+	var last time.Time
+	due := true
+	for {
+		if now := r.leadership(); now.node != "" && (now != to || due || time.Since(last) >= reportEvery) {
+			// What changes from here on is for the next one.
+			select {
+			case <-r.wake:
+			default:
+			}
+			due, last = false, time.Now()
+			if err := r.report(ctx, now); err != nil && ctx.Err() == nil {
+				r.lost.Add(1)
+				r.log.Debug("reporting to the leader", "leader", now.node, "error", err)
+				now = leadership{}
+			}
+			to = now
+			if !sleep(ctx, reportApart) {
+				return
+			}
+			continue
+		}
+		select {
+		case <-r.wake:
+			due = true
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leadership is who leads and since when: another term of the same node has forgotten what it was told.
+type leadership struct {
+	node    topology.NodeID
+	address string // "" for this node
+	term    uint64
+}
+
+func (r *reporter) leadership() leadership {
+	if term, ok := r.group.Leads(); ok {
+		return leadership{node: "this node", term: term}
+	}
+	if s, ok := r.group.Leader(); ok {
+		return leadership{s.Node, s.Address, r.group.Status().Term}
+	}
+	return leadership{}
+}
+
+// report collects and sends one.
+func (r *reporter) report(ctx context.Context, to leadership) error {
+	report := r.collect()
+	r.seq++
+	report.Seq = r.seq
+	if to.address == "" {
+		r.table.Add(report)
+		r.sent.Add(1)
+		return nil
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportWait)
+	defer cancel()
+	status, answer, err := r.control.Post(ctx, to.address, pathReport, "application/json", body, recordBytesMax)
+	if err == nil && status != http.StatusNoContent {
+		err = fmt.Errorf("status %d: %s", status, answer)
+	}
+	if err == nil {
+		r.sent.Add(1)
+	}
+	return err
+}
+
+// recordBytesMax bounds answers that are read for their errors.
+const recordBytesMax = 64 << 10

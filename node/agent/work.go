@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/dataplane/transport"
+	"github.com/seepnode/seepnode/node/agent/port"
+	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// work is what a member does: it keeps others' state, is connected with its peers and runs its parts of queries.
+type work struct {
+	agent    *Agent
+	vault    *vault.Vault
+	pool     *backup.Pool
+	node     *engine.Node
+	peers    *peers
+	queries  *queries
+	reporter *reporter
+}
+
+// doWork waits until this process has joined, then works until the agent is closed. An error is why it cannot.
+func (a *Agent) doWork() error {
+	s, err := a.member.Machine().Wait(a.ctx, func(s *raftfsm.State) bool { return s.Cluster.ID != 0 })
+	if err != nil {
+		return err
+	}
+	// From here on strangers are told so, also before this process has joined.
+	a.mux.SetCluster(s.Cluster.ID)
+	if err := a.gossip.setCluster(s.Cluster.ID); err != nil {
+		a.log.Warn("telling gossip which cluster this node is in", "error", err)
+	}
+	if s, err = a.member.Joined(a.ctx); err != nil {
+		return err
+	}
+	w, err := a.openWork(s.Cluster.ID)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.work = w
+	a.mu.Unlock()
+	a.log.Info("joined", "cluster", port.ClusterName(s.Cluster.ID), "nodes", len(s.Nodes), "queries", len(s.Queries))
+	err = w.run()
+	a.mu.Lock()
+	a.work = nil
+	a.mu.Unlock()
+	return err
+}
+
+// working is the work under way, nil while there is none.
+func (a *Agent) working() *work {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.work
+}
+
+func (a *Agent) openWork(cluster uint64) (*work, error) {
+	w := &work{agent: a}
+	var err error
+	if w.vault, err = vault.Open(a.vaultConfig(cluster)); err != nil {
+		return nil, explainVault(err)
+	}
+	machine := a.member.Machine()
+	w.pool = backup.NewPool(a.self, w.vault, w.dialVault)
+	w.node = engine.NewNode(engine.NodeConfig{ID: a.self.Node, Boot: a.self.Boot, Cluster: cluster, Limits: engineLimits(memoryLimit(a.config.MemoryLimit)),
+		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.world.now})
+	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, a.log)
+	w.queries = newQueries(a.self, machine, w.node, w.pool, a.member.Propose, w.reporter.changed, a.log, a.world.now)
+	if w.peers, err = startPeers(a, w.node, w.reporter.changed); err != nil {
+		return nil, errors.Join(err, w.pool.Close(), w.vault.Close())
+	}
+	return w, nil
+}
+
+// explainVault adds what to do to an error of opening the vault.
+func explainVault(err error) error {
+	var locked *vault.LockedError
+	var foreign *vault.ForeignError
+	var corrupt *vault.CorruptError
+	switch {
+	case errors.As(err, &locked):
+		return fmt.Errorf("%w: another agent runs with this --data-dir; stop it, or give this one another directory", err)
+	case errors.As(err, &foreign):
+		return fmt.Errorf("%w: give this node another --data-dir, or remove this one's vault directory", err)
+	case errors.As(err, &corrupt):
+		return fmt.Errorf("%w: other nodes have copies, so remove this node's vault directory and start it again", err)
+	}
+	return err
+}
+
+// run works until the agent is closed, then ends everything in order: queries first, which use all the rest.
+func (w *work) run() error {
+	a := w.agent
+	incoming, err := a.mux.Listen(port.Vault)
+	if err != nil {
+		return errors.Join(err, w.peers.close(), w.pool.Close(), w.vault.Close())
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { w.serveVault(incoming) })
+	parts.Go(func() { w.keepVault(a.ctx) })
+	parts.Go(func() { w.reporter.run(a.ctx) })
+	w.queries.run(a.ctx)
+	err = errors.Join(w.peers.close(), incoming.Close())
+	parts.Wait()
+	return errors.Join(err, w.pool.Close(), w.vault.Close())
+}
+
+// dialVault opens a connection to the vault of a node, whichever process runs there.
+func (w *work) dialVault(ctx context.Context, p topology.Process) (vault.Conn, error) {
+	n := w.agent.member.Machine().View().Node(p.Node)
+	if n == nil {
+		return nil, fmt.Errorf("node %s is not known", p.Node)
+	}
+	conn, err := w.agent.mux.Dial(ctx, port.Vault, n.Addresses.Data)
+	if err != nil {
+		return nil, err
+	}
+	return transport.Wrap(conn, transport.Options{}), nil
+}
+
+// serveVault answers other nodes until incoming is closed, and returns when all connections have ended.
+func (w *work) serveVault(incoming net.Listener) {
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	for {
+		conn, err := incoming.Accept()
+		if err != nil {
+			return
+		}
+		serving.Go(func() {
+			if err := w.vault.Serve(w.agent.ctx, transport.Wrap(conn, transport.Options{})); err != nil && w.agent.ctx.Err() == nil {
+				w.agent.log.Debug("a vault connection ended", "from", conn.RemoteAddr().String(), "error", err)
+			}
+		})
+	}
+}
+
+// report is what this process tells the leader.
+func (w *work) report() *coordinator.Report {
+	a := w.agent
+	r := &coordinator.Report{Process: a.self, Applied: a.member.Machine().View().Version, Queries: w.queries.report()}
+	r.Complaints = append(w.peers.complaints(), a.gossip.complaints(a.member.Machine().View())...)
+	r.ClockOffsetMs = w.peers.clockOffsetMs()
+	if stats := w.vault.Stats(); stats.Failed != nil {
+		r.DiskFull = stats.Failed.Error()
+	} else if stats.Full != nil {
+		r.DiskFull = stats.Full.Error()
+	}
+	return r
+}
+
+// engineLimits are what the engine may keep in memory of a limit for the whole process; 0 is the engine's own default.
+func engineLimits(memory int64) engine.Limits {
+	l := engine.DefaultLimits()
+	if memory > 0 {
+		// A quarter for output logs; one log alone has no more than the default.
+		l.Log.Bytes = min(l.Log.Bytes, max(memory/4, 1<<20))
+	}
+	return l
+}

@@ -1,0 +1,67 @@
+package coordinator
+
+import (
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Checkpoint finds the latest line that every active partition of every stage has, and the end of a query: when all have ended,
+// and the checkpoint with their last state is complete.
+//
+// Partitions are counted, so it does not matter which instance had a line when: a line in a report is of that instance's key
+// groups, all of them, at all their vaults.
+func Checkpoint(v *View, q *raftfsm.Query) Decision {
+	var d Decision
+	if !placed(q.State) || q.State == raftfsm.Finished {
+		return d
+	}
+	var parts []*PartitionReport
+	var lines []topology.Epoch
+	ended, last := true, topology.Epoch(0)
+	known := true
+	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+		r := v.active(q, s, a)
+		if r == nil || !v.State.Lives(a.Process) {
+			known = false
+			return false
+		}
+		parts = append(parts, r)
+		for _, l := range r.Lines {
+			if l > q.Complete {
+				lines = append(lines, l)
+			}
+		}
+		ended, last = ended && r.Ended != 0, max(last, r.Ended)
+		if r.Ended > q.Complete {
+			lines = append(lines, r.Ended)
+		}
+		return true
+	})
+	if !known {
+		return d
+	}
+	slices.Sort(lines)
+	lines = slices.Compact(lines)
+	for _, line := range slices.Backward(lines) {
+		if !slices.ContainsFunc(parts, func(r *PartitionReport) bool { return !r.has(line) }) {
+			d.command(&raftfsm.CheckpointComplete{Query: q.ID, Complete: line})
+			return d
+		}
+	}
+	if ended && last <= q.Complete && q.State == raftfsm.Running {
+		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Finished})
+		d.Notes = append(d.Notes, Note{Kind: "finished", Query: q.Name, Text: "all sources have ended, everything is committed"})
+	}
+	return d
+}
+
+// has says whether a partition has acknowledged a checkpoint.
+func (p *PartitionReport) has(line topology.Epoch) bool {
+	if p.Ended != 0 && line >= p.Ended {
+		return true
+	}
+	_, ok := slices.BinarySearch(p.Lines, line)
+	return ok
+}

@@ -1,0 +1,322 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// QueryMemory is what the steps remember of a query. The zero value is a new leader's.
+type QueryMemory struct {
+	ID topology.QueryID
+	// WaitsMs is since when a node says that it waits, 0 when none does.
+	WaitsMs    int64
+	Recoveries []Recovery
+	Shadows    []ShadowSeen // ascending by instance
+}
+
+// lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are
+// blamed, if somebody else can take theirs.
+func (v *View) lostOf(q *raftfsm.Query) (lost, blamed []topology.Process) {
+	eachAssignment(q, func(_ topology.StageID, a *topology.Assignment) bool {
+		switch {
+		case slices.Contains(lost, a.Process) || slices.Contains(blamed, a.Process):
+		case !v.State.Lives(a.Process):
+			lost = append(lost, a.Process)
+		case v.blamed(v.State.Node(a.Process.Node)):
+			blamed = append(blamed, a.Process)
+		}
+		return true
+	})
+	slices.SortFunc(lost, compareProcess)
+	slices.SortFunc(blamed, compareProcess)
+	return lost, blamed
+}
+
+// Recover puts the ranges of lost processes on others, all of a query at once, or says what the query waits for.
+func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
+	var d Decision
+	if !placed(q.State) {
+		return d
+	}
+	lost, blamed := v.lostOf(q)
+	if why := v.resolves(q, lost, m); why != "" {
+		d.wait(q, why)
+		return d
+	}
+	if len(lost)+len(blamed) == 0 {
+		return d.resume(v, q, raftfsm.Waiting)
+	}
+	h := v.newHosts(q.Fingerprint, nil)
+	if h.none() {
+		if len(lost) > 0 {
+			d.wait(q, fmt.Sprintf("%s lost, and no node takes its partitions; a node with fingerprint %s that joins", nodeNames(lost), q.Fingerprint))
+		}
+		return d
+	}
+	k := &raftfsm.Reassign{Query: q.ID, Version: q.Version, Lost: append(lost, blamed...)}
+	var culprit string
+	var owners []topology.Process
+	for s, st := range q.Stages {
+		for i := range st.Partitions {
+			a := &st.Partitions[i]
+			if !slices.Contains(k.Lost, a.Process) {
+				continue
+			}
+			moves, text := v.moves(h, q, topology.StageID(s), a)
+			k.Moves = append(k.Moves, moves...)
+			if text != "" && culprit == "" {
+				culprit = text
+			}
+			if st.Source {
+				for _, mv := range moves {
+					owners = append(owners, mv.Process)
+				}
+			}
+		}
+	}
+	if culprit != "" && canFail(q.State) {
+		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Failed, Reason: cut(culprit)})
+		return d
+	}
+	if q.State != raftfsm.Finished {
+		k.Seals = v.sealGrants(q.ID.Incarnation, q, owners)
+	}
+	k.Why = cut(v.whyLost(lost, blamed))
+	d.command(k)
+	m.recovering(v, q, k)
+	return d
+}
+
+// moves gives the range of one lost partition to others; text names the query of death.
+func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (moves []raftfsm.Move, text string) {
+	st := q.Stages[s]
+	deaths, diedAt, text := v.deaths(q, s, a)
+	bytes := int64(-1)
+	if r := v.active(q, s, a); r != nil && r.Range.Len() > 0 {
+		bytes = r.StateBytes / int64(r.Range.Len()) * int64(a.Range.Len())
+	}
+	for _, sh := range st.Shadows {
+		n := v.State.Node(sh.Process.Node)
+		if sh.Range == a.Range && v.State.Lives(sh.Process) && v.takes(n) {
+			mv := raftfsm.Move{Stage: s, Range: a.Range, Process: sh.Process, Restore: q.Complete, Deaths: deaths, DiedAt: diedAt}
+			return []raftfsm.Move{mv}, text
+		}
+	}
+	if deaths > 0 {
+		on := v.queriesOn(a.Process)
+		h = h.apart(slices.Index(on, q), len(on))
+	}
+	for _, r := range h.pieces(a.Range, bytes) {
+		p := h.choose(st.Source, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From))
+		moves = append(moves, raftfsm.Move{Stage: s, Range: r, Process: p, Restore: q.Complete, Deaths: deaths, DiedAt: diedAt})
+	}
+	return moves, text
+}
+
+// deaths counts the processes that died one after the other at the same place of a range, and gives the text of the failure when
+// they are too many. Who had caught up or ended got past that place. A process that is only blamed, or that this leader never heard
+// of, did not die of its input as far as one can tell.
+func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (deaths int, diedAt topology.Epoch, text string) {
+	if v.State.Lives(a.Process) || v.report(a.Process) == nil {
+		return a.Deaths, a.DiedAt, ""
+	}
+	r := v.active(q, s, a)
+	switch {
+	case r != nil && r.Phase == PhaseEnded:
+		return 0, 0, ""
+	case a.Deaths == 0 && (r == nil || r.Phase == PhaseRestoring):
+		return 0, 0, "" // nothing is known of where it was
+	case a.Deaths == 0 || r != nil && r.Phase == PhaseRunning:
+		return 1, r.Epoch, ""
+	}
+	deaths = a.Deaths + 1
+	enough := suspectDeaths // it may have been killed before it had a row
+	if r != nil && r.Phase == PhaseCatchingUp {
+		switch {
+		case r.Epoch >= a.DiedAt-sameEpochs && r.Epoch <= a.DiedAt+sameEpochs:
+			if !v.shared(q, a.Process) {
+				enough = sameRowDeaths
+			}
+		case r.Epoch > r.Restored+firstEpochs:
+			return 1, r.Epoch, "" // elsewhere
+		}
+	}
+	if deaths >= enough {
+		text = deathText(q, s, a, a.DiedAt)
+	}
+	return deaths, a.DiedAt, text
+}
+
+// shared says whether another query with a range whose processes die is on p too: then it is not known which of them it was.
+func (v *View) shared(q *raftfsm.Query, p topology.Process) bool {
+	return slices.ContainsFunc(v.queriesOn(p), func(other *raftfsm.Query) bool {
+		died := false
+		eachAssignment(other, func(_ topology.StageID, a *topology.Assignment) bool {
+			died = a.Process == p && a.Deaths > 0
+			return !died
+		})
+		return died && other.ID != q.ID
+	})
+}
+
+// queriesOn are the queries with active partitions on p, by name.
+func (v *View) queriesOn(p topology.Process) []*raftfsm.Query {
+	var out []*raftfsm.Query
+	for _, q := range v.State.Queries {
+		on := false
+		eachAssignment(q, func(_ topology.StageID, a *topology.Assignment) bool {
+			on = a.Process == p
+			return !on
+		})
+		if on && placed(q.State) {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+func deathText(q *raftfsm.Query, s topology.StageID, a *topology.Assignment, at topology.Epoch) string {
+	return fmt.Sprintf("query of death: processes that ran key groups %v of stage %d died one after the other near epoch %d, the last on %s; "+
+		"a row there kills them, and it is not placed again", a.Range, s, at, a.Process.Node)
+}
+
+// resolves names what would end the waiting of a query for state or seals that no living node has; "" when nothing is missing.
+func (v *View) resolves(q *raftfsm.Query, lost []topology.Process, m *QueryMemory) string {
+	var missing []string
+	say := func(what string, members []topology.Process) {
+		if len(missing) < 8 {
+			missing = append(missing, fmt.Sprintf("%s: %s with its disk", what, strings.ReplaceAll(nodeNames(members), ", ", " or ")))
+		}
+	}
+	var waits string
+	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+		gone := slices.Contains(lost, a.Process)
+		r := v.active(q, s, a)
+		if q.Complete > 0 && (gone || r != nil && r.Phase == PhaseRestoring) {
+			eachBlock(q.Stages[s], a.Range, func(b topology.BlockID, set *topology.VaultSet) {
+				empty := slices.Contains(q.Empty, topology.BlockRef{Stage: s, Block: b}) && q.Complete == q.Since
+				if members := slices.Concat(set.Members, set.Former); !empty && !v.reachable(members) {
+					say(fmt.Sprintf("block %d of stage %d", b, s), members)
+				}
+			})
+		}
+		if q.Stages[s].Source && q.State != raftfsm.Finished {
+			for _, set := range q.Seals {
+				owned := gone && set.Owner == a.Process && !set.Fenced
+				if (owned || slices.Contains(a.Adopt, set.Log)) && !v.reachable(set.Members) {
+					say(fmt.Sprintf("seals of %s", set.Owner.Node), set.Members)
+				}
+			}
+		}
+		if qr := v.query(a.Process, q.ID); qr != nil && qr.Waiting != "" && waits == "" && !gone {
+			waits = fmt.Sprintf("%s waits for %s", a.Process.Node, qr.Waiting)
+		}
+		return true
+	})
+	if waits == "" {
+		m.WaitsMs = 0
+	} else if m.WaitsMs == 0 {
+		m.WaitsMs = v.NowMs
+	}
+	if len(missing) > 0 {
+		return strings.Join(slices.Compact(missing), "; ")
+	}
+	if waits != "" && (v.NowMs-m.WaitsMs >= v.Timing.Waits || q.State == raftfsm.Waiting) {
+		return waits
+	}
+	return ""
+}
+
+// reachable says whether a node of one of the members lives, in whatever life: what a vault has is on its node's disk.
+func (v *View) reachable(members []topology.Process) bool {
+	return slices.ContainsFunc(members, func(p topology.Process) bool {
+		_, ok := v.current(p.Node)
+		return ok
+	})
+}
+
+// wait makes a query wait, unless it does so already; a finished one stays finished and says what its tables wait for.
+func (d *Decision) wait(q *raftfsm.Query, resolves string) {
+	const reason = "state is out of reach"
+	k := &raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Waiting, Reason: reason, Resolves: cut(resolves)}
+	if q.State == raftfsm.Finished {
+		k.State = raftfsm.Finished
+	}
+	if q.State == k.State && q.Reason == k.Reason && q.Resolves == k.Resolves {
+		return
+	}
+	d.command(k)
+	d.Notes = append(d.Notes, Note{Kind: "waiting", Query: q.Name, Text: resolves})
+}
+
+// resume takes a query out of a state that was for a time.
+func (d Decision) resume(v *View, q *raftfsm.Query, from raftfsm.QueryState) Decision {
+	k := &raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Running}
+	switch {
+	case q.State == raftfsm.Finished && q.Reason != "" && from == raftfsm.Waiting:
+		k.State = raftfsm.Finished
+	case q.State != from:
+		return d
+	case from == raftfsm.Waiting && !v.allReported(q):
+		return d // a new leader does not know yet who waits
+	case q.WasPaused:
+		k.State = raftfsm.Paused
+	}
+	d.command(k)
+	return d
+}
+
+// allReported says whether every process with an active partition of q has told of the query.
+func (v *View) allReported(q *raftfsm.Query) bool {
+	ok := true
+	eachAssignment(q, func(_ topology.StageID, a *topology.Assignment) bool {
+		ok = v.query(a.Process, q.ID) != nil
+		return ok
+	})
+	return ok
+}
+
+// whyLost says in the history who was lost and why.
+func (v *View) whyLost(lost, blamed []topology.Process) string {
+	var out []string
+	for _, p := range slices.Concat(lost, blamed) {
+		n := v.State.Node(p.Node)
+		switch {
+		case n == nil:
+			out = append(out, fmt.Sprintf("%s is not known", p.Node))
+		case n.Boot != p.Boot:
+			out = append(out, fmt.Sprintf("%s has restarted", p.Node))
+		default:
+			out = append(out, fmt.Sprintf("%s: %s", p.Node, n.Reason))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// canFail says whether a query in that state can be made Failed.
+func canFail(s raftfsm.QueryState) bool { return placed(s) && s != raftfsm.Finished }
+
+// nodeNames joins the names of at most eight.
+func nodeNames(list []topology.Process) string {
+	var out []string
+	for i, p := range list {
+		if i == 8 {
+			out = append(out, fmt.Sprintf("%d more", len(list)-i))
+			break
+		}
+		out = append(out, string(p.Node))
+	}
+	return strings.Join(out, ", ")
+}
+
+// cut keeps a text within what the metadata takes.
+func cut(text string) string {
+	if len(text) <= raftfsm.MaxTextBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:raftfsm.MaxTextBytes-3], "") + "..."
+}

@@ -1,0 +1,130 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Replicate keeps k full copies of every block on living nodes other than its active one. A member whose node came back has its
+// chains on that node's disk, and is replaced by the node's present process first of all. Who is replaced by another node gets no new
+// checkpoints, which it would hold up, and stays a former member, with what it has, until the active partitions say that the present
+// ones hold everything. At most vaultBatch blocks are changed by one command.
+func Replicate(v *View, q *raftfsm.Query) Decision {
+	var d Decision
+	if !placed(q.State) {
+		return d
+	}
+	k := &raftfsm.VaultsChange{Query: q.ID}
+	returned := false
+	for s := range q.Stages {
+		stage := topology.StageID(s)
+		upstream := upstreamOf(q, stage)
+		for b := range q.Stages[s].Vaults {
+			set := &q.Stages[s].Vaults[b]
+			block := topology.BlockID(b)
+			ch := raftfsm.VaultChange{Stage: stage, Block: block, Version: set.Version}
+			var back bool
+			if ch.Members, back = v.sameDisks(set.Members); !back {
+				active, settled := v.activeOf(q, stage, block)
+				ch.Members = v.vaults(vaultNeed{active: active, upstream: upstream, keep: set.Members, hash: blockHash(q.ID.Incarnation, stage, block)})
+				ch.Forget = settled && covers(set.Members, ch.Members)
+			}
+			same := slices.Equal(ch.Members, set.Members) && !(ch.Forget && len(set.Former) > 0)
+			if !same && len(ch.Members) > 0 && len(k.Changes) < vaultBatch {
+				returned = returned || back
+				k.Changes = append(k.Changes, ch)
+			}
+		}
+	}
+	if len(k.Changes) == 0 {
+		return d
+	}
+	k.Why = fmt.Sprintf("every block is to have %d copies beside its active partition", Replicas(v.State))
+	if returned {
+		k.Why = "nodes are back with their disks"
+	}
+	d.command(k)
+	return d
+}
+
+// upstreamOf are the processes of earlier stages: the plan, which would say which of these it reads, is bytes to the metadata.
+func upstreamOf(q *raftfsm.Query, s topology.StageID) []topology.Process {
+	var out []topology.Process
+	for _, st := range q.Stages[:s] {
+		for _, a := range st.Partitions {
+			if !slices.Contains(out, a.Process) {
+				out = append(out, a.Process)
+			}
+		}
+	}
+	return out
+}
+
+// activeOf are the processes that run key groups of a block, and whether all of these have said that every member of the block's set
+// holds the complete checkpoint.
+func (v *View) activeOf(q *raftfsm.Query, s topology.StageID, b topology.BlockID) (active []topology.Process, settled bool) {
+	st := q.Stages[s]
+	settled = true
+	for i := range st.Partitions {
+		a := &st.Partitions[i]
+		if !a.Range.Overlaps(b.Range(st.Groups)) {
+			continue
+		}
+		active = append(active, a.Process)
+		r := v.active(q, s, a)
+		settled = settled && r != nil && r.Copied >= st.Vaults[b].Changed
+	}
+	return active, settled || st.Vaults[b].Changed == 0
+}
+
+// covers says whether all of want are members.
+func covers(members, want []topology.Process) bool {
+	return !slices.ContainsFunc(want, func(p topology.Process) bool { return !slices.Contains(members, p) })
+}
+
+// BlocksBelow counts the blocks of all queries with fewer full copies beside their active partition than the cluster is set to have,
+// or can have with its number of nodes.
+func BlocksBelow(v *View) int {
+	nodes := 0
+	for _, n := range v.State.Nodes {
+		if n.Status == raftfsm.Alive {
+			nodes++
+		}
+	}
+	k := max(1, min(Replicas(v.State), nodes-1))
+	below := 0
+	for _, q := range v.State.Queries {
+		if !placed(q.State) {
+			continue
+		}
+		for s, st := range q.Stages {
+			for b := range st.Vaults {
+				active, settled := v.activeOf(q, topology.StageID(s), topology.BlockID(b))
+				copies := 0
+				for _, p := range st.Vaults[b].Members {
+					if v.State.Lives(p) && !v.fullDisk(p) && (!slices.Contains(active, p) || len(active) > 1 || nodes == 1) {
+						copies++
+					}
+				}
+				if copies < k || !settled {
+					below++
+				}
+			}
+		}
+	}
+	return below
+}
+
+// sameDisks replaces members by the present processes of their nodes.
+func (v *View) sameDisks(members []topology.Process) (out []topology.Process, changed bool) {
+	out = slices.Clone(members)
+	for i, p := range out {
+		if now, ok := v.current(p.Node); ok && now != p && v.State.Node(p.Node).Status == raftfsm.Alive {
+			out[i], changed = now, true
+		}
+	}
+	return out, changed
+}

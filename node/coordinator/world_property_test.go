@@ -1,0 +1,245 @@
+package coordinator
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// harm does something bad at random.
+func (w *world) harm() {
+	a := w.nodes[w.rng.IntN(len(w.nodes))]
+	up := 0
+	for _, b := range w.nodes {
+		if b.runs() {
+			up++
+		}
+	}
+	switch w.rng.IntN(8) {
+	case 0, 1:
+		if a.up && up > 2 {
+			w.kill(a)
+		}
+	case 2, 3:
+		if !a.up {
+			w.start(a)
+		}
+	case 4:
+		a.frozen = a.up && !a.frozen && up > 2
+	case 5:
+		b := w.nodes[w.rng.IntN(len(w.nodes))]
+		if a != b {
+			on := !w.cut[[2]int{a.n, b.n}]
+			w.cut[[2]int{a.n, b.n}] = on
+			if w.rng.IntN(2) == 0 {
+				w.cut[[2]int{b.n, a.n}] = on
+			}
+		}
+	case 6:
+		if b := w.nodes[w.rng.IntN(len(w.nodes))]; b.runs() {
+			w.elect(b)
+		}
+	case 7:
+		if a.up {
+			w.kill(a)
+			w.start(a)
+		}
+	}
+}
+
+func TestInvariants11And14And22HoldWhateverDies(t *testing.T) {
+	schedules := 60
+	if testing.Short() {
+		schedules = 10
+	}
+	kinds, deaths := map[raftfsm.Kind]int{}, 0
+	for seed := range schedules {
+		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := newWorld(t, uint64(seed), 3+seed%4)
+			w.addQuery("a")
+			w.addQuery("b")
+			w.runFor(600)
+			w.lossy = true
+			for range 10 + w.rng.IntN(15) {
+				w.harm()
+				w.runFor(int64(20 + w.rng.IntN(900)))
+			}
+			w.heal()
+			for _, q := range w.state.Queries {
+				if q.State == raftfsm.Failed {
+					// So many deaths one after the other in the same epochs look like a row that kills.
+					t.Log(q.Reason)
+					deaths++
+					return
+				}
+			}
+			w.converge(180_000)
+			for k, n := range w.kinds {
+				kinds[k] += n
+			}
+		})
+		if !ok {
+			break
+		}
+	}
+	for _, k := range []raftfsm.Kind{raftfsm.KindReassign, raftfsm.KindVaultsChange, raftfsm.KindNodeBlame, raftfsm.KindHistoryAdd} {
+		if kinds[k] == 0 {
+			t.Errorf("no command of kind %d was applied: this shows nothing of it", k)
+		}
+	}
+	if deaths > schedules/8 {
+		t.Errorf("%d of %d schedules of random kills were taken for queries of death", deaths, schedules)
+	}
+	t.Log(kinds)
+}
+
+func TestInvariant26TheLeaderMayDieAroundAnyCommand(t *testing.T) {
+	for after := 1; after <= 25; after++ {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			w := newWorld(t, uint64(after), 5)
+			w.addQuery("a")
+			w.runFor(600)
+			w.kill(w.nodes[1+after%4])
+			w.killAfter = after
+			w.runFor(3000)
+			w.converge(20_000)
+			if !w.nodes[0].up || w.leader != w.nodes[0] {
+				// Two nodes are gone, and nobody did anything about it but the coordinator.
+				w.heal()
+				w.converge(20_000)
+			}
+		})
+	}
+}
+
+func TestAWholeClusterThatIsKilledComesBackWithItsDisks(t *testing.T) {
+	w := newWorld(t, 1, 5)
+	q := w.addQuery("a")
+	w.runFor(1000)
+	before := w.state.Query("a").Complete
+	for _, a := range w.nodes {
+		w.kill(a)
+	}
+	w.runFor(1000)
+	for _, a := range w.nodes {
+		w.start(a)
+		w.runFor(int64(w.rng.IntN(300)))
+	}
+	w.converge(20_000)
+	if got := w.state.Query("a"); before == 0 || got.Complete <= before || got.ID != q.ID {
+		t.Fatalf("complete %d before, %d after, %v", before, got.Complete, got.ID)
+	}
+}
+
+func TestAQueryWaitsForVaultsThatAreGoneAndGoesOnWhenTheyReturn(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	w.addQuery("a")
+	w.runFor(1000)
+	// Everybody but one dies at once: with it the active partitions or both copies of some block.
+	w.kill(w.nodes[1])
+	w.kill(w.nodes[2])
+	w.runFor(5000)
+	if q := w.state.Query("a"); q.State == raftfsm.Waiting && q.Resolves == "" {
+		t.Fatalf("it waits and does not say for what")
+	}
+	w.heal()
+	w.converge(20_000)
+}
+
+func TestInvariant22ALeavingNodeHandsEverythingOver(t *testing.T) {
+	w := newWorld(t, 4, 5)
+	w.addQuery("a")
+	w.runFor(1000)
+	n := w.state.Node("n1")
+	w.apply(&raftfsm.NodeStatus{Process: n.Process(), Version: n.Version, Status: raftfsm.Leaving, Reason: "SIGTERM"})
+	var before = w.kinds[raftfsm.KindReassign]
+	w.runFor(5000)
+	if n := w.state.Node("n1"); n.Status != raftfsm.Left {
+		t.Fatalf("n1 is %v; it is named by %v", n.Status, w.state.NamedBy("n1", 5))
+	}
+	if w.kinds[raftfsm.KindReassign] != before || w.kinds[raftfsm.KindSwitch] == 0 {
+		t.Fatal("its partitions were taken, not handed over")
+	}
+	w.nodes[1].up = false
+	w.converge(5000)
+}
+
+func TestInvariant12StepsAreAFunctionOfViewAndMemory(t *testing.T) {
+	w := newWorld(t, 9, 5)
+	w.addQuery("a")
+	w.runFor(1000)
+	w.kill(w.nodes[2])
+	w.kill(w.nodes[3])
+	for range 100 {
+		v := w.viewAt()
+		for _, q := range v.State.Queries {
+			m := QueryMemory{}
+			if have := w.mem[q.ID.Incarnation]; have != nil {
+				m = *have
+			}
+			var texts []string
+			for range 2 {
+				again := m
+				var text string
+				for _, k := range StepQuery(v, q, &again).Commands {
+					data, err := raftfsm.EncodeCommand(raftfsm.Envelope{Command: k})
+					if err != nil {
+						t.Fatal(err)
+					}
+					text += string(data)
+				}
+				texts = append(texts, text)
+			}
+			if texts[0] != texts[1] {
+				t.Fatalf("decided once\n%s\nand once\n%s", texts[0], texts[1])
+			}
+		}
+		w.step()
+	}
+}
+
+func TestInvariant23ARowThatKillsItsProcessTakesTwoAtMost(t *testing.T) {
+	w := newWorld(t, 3, 6)
+	w.addQuery("poisoned")
+	w.addQuery("other")
+	w.runFor(1000)
+	poison := topology.Epoch(0)
+	died := 0
+	for range 1000 {
+		w.step()
+		q := w.state.Query("poisoned")
+		if q.State == raftfsm.Failed {
+			break
+		}
+		part := q.Stages[2].Partitions[0]
+		a := w.at(part.Process)
+		if a == nil || !a.up {
+			continue
+		}
+		for _, x := range a.instances {
+			if x.query != q.ID || x.Stage != 2 || x.Phase == PhaseRestoring {
+				continue
+			}
+			if poison == 0 {
+				poison = x.Epoch
+			} else if x.Phase == PhaseRunning {
+				t.Fatal("it got beyond the row")
+			}
+			x.Epoch = poison // as far as it told before it died
+			w.report(a)
+			w.kill(a)
+			died++
+			break
+		}
+	}
+	q := w.state.Query("poisoned")
+	if q.State != raftfsm.Failed || died != 2 {
+		t.Fatalf("%d processes died, the query is %v: %s", died, q.State, q.Reason)
+	}
+	w.runFor(2000)
+	if other := w.state.Query("other"); other.State != raftfsm.Running {
+		t.Fatalf("the other query is %v: %s", other.State, other.Reason)
+	}
+}

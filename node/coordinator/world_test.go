@@ -1,0 +1,523 @@
+package coordinator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	tickMs  = 20
+	lineGap = 16 // epochs of 10 ms between checkpoints
+)
+
+// world is a cluster of agents that do what the metadata says, with disks that survive and processes that do not.
+type world struct {
+	t        testing.TB
+	rng      *rand.Rand
+	now      int64
+	state    *raftfsm.State
+	nodes    []*agent
+	leader   *agent
+	electMs  int64
+	nodesMem NodesMemory
+	mem      map[uint64]*QueryMemory
+	reports  []Received
+	lossy    bool // commands and reports get lost
+	refused  map[string]int64
+	cut      map[[2]int]bool // pairs that do not reach each other
+	takers   []int           // how many nodes took vaults, in the last ticks: as long as a checkpoint may be under way
+	boots    topology.BootID
+	// killAfter kills the leader when so many more commands have been applied; 0 never.
+	killAfter int
+	kinds     map[raftfsm.Kind]int
+}
+
+type diskKey struct {
+	query topology.QueryID
+	stage topology.StageID
+	group topology.KeyGroup
+}
+
+// agent is a node: its disk, and its process while it is up.
+type agent struct {
+	n          int
+	id         topology.NodeID
+	boot       topology.BootID
+	up, frozen bool
+	view       *raftfsm.State
+	seq        uint64
+	disk       map[diskKey]map[topology.Epoch]bool
+	instances  []*running
+	since      map[int]int64 // of complaints
+}
+
+func (a *agent) process() topology.Process { return topology.Process{Node: a.id, Boot: a.boot} }
+func (a *agent) runs() bool                { return a.up && !a.frozen }
+
+type running struct {
+	PartitionReport
+	query     topology.QueryID
+	restoreAt topology.Epoch
+	saved     topology.Epoch
+	copies    []copied // lines that are not complete yet
+	ready     int64    // when it has caught up
+}
+
+// copied is a line that all members had in a version of the metadata.
+type copied struct {
+	line    topology.Epoch
+	version uint64
+}
+
+func newWorld(t testing.TB, seed uint64, nodes int) *world {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, state: new(raftfsm.State), mem: map[uint64]*QueryMemory{},
+		refused: map[string]int64{}, cut: map[[2]int]bool{}, boots: 100, kinds: map[raftfsm.Kind]int{}}
+	w.apply(&raftfsm.ClusterInit{ID: 7})
+	for i := range nodes {
+		a := &agent{n: i, id: topology.NodeID(fmt.Sprintf("n%d", i)), disk: map[diskKey]map[topology.Epoch]bool{}}
+		w.nodes = append(w.nodes, a)
+		w.start(a)
+	}
+	w.leader = w.nodes[0]
+	w.step()
+	return w
+}
+
+func (w *world) apply(k raftfsm.Command) raftfsm.Outcome {
+	next, out := w.state.Apply(raftfsm.Envelope{ID: CommandIDOf(k), AtMs: w.now, Command: k})
+	if out.Code == raftfsm.Refused {
+		w.refused[fmt.Sprintf("%T: %s", k, out.Text)] = w.now
+	}
+	if out.Code == raftfsm.Applied {
+		w.kinds[k.Kind()]++
+		if err := next.Check(); err != nil {
+			w.t.Fatalf("%T: %v", k, err)
+		}
+		if c, ok := k.(*raftfsm.CheckpointComplete); ok {
+			w.checkCopies(next, c)
+		}
+	}
+	w.state = next
+	return out
+}
+
+// checkCopies is invariant 11 for what a simulated vault has.
+func (w *world) checkCopies(s *raftfsm.State, c *raftfsm.CheckpointComplete) {
+	q := s.Incarnation(c.Query.Incarnation)
+	for st, stage := range q.Stages {
+		for g := range stage.Groups {
+			copies := 0
+			for _, a := range w.nodes {
+				if a.disk[diskKey{q.ID, topology.StageID(st), topology.KeyGroup(g)}][c.Complete] {
+					copies++
+				}
+			}
+			if want := max(1, min(Replicas(s), slices.Min(w.takers)-1)); copies < want {
+				w.t.Fatalf("epoch %d is complete, and key group %d of stage %d has %d copies, not %d", c.Complete, g, st, copies, want)
+			}
+		}
+	}
+}
+
+func (w *world) start(a *agent) {
+	w.boots++
+	a.boot, a.up, a.frozen, a.instances, a.since = w.boots, true, false, nil, map[int]int64{}
+	w.join(a)
+}
+
+func (w *world) join(a *agent) {
+	k := &raftfsm.NodeJoin{Node: raftfsm.Node{ID: a.id, Boot: a.boot, Addresses: raftfsm.Addresses{Data: string(a.id)}, Fingerprint: "f"}}
+	if have := w.state.Node(a.id); have != nil {
+		k.Version = have.Version
+	}
+	w.apply(k)
+	a.view = w.state
+}
+
+func (w *world) kill(a *agent) { a.up, a.frozen, a.instances = false, false, nil }
+
+func (w *world) addQuery(name string) *raftfsm.Query {
+	stages := []PlaceStage{
+		{Name: "source", Groups: 16, Source: true, Parallelism: 2},
+		{Name: "count", Groups: 40, Parallelism: 3, Inputs: []topology.StageID{0}},
+		{Name: "sink", Groups: 1, Inputs: []topology.StageID{1}},
+	}
+	f, adds, grants, err := Place(w.viewAt(), stages)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := w.apply(&raftfsm.QueryAdd{Name: name, Incarnation: w.state.Incarnations + 1, Plan: []byte("p"), Fingerprint: f, EpochMs: 10, Stages: adds, Seals: grants})
+	if out.Code != raftfsm.Applied {
+		w.t.Fatal(out)
+	}
+	return w.state.Query(name)
+}
+
+func (w *world) viewAt() *View {
+	v := &View{State: w.state, Reports: w.reports, NowMs: w.now, Timing: DefaultTiming(), Losses: w.nodesMem.Losses}
+	if w.leader != nil {
+		v.Leader = w.leader.process()
+	}
+	return v
+}
+
+// step is one tick of everything.
+func (w *world) step() {
+	w.now += tickMs
+	for _, a := range w.nodes {
+		if a.runs() {
+			w.agentTick(a)
+		}
+	}
+	w.lead()
+	takers := 0
+	for _, n := range w.state.Nodes {
+		if w.viewAt().takes(n) {
+			takers++
+		}
+	}
+	w.takers = append(w.takers[max(0, len(w.takers)-99):], takers)
+}
+
+func (w *world) lead() {
+	if w.leader == nil || !w.leader.runs() {
+		if w.leader != nil {
+			w.leader, w.electMs = nil, w.now+int64(100+w.rng.IntN(400))
+		}
+		if w.now < w.electMs {
+			return
+		}
+		if i := slices.IndexFunc(w.nodes, (*agent).runs); i >= 0 {
+			w.elect(w.nodes[i])
+		}
+		return
+	}
+	v := w.viewAt()
+	w.propose(StepNodes(v, &w.nodesMem))
+	for _, q := range v.State.Queries {
+		m := w.mem[q.ID.Incarnation]
+		if m == nil {
+			m = new(QueryMemory)
+			w.mem[q.ID.Incarnation] = m
+		}
+		v.Losses = w.nodesMem.Losses
+		w.propose(StepQuery(v, q, m))
+	}
+}
+
+func (w *world) elect(a *agent) {
+	w.leader, w.nodesMem, w.mem, w.reports = a, NodesMemory{}, map[uint64]*QueryMemory{}, nil
+}
+
+func (w *world) propose(d Decision) {
+	for _, k := range d.Commands {
+		if w.leader == nil || !w.leader.up {
+			return
+		}
+		if w.lossy && w.rng.IntN(20) == 0 {
+			continue
+		}
+		w.apply(k)
+		if w.lossy && w.rng.IntN(20) == 0 {
+			w.apply(k) // it was uncertain, and proposed again
+		}
+		if w.killAfter > 0 {
+			if w.killAfter--; w.killAfter == 0 {
+				w.kill(w.leader)
+				return
+			}
+		}
+	}
+}
+
+func (w *world) agentTick(a *agent) {
+	if !w.lossy || w.rng.IntN(5) > 0 {
+		a.view = w.state
+	}
+	if n := a.view.Node(a.id); n == nil || n.Boot == a.boot && n.Status == raftfsm.Lost {
+		w.join(a)
+	}
+	var kept []*running
+	for _, q := range a.view.Queries {
+		for s, st := range q.Stages {
+			for _, x := range st.Partitions {
+				if x.Process == a.process() {
+					kept = append(kept, w.instance(a, q, topology.StageID(s), x.Range, x.Instance, x.Restore, RoleActive))
+				}
+			}
+			for _, x := range st.Shadows {
+				if x.Process == a.process() {
+					kept = append(kept, w.instance(a, q, topology.StageID(s), x.Range, x.Instance, x.Restore, RoleShadow))
+				}
+			}
+		}
+	}
+	a.instances = kept
+	for _, x := range kept {
+		w.run(a, x)
+	}
+	w.repairSeals(a)
+	w.report(a)
+}
+
+func (w *world) instance(a *agent, q *raftfsm.Query, s topology.StageID, r topology.Range, n uint64, restore topology.Epoch, role string) *running {
+	for _, x := range a.instances {
+		if x.query == q.ID && x.Stage == s && x.Instance == n && x.Range == r {
+			x.Role = role
+			return x
+		}
+	}
+	x := &running{query: q.ID, restoreAt: restore}
+	x.Stage, x.Range, x.Instance, x.Role, x.Phase = s, r, n, role, PhaseRestoring
+	return x
+}
+
+// run lets an instance restore, catch up, and save its checkpoints.
+func (w *world) run(a *agent, x *running) {
+	q := a.view.Incarnation(x.query.Incarnation)
+	st := q.Stages[x.Stage]
+	if x.Phase == PhaseRestoring {
+		if !w.restorable(q, x) || !w.adopts(a, q, x) {
+			return
+		}
+		x.Restored, x.Epoch, x.Phase, x.ready = x.restoreAt, x.restoreAt, PhaseCatchingUp, w.now+int64(20+w.rng.IntN(200))
+		return
+	}
+	if w.now < x.ready {
+		return
+	}
+	x.Phase, x.Epoch, x.Durable = PhaseRunning, topology.Epoch(w.now/10), topology.Epoch(w.now/10)
+	x.Chains = nil
+	line := x.Epoch / lineGap * lineGap
+	for _, sh := range st.Shadows {
+		if part := (topology.Range{From: max(sh.Range.From, x.Range.From), To: min(sh.Range.To, x.Range.To)}); part.Len() > 0 {
+			x.Chains = append(x.Chains, ChainSum{part, line, uint64(line) * uint64(part.Len())})
+		}
+	}
+	for _, c := range x.copies {
+		if c.line <= q.Complete {
+			x.Copied = c.version
+		}
+	}
+	x.copies = slices.DeleteFunc(x.copies, func(c copied) bool { return c.line <= q.Complete })
+	x.Lines = slices.DeleteFunc(x.Lines, func(l topology.Epoch) bool { return l <= q.Complete })
+	if line <= x.saved || line <= x.Restored || x.Role != RoleActive {
+		return
+	}
+	x.saved = line
+	all := true
+	eachBlock(st, x.Range, func(b topology.BlockID, set *topology.VaultSet) {
+		for _, p := range set.Members {
+			m := w.at(p)
+			if m == nil || !m.runs() || w.cut[[2]int{a.n, m.n}] {
+				all = false
+				continue
+			}
+			for g := x.Range.From; g < x.Range.To; g++ {
+				if topology.BlockOf(g) == b {
+					m.put(diskKey{q.ID, x.Stage, g}, line)
+				}
+			}
+		}
+	})
+	if all && len(x.Lines) < MaxReportLines {
+		x.Lines = append(x.Lines, line)
+		x.copies = append(x.copies, copied{line, a.view.Version})
+	}
+}
+
+func (a *agent) put(k diskKey, line topology.Epoch) {
+	if a.disk[k] == nil {
+		a.disk[k] = map[topology.Epoch]bool{}
+	}
+	a.disk[k][line] = true
+}
+
+// at is the node whose present process is p, or nil.
+func (w *world) at(p topology.Process) *agent {
+	i := slices.IndexFunc(w.nodes, func(a *agent) bool { return a.process() == p })
+	if i < 0 {
+		return nil
+	}
+	return w.nodes[i]
+}
+
+func (w *world) restorable(q *raftfsm.Query, x *running) bool {
+	if x.restoreAt == 0 {
+		return true
+	}
+	for g := x.Range.From; g < x.Range.To; g++ {
+		set := q.Stages[x.Stage].Vaults[topology.BlockOf(g)]
+		if !slices.ContainsFunc(slices.Concat(set.Members, set.Former), func(p topology.Process) bool {
+			i := slices.IndexFunc(w.nodes, func(n *agent) bool { return n.id == p.Node })
+			m := w.nodes[i]
+			return m.runs() && m.disk[diskKey{q.ID, x.Stage, g}][x.restoreAt]
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// adopts fences the former owners' logs: one node of each set must be up.
+func (w *world) adopts(a *agent, q *raftfsm.Query, x *running) bool {
+	i := slices.IndexFunc(q.Stages[x.Stage].Partitions, func(p topology.Assignment) bool { return p.Instance == x.Instance && p.Range == x.Range })
+	if i < 0 || len(q.Stages[x.Stage].Partitions[i].Adopt) == 0 {
+		return true
+	}
+	logs := q.Stages[x.Stage].Partitions[i].Adopt
+	for _, log := range logs {
+		set := q.SealLog(log)
+		if set == nil || !slices.ContainsFunc(set.Members, func(p topology.Process) bool {
+			return slices.ContainsFunc(w.nodes, func(n *agent) bool { return n.id == p.Node && n.runs() })
+		}) {
+			return false
+		}
+	}
+	w.apply(&raftfsm.SealsAdopted{Query: q.ID, Stage: x.Stage, Instance: x.Instance, Logs: logs})
+	return true
+}
+
+// repairSeals is the owner's replacing of vaults that it cannot write to.
+func (w *world) repairSeals(a *agent) {
+	for _, q := range a.view.Queries {
+		set := q.SealSet(a.process())
+		if set == nil {
+			continue
+		}
+		good := slices.DeleteFunc(slices.Clone(set.Members), func(p topology.Process) bool {
+			n := a.view.Node(p.Node)
+			return n == nil || n.Process() != p || n.Status != raftfsm.Alive
+		})
+		if len(good) == len(set.Members) {
+			continue
+		}
+		v := &View{State: a.view, NowMs: w.now, Timing: DefaultTiming()}
+		members := v.vaults(vaultNeed{active: []topology.Process{a.process()}, keep: good, hash: []uint64{uint64(set.Log)}})
+		if len(members) > 0 {
+			w.apply(&raftfsm.SealSetChange{Query: q.ID, Log: set.Log, Term: set.Term, Version: set.Version, Members: members})
+		}
+	}
+}
+
+func (w *world) report(a *agent) {
+	a.seq++
+	r := &Report{Process: a.process(), Seq: a.seq, Applied: a.view.Version}
+	for _, q := range a.view.Queries {
+		qr := QueryReport{ID: q.ID}
+		for _, x := range a.instances {
+			if x.query == q.ID {
+				p := x.PartitionReport
+				p.Lines, p.Chains = slices.Clone(p.Lines), slices.Clone(p.Chains)
+				qr.Partitions = append(qr.Partitions, p)
+			}
+		}
+		r.Queries = append(r.Queries, qr)
+	}
+	slices.SortFunc(r.Queries, func(a, b QueryReport) int { return int(a.ID.Incarnation) - int(b.ID.Incarnation) })
+	for i, b := range w.nodes {
+		n := a.view.Node(b.id)
+		if b == a || n == nil || n.Boot == b.boot && b.runs() && !w.cut[[2]int{a.n, i}] {
+			delete(a.since, i)
+			continue
+		}
+		if _, ok := a.since[i]; !ok {
+			a.since[i] = w.now
+		}
+		kind := ComplaintEnded
+		if n.Boot == b.boot && b.frozen || w.cut[[2]int{a.n, i}] {
+			kind = ComplaintSilent
+		}
+		r.Complaints = append(r.Complaints, Complaint{n.Process(), kind, w.now - a.since[i]})
+	}
+	if w.leader == nil || !w.leader.runs() || w.lossy && w.rng.IntN(4) == 0 {
+		return
+	}
+	if err := r.Validate(); err != nil {
+		w.t.Fatal(err)
+	}
+	i, ok := slices.BinarySearchFunc(w.reports, r.Process, func(x Received, p topology.Process) int { return compareProcess(x.Report.Process, p) })
+	if ok {
+		w.reports = slices.Clone(w.reports)
+		w.reports[i] = Received{r, w.now}
+	} else {
+		w.reports = slices.Insert(slices.Clone(w.reports), i, Received{r, w.now})
+	}
+}
+
+func (w *world) runFor(ms int64) {
+	for end := w.now + ms; w.now < end; {
+		w.step()
+	}
+}
+
+// heal starts what is down and lets everything reach everything.
+func (w *world) heal() {
+	w.lossy, w.cut, w.killAfter = false, map[[2]int]bool{}, 0
+	for _, a := range w.nodes {
+		if !a.up {
+			w.start(a)
+		}
+		a.frozen = false
+	}
+}
+
+// settled says what is not as it should be, "" for nothing.
+func (w *world) settled() string {
+	v := w.viewAt()
+	for _, q := range w.state.Queries {
+		if q.State != raftfsm.Running {
+			return fmt.Sprintf("query %s is %v: %s; %s", q.Name, q.State, q.Reason, q.Resolves)
+		}
+		bad := ""
+		eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+			if r := v.active(q, s, a); !v.State.Lives(a.Process) || r == nil || r.Phase != PhaseRunning {
+				bad = fmt.Sprintf("stage %d %v on %v does not run: %+v", s, a.Range, a.Process, r)
+			}
+			return bad == ""
+		})
+		if bad != "" {
+			return bad
+		}
+		if late := topology.Epoch(w.now/10) - q.Complete; late > 4*lineGap {
+			return fmt.Sprintf("query %s is %d epochs behind its last complete checkpoint", q.Name, late)
+		}
+	}
+	if n := BlocksBelow(v); n > 0 {
+		return fmt.Sprintf("%d blocks lack copies", n)
+	}
+	return ""
+}
+
+// converge waits until everything is as it should be and stays so.
+func (w *world) converge(withinMs int64) {
+	w.t.Helper()
+	var bad string
+	for end := w.now + withinMs; w.now < end; {
+		w.step()
+		if bad = w.settled(); bad == "" {
+			break
+		}
+	}
+	if bad != "" {
+		w.t.Fatalf("not settled after %d ms: %s", withinMs, bad)
+	}
+	w.runFor(1500)
+	if bad = w.settled(); bad != "" {
+		w.t.Fatalf("did not stay settled: %s", bad)
+	}
+	for text, at := range w.refused {
+		if w.now-at < 1000 {
+			w.t.Fatalf("refused again and again: %s", text)
+		}
+	}
+}

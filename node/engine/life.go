@@ -1,0 +1,520 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/node/connector"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// blockedRetry is how long a partition waits before it tries a blocked sink again.
+const blockedRetry = 200 * time.Millisecond
+
+// phase is what an instance is doing.
+type phase int32
+
+const (
+	restoring  phase = 1 // fetching its state
+	catchingUp phase = 2 // behind what its producers had when it subscribed
+	running    phase = 3
+	ended      phase = 4
+)
+
+func (p phase) String() string {
+	return [...]string{restoring: "restoring", catchingUp: "catching up", running: "running", ended: "ended"}[p]
+}
+
+// start runs the instance on a goroutine of its own until it is told to leave, ctx is done or it fails.
+func (p *partition) start(ctx context.Context, fail context.CancelCauseFunc, wg *sync.WaitGroup) {
+	ctx, p.cancel = context.WithCancelCause(ctx)
+	p.done = make(chan struct{})
+	wg.Go(func() {
+		defer close(p.done)
+		err := p.run(ctx)
+		p.shut()
+		var trimmed *dataplane.TrimmedError
+		switch {
+		case errors.As(err, &trimmed):
+			// A later checkpoint is complete by now: everything before it is gone, and nobody needs it.
+			p.node.config.Logger.Info("restoring anew", "query", p.query.config.Name, "partition", p.place().String(), "why", err.Error())
+			p.anew.Store(true)
+			p.query.wake()
+		case err != nil && context.Cause(ctx) == nil:
+			p.query.fail(err)
+			fail(err)
+		}
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+			p.node.config.Logger.Debug("partition ended on leaving", "partition", p.place().String(), "error", err)
+		}
+	})
+}
+
+// errLeft is why an instance that the placement no longer has here ends.
+var errLeft = errors.New("the partition is no longer placed here")
+
+// leave ends the instance and waits for it.
+func (p *partition) leave() {
+	p.cancel(errLeft)
+	p.notify()
+	<-p.done
+}
+
+// shut gives back what the instance holds. Who reads its logs is told that it is gone.
+func (p *partition) shut() {
+	p.open.Store(false)
+	for _, l := range p.logs {
+		l.Fail(dataplane.ErrNotYet)
+	}
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			in.close()
+		}
+	}
+	if p.source != nil {
+		p.source.close()
+	}
+	if err := p.closeLanes(); err != nil {
+		p.node.config.Logger.Warn("closing a sink", "query", p.query.config.Name, "partition", p.place().String(), "error", err)
+	}
+}
+
+func (p *partition) run(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = p.panicked(r)
+		}
+	}()
+	begun := time.Now()
+	p.stats.phase.Store(int32(restoring))
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	p.stats.restoreMs.Store(time.Since(begun).Milliseconds())
+	p.stats.phase.Store(int32(catchingUp))
+	p.open.Store(true)
+	p.query.opened()
+	p.query.statusChanged()
+	if p.over {
+		p.appendEnd()
+		return p.afterEnd(ctx)
+	}
+	if p.source != nil {
+		return p.sourceLoop(ctx)
+	}
+	return p.innerLoop(ctx)
+}
+
+// begin makes the instance ready: its source, operators and lanes, and its state at the checkpoint that it starts from.
+func (p *partition) begin(ctx context.Context) error {
+	q, s := p.query, p.spec
+	if s.Source >= 0 {
+		src, err := q.openSource(s.Source)
+		if err != nil {
+			return err
+		}
+		p.source = newSource(q.plan.Tables[s.Source], src)
+		for _, op := range s.Ops {
+			if op.Watermark != nil {
+				p.source.idleMs = op.Watermark.IdleMs
+			}
+		}
+	}
+	x, err := newExecutor(p)
+	if err != nil {
+		return err
+	}
+	p.executors = append(p.executors, x)
+	for _, i := range p.sinkOps {
+		if err := p.openLanes(ctx, s.Ops[i].Sink); err != nil {
+			return err
+		}
+	}
+	from := max(p.placed.Restore, p.placement.Load().Complete)
+	if from > 0 {
+		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from)
+		if err != nil {
+			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
+		}
+		if err := p.restore(from, deltas); err != nil {
+			return err
+		}
+	}
+	p.stats.restored.Store(int64(from))
+	p.follow()
+	if p.source == nil || p.over {
+		return nil
+	}
+	for p.role == Shadow {
+		// It goes on from what the active one has sealed when it takes over, and is as near to that as it can be.
+		p.stats.phase.Store(int32(running))
+		p.query.statusChanged()
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		p.follow()
+	}
+	return p.beginSource(ctx)
+}
+
+// openLanes opens the lanes of a sink that the partition writes: one for a fused sink, else one per key group.
+func (p *partition) openLanes(ctx context.Context, s *plan.Sink) error {
+	sink, err := p.query.openSink(s)
+	if err != nil {
+		return err
+	}
+	k := len(p.lanes)
+	p.lanes = append(p.lanes, nil)
+	open := func(n topology.KeyGroup) (connector.Lane, error) { return sink.Open(ctx, int(n)) }
+	last := p.rng.To - 1
+	if s.Fused {
+		last = p.rng.From
+		if r, ok := sink.(connector.RangeSink); ok {
+			open = func(topology.KeyGroup) (connector.Lane, error) { return r.OpenRange(ctx, p.rng) }
+		}
+	}
+	for n := p.rng.From; n <= last; n++ {
+		lane, err := open(n)
+		if err != nil {
+			return fmt.Errorf("table %q: %w", p.query.plan.Tables[s.Table].Name, err)
+		}
+		p.lanes[k] = append(p.lanes[k], lane)
+		if keeper, ok := lane.(connector.Keeper); ok {
+			p.keepers = append(p.keepers, keeper)
+			p.keeps[k] = true
+		}
+	}
+	return nil
+}
+
+func (p *partition) closeLanes() (err error) {
+	for _, lanes := range p.lanes {
+		for _, l := range lanes {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
+}
+
+// follow takes over what the placement says: the instance's role, who is to consume it, what may go.
+func (p *partition) follow() {
+	placement := p.placement.Load()
+	if placement == p.followed {
+		return
+	}
+	p.followed = placement
+	for i := range placement.Stages[p.spec.ID] {
+		pl := &placement.Stages[p.spec.ID][i]
+		if pl.Instance != p.instance {
+			continue
+		}
+		if p.placed = pl; pl.Role != p.role {
+			p.role = pl.Role
+			p.stats.role.Store(int32(pl.Role))
+			for _, stream := range p.inlets {
+				for _, in := range stream {
+					in.close() // it subscribes again in its new role
+				}
+			}
+		}
+	}
+	p.wired = false
+	for o, l := range p.logs {
+		var consumers []uint64
+		if p.role == Active {
+			for _, pl := range placement.Stages[p.spec.Outputs[o].Consumer] {
+				if pl.Role == Active {
+					consumers = append(consumers, pl.Instance)
+				}
+			}
+		}
+		l.Expect(consumers)
+		if p.query.config.Retain {
+			l.Trim(placement.Trim)
+		}
+	}
+	for _, k := range p.keepers {
+		k.Trim(placement.Trim)
+	}
+}
+
+// innerLoop takes epoch after epoch from the partition's producers.
+func (p *partition) innerLoop(ctx context.Context) error {
+	for {
+		p.follow()
+		if p.role == Retired {
+			if err := p.wait(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.rewire(); err != nil {
+			return err
+		}
+		last, over, ok, err := p.ready()
+		if err != nil {
+			return err
+		}
+		if err := p.raiseDurable(p.inputsDurable()); err != nil {
+			return err
+		}
+		if !ok || !p.mayAppend() {
+			if !ok && p.wired {
+				p.caughtUp()
+			}
+			if err := p.wait(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.step(ctx, last, over); err != nil {
+			return err
+		}
+		if over {
+			return p.afterEnd(ctx)
+		}
+	}
+}
+
+// caughtUp notes that the instance has taken all that there is.
+func (p *partition) caughtUp() {
+	if p.stats.phase.CompareAndSwap(int32(catchingUp), int32(running)) {
+		p.stats.replayMs.Store(time.Since(p.made).Milliseconds() - p.stats.restoreMs.Load())
+		p.query.statusChanged()
+	}
+}
+
+// afterEnd waits, after the partition's last epoch, until everything may be seen outside, and serves what the partition emitted until it
+// is no longer placed here.
+func (p *partition) afterEnd(ctx context.Context) error {
+	p.stats.phase.Store(int32(ended))
+	for {
+		p.follow()
+		durable := topology.Epoch(p.sealed.Load())
+		if p.source == nil && !p.over {
+			if err := p.rewire(); err != nil {
+				return err
+			}
+			durable = p.inputsDurable()
+		}
+		if err := p.raiseDurable(durable); err != nil {
+			return err
+		}
+		if p.role == Active {
+			if err := p.finishLanes(); err != nil {
+				return err
+			}
+			p.saveEnd()
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// finishLanes ends the lanes when all that they were given may be seen outside.
+func (p *partition) finishLanes() error {
+	if p.stats.ended.Load() || p.durable < p.next-1 && !p.over {
+		return nil
+	}
+	for n, lanes := range p.lanes {
+		for _, l := range lanes {
+			if ok, err := p.blocked(n, l.End()); !ok {
+				return err
+			}
+		}
+	}
+	p.stats.committed.Store(int64(topology.EpochForever))
+	p.stats.ended.Store(true)
+	p.setDurable(topology.EpochForever)
+	p.query.wake()
+	p.query.statusChanged()
+	return nil
+}
+
+// inputsDurable is the minimum of the inputs' durable marks, DurableUnknown while one of them is not known.
+func (p *partition) inputsDurable() topology.Epoch {
+	low := topology.EpochForever
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.cursor == nil {
+				return dataplane.DurableUnknown
+			}
+			low = min(low, in.cursor.Durable())
+		}
+	}
+	if !p.wired {
+		return dataplane.DurableUnknown
+	}
+	return low
+}
+
+// raiseDurable takes over a durable mark and lets the lanes show what it allows.
+func (p *partition) raiseDurable(d topology.Epoch) error {
+	if d == dataplane.DurableUnknown {
+		return nil
+	}
+	if !p.gated {
+		// Whatever a predecessor showed is at or before the first mark known here.
+		p.gated, p.gate = true, d
+	}
+	p.setDurable(d)
+	return p.commit()
+}
+
+func (p *partition) setDurable(d topology.Epoch) {
+	if d <= p.durable {
+		return
+	}
+	p.durable = d
+	for _, l := range p.logs {
+		l.SetDurable(d)
+	}
+	p.stats.durable.Store(int64(d))
+}
+
+// commit lets the lanes show the epochs that are durable and written: on a partition that was restored not before it has passed the first
+// mark it knew, so that nobody who reads sees the past again.
+func (p *partition) commit() error {
+	through := min(p.durable, p.next-1)
+	if p.role != Active || len(p.lanes) == 0 || through <= p.asked || p.next-1 < min(p.gate, p.gateMost()) || time.Now().Before(p.retryAt) {
+		return nil
+	}
+	committed := topology.EpochForever
+	for n, lanes := range p.lanes {
+		for _, l := range lanes {
+			if ok, err := p.blocked(n, l.Commit(through)); !ok {
+				return err
+			}
+			committed = min(committed, l.Committed())
+		}
+	}
+	p.asked = through
+	line := p.checkpointEpochs()
+	if topology.Epoch(p.stats.committed.Swap(int64(committed)))/line < committed/line {
+		p.query.statusChanged()
+	}
+	return nil
+}
+
+// gateMost is the latest epoch that a gate can stand at: a mark may be beyond all epochs when a source has ended.
+func (p *partition) gateMost() topology.Epoch {
+	if p.query.config.Sealer == nil {
+		return 0
+	}
+	return topology.EpochForever - 1
+}
+
+// blocked says whether a lane's call was done. One that waits for something outside is made again in a while; what it waits for is part of
+// the query's status.
+func (p *partition) blocked(lane int, err error) (done bool, failed error) {
+	if err != nil {
+		return false, p.block(lane, err)
+	}
+	if p.stats.blocked.Load() != nil {
+		p.stats.blocked.Store(nil)
+		p.query.statusChanged()
+	}
+	p.retryAt = time.Time{}
+	return true, nil
+}
+
+func (p *partition) block(lane int, err error) error {
+	if block := (*connector.BlockedError)(nil); errors.As(err, &block) {
+		text := err.Error()
+		if p.stats.blocked.Swap(&text) == nil {
+			p.query.statusChanged()
+		}
+		p.retryAt = time.Now().Add(blockedRetry)
+		time.AfterFunc(blockedRetry, p.notify)
+		return nil
+	}
+	return p.sinkError(lane, err)
+}
+
+// write gives a lane its rows of the epochs [p.next, last], until it has taken them.
+func (p *partition) write(ctx context.Context, n int, lane connector.Lane, last topology.Epoch, rows []connector.Rows) error {
+	for {
+		done, err := p.blocked(n, lane.Write(p.next, last, rows))
+		if done || err != nil {
+			return err
+		}
+		if err := sleep(ctx, blockedRetry); err != nil {
+			return err
+		}
+	}
+}
+
+// notify wakes the partition's goroutine; it never blocks.
+func (p *partition) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *partition) wait(ctx context.Context) error {
+	select {
+	case <-p.wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// waitFor waits until the partition is woken or d has passed.
+func (p *partition) waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-p.wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// acknowledged takes note of a checkpoint that all vaults have.
+func (p *partition) acknowledged(c topology.Epoch) {
+	raise(&p.acked, int64(c))
+	p.report.Lock()
+	if !slices.Contains(p.lines, c) {
+		p.lines = append(p.lines, c)
+	}
+	p.report.Unlock()
+	p.query.statusChanged()
+}
+
+// needBase takes note of key groups whose whole state the next checkpoint is to bring.
+func (p *partition) needBase(groups []topology.KeyGroup) {
+	p.report.Lock()
+	if p.bases == nil {
+		p.bases = map[topology.KeyGroup]bool{}
+	}
+	for _, g := range groups {
+		if p.rng.Contains(g) {
+			p.bases[g] = true
+		}
+	}
+	p.report.Unlock()
+	p.notify()
+}
+
+// appendEnd gives the logs of a partition that had ended before it was restored their end.
+func (p *partition) appendEnd() {
+	for o, l := range p.logs {
+		e := dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true}
+		for _, c := range p.chains[o] {
+			e.ChainSum += c
+		}
+		l.Append(e)
+	}
+}

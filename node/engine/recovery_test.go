@@ -1,0 +1,177 @@
+package engine_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane/transport"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes kills processes of a running query, one after the other, several at once
+// and all of them, and starts new ones; survivors never roll back. Files are those of a run that never fails.
+func TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	first := uint64(0)
+	if s := os.Getenv("SEEPNODE_SEED"); s != "" {
+		first, _ = strconv.ParseUint(s, 10, 64)
+		rounds = 1
+	}
+	if s := os.Getenv("SEEPNODE_ROUNDS"); s != "" {
+		rounds, _ = strconv.Atoi(s)
+	}
+	for _, q := range identityQueries {
+		t.Run(q.name, func(t *testing.T) {
+			if len(q.sinks) == 0 {
+				return
+			}
+			c := newCatalog(t, burstsDefinition())
+			sql := "SET 'checkpoint.epochs' = '8';\n" + q.sql
+			p, want := runQuery(t, c, sql, variant{nodes: 1, workers: 1, batchRows: 1000, forkRows: 1 << 40}.options(c), q.sinks...)
+			for i := range uint64(rounds) {
+				seed := first + i
+				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						got := killAndReassign(t, c, sql, q.sinks, seed, 0)
+						got.result = want.result // chains are compared by the engine itself, whenever producers change
+						got.sameAs(t, p, want)
+					})
+				})
+			}
+		})
+	}
+}
+
+// TestSourcesThatFollowTheClockLoseAndDoubleNothingUnderFaults: a fast source and one that is quiet nearly always are sealed by the clock while
+// processes are killed. What is put into which epoch depends on the faults; what windows hold in the end does not.
+func TestSourcesThatFollowTheClockLoseAndDoubleNothingUnderFaults(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	c := newCatalog(t)
+	sql := `SET 'checkpoint.epochs' = '32';
+CREATE TABLE fast (id BIGINT, ts AS TO_TIMESTAMP_LTZ(id * 5, 3), WATERMARK FOR ts AS ts)
+  WITH ('connector'='datagen','rows-per-second'='3000','number-of-rows'='4000','splits'='3','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='3999');
+CREATE TABLE quiet (id BIGINT, ts AS TO_TIMESTAMP_LTZ(id * 5000, 3), WATERMARK FOR ts AS ts)
+  WITH ('connector'='datagen','rows-per-second'='2','number-of-rows'='4','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='3');
+CREATE TABLE out (ws TIMESTAMP_LTZ(3), n BIGINT, lo BIGINT, hi BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+CREATE TABLE seen (id BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO out SELECT window_start, COUNT(*), MIN(id), MAX(id) FROM TABLE(TUMBLE(TABLE fast, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start, window_end;
+INSERT INTO seen SELECT id FROM fast UNION ALL SELECT id + 100000 FROM quiet`
+	sinks := []string{"out", "seen"}
+	_, want := runQuery(t, c, sql, variant{nodes: 1, workers: 1, batchRows: 1000, forkRows: 1 << 40}.options(c), sinks...)
+	for seed := range uint64(rounds) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				got := killAndReassign(t, c, sql, sinks, seed, time.Now().UnixMilli())
+				for _, sink := range sinks {
+					a, b := want.lines(sink), got.lines(sink)
+					slices.Sort(a)
+					slices.Sort(b)
+					if !slices.Equal(a, b) {
+						t.Errorf("table %s has %d rows, without faults %d", sink, len(b), len(a))
+					}
+				}
+			})
+		})
+	}
+}
+
+func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed uint64, t0Ms int64) outcome {
+	r := rand.New(rand.NewPCG(seed, 2))
+	set, dirs := map[string]string{}, map[string]string{}
+	for _, s := range sinks {
+		dirs[s] = t.TempDir()
+		set[s+".path"] = dirs[s]
+	}
+	p := c.compile(t, sql, set)
+	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
+	w := &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
+		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{}}
+	for i := range v.nodes {
+		w.start(engine.NodeName(i))
+	}
+	w.place(v.nodes)
+	defer w.end()
+	kills := 1 + w.intN(9)
+	next := w.steps.Load() + int64(w.intN(150))
+	for round := 0; ; round++ {
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if w.failed != nil {
+			w.dump()
+			t.Fatalf("after %d killed: %v", w.killed, w.failed)
+		}
+		if w.lead() {
+			break
+		}
+		if round > 50_000 {
+			w.dump()
+			t.Fatal("stuck")
+		}
+		if kills > 0 && w.steps.Load() >= next {
+			kills--
+			next = w.steps.Load() + int64(w.intN(150))
+			switch w.intN(6) {
+			case 0, 1:
+				w.move()
+			default:
+				w.strike(v.nodes)
+			}
+		}
+	}
+	w.end()
+	t.Logf("%d killed, %d adoptions, %d switches, %d steps", w.killed, w.adoptions, w.switches, w.steps.Load())
+	return outcome{files: readFiles(t, dirs)}
+}
+
+// strike kills some processes, one as a rule, and starts others.
+func (w *world) strike(nodes int) {
+	if w.intN(2) == 0 {
+		w.bury()
+	}
+	if w.intN(8) == 0 {
+		w.everything()
+	}
+	n := 1
+	if w.intN(4) == 0 {
+		n += w.intN(nodes)
+	}
+	for range n {
+		victim := engine.NodeName(w.intN(nodes))
+		if w.nodes[victim] == nil {
+			continue
+		}
+		if len(w.nodes) > 1 && w.intN(3) == 0 {
+			w.lose(victim)
+			continue
+		}
+		w.killed++
+		w.kill(victim)
+		if len(w.nodes) == 0 || w.intN(2) == 0 {
+			w.start(victim)
+		}
+	}
+	if len(w.nodes) == 0 {
+		w.start(engine.NodeName(0))
+	}
+	if w.intN(3) == 0 {
+		time.Sleep(w.delay())
+		w.lead()
+	}
+	w.reassign()
+	if name := engine.NodeName(w.intN(nodes)); w.nodes[name] == nil && w.intN(2) == 0 {
+		w.start(name)
+	}
+}

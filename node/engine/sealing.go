@@ -1,0 +1,282 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+	"github.com/zeebo/xxh3"
+)
+
+// sealing puts what the node's source partitions of a query seal into the node's log, all that is there in one record: while a record is
+// on its way, what comes up waits for the next. Records are numbered so that none ends before an epoch that is sealed in it.
+type sealing struct {
+	query  *Query
+	sealer Sealer
+
+	mu     sync.Mutex
+	queue  []*submission
+	flight []*submission // put, not yet durable, in order
+	last   topology.Epoch
+	closed bool
+}
+
+// submission is what one partition has sealed.
+type submission struct {
+	part     *partition
+	seals    []Seal
+	through  topology.Epoch // the last epoch sealed
+	at       topology.Epoch // the end of the record that holds it; 0 while it waits
+	released bool
+	durable  bool
+}
+
+// submit gives a partition's seals to the log. The partition is woken when they are released, and when they are durable.
+func (s *sealing) submit(p *partition, seals []Seal, through topology.Epoch) *submission {
+	sub := &submission{part: p, seals: seals, through: through}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, sub)
+	s.flush()
+	return sub
+}
+
+// flush puts a record when none is on its way. The caller holds the lock.
+func (s *sealing) flush() {
+	if len(s.queue) == 0 || len(s.flight) > 0 && !s.flight[len(s.flight)-1].released {
+		return
+	}
+	if s.last == 0 {
+		// Trimming goes by the ends of records: the first begins where nothing can have been trimmed yet.
+		s.last = s.query.complete()
+	}
+	first := s.last + 1
+	s.last = first
+	var data []byte
+	for _, sub := range s.queue {
+		s.last = max(s.last, sub.through)
+		for i := range sub.seals {
+			data = appendSeal(data, &sub.seals[i])
+		}
+	}
+	for _, sub := range s.queue {
+		sub.at, sub.seals = s.last, nil
+	}
+	s.flight = append(s.flight, s.queue...)
+	s.queue = nil
+	s.sealer.Put(backup.SealRecord{First: first, Last: s.last, Data: data})
+}
+
+// marks takes over how far the log is released and durable.
+func (s *sealing) marks() {
+	s.mu.Lock()
+	released, durable := s.sealer.Marks()
+	var wake []*partition
+	for _, sub := range s.flight {
+		if !sub.released && sub.at <= released {
+			sub.released = true
+			wake = append(wake, sub.part)
+		}
+	}
+	n := 0
+	for n < len(s.flight) && s.flight[n].released && s.flight[n].at <= durable {
+		sub := s.flight[n]
+		sub.durable = true
+		raise(&sub.part.sealed, int64(sub.through))
+		wake = append(wake, sub.part)
+		n++
+	}
+	s.flight = append(s.flight[:0], s.flight[n:]...)
+	s.flush()
+	s.mu.Unlock()
+	for _, p := range wake {
+		p.notify()
+	}
+}
+
+func (s *sealing) isReleased(sub *submission) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sub.released
+}
+
+func (s *sealing) wakeAll() {
+	for _, p := range s.query.partitions() {
+		p.notify()
+	}
+}
+
+// complete is the latest complete checkpoint that the node knows of.
+func (q *Query) complete() topology.Epoch {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.placement == nil {
+		return 0
+	}
+	return q.placement.Complete
+}
+
+// seal puts the partition's seals into the node's log and waits until they are released. ok is false when the partition has been
+// retired meanwhile: its term is over, and they may never be.
+func (p *partition) seal(ctx context.Context, seals []Seal, through topology.Epoch) (ok bool, err error) {
+	s := p.query.sealing
+	sub := s.submit(p, seals, through)
+	for !s.isReleased(sub) {
+		if err := p.wait(ctx); err != nil {
+			return false, err
+		}
+		if p.follow(); p.role == Retired {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// beginSource readies a source for where its partition stands: it goes on from what former owners have sealed behind it.
+func (p *partition) beginSource(ctx context.Context) error {
+	s, q := p.source, p.query
+	if replay := q.config.Replay; replay != nil {
+		s.replay = append([]Seal{}, replay.forStage(p.spec.ID)...)
+		if q.config.Resume {
+			s.through = replay.through(p.spec.ID, p.rng)
+		}
+		s.skipSeals(p.next - 1)
+		return nil
+	}
+	if q.sealing == nil || len(p.placed.Adopt) == 0 {
+		return nil
+	}
+	logs, err := q.config.Sealer.Adopt(ctx, p.placed.Adopt)
+	if err != nil {
+		return fmt.Errorf("stage %q %v: cannot go on from the seals of its former owner: %w", p.spec.Name, p.rng, err)
+	}
+	found := make([][]Seal, len(logs))
+	for i, log := range logs {
+		for _, r := range log.Records {
+			seals, err := decodeSeals(r.Data)
+			if err != nil {
+				return fmt.Errorf("seal log %d, epochs %d to %d: %w", log.Log, r.First, r.Last, err)
+			}
+			found[i] = append(found[i], seals...)
+		}
+	}
+	own := adopt(found, p.spec.ID, p.rng, p.spec.Groups, p.next-1)
+	log := NewSealLog(q.config.T0Ms)
+	for _, seal := range own {
+		log.Add(seal)
+	}
+	s.replay, s.through = append([]Seal{}, log.forStage(p.spec.ID)...), log.through(p.spec.ID, p.rng)
+	through := p.next - 1
+	for _, e := range s.through {
+		through = max(through, e)
+	}
+	if ok, err := p.seal(ctx, own, through); !ok {
+		return err
+	}
+	q.sealing.adopted(p)
+	return nil
+}
+
+// adopted tells the sealer that the partition has taken over what former owners sealed.
+func (s *sealing) adopted(p *partition) {
+	s.mu.Lock()
+	through := s.last
+	s.mu.Unlock()
+	s.sealer.Adopted(p.spec.ID, p.instance, p.placed.Adopt, through)
+}
+
+// adopt chooses from the logs of former owners, in their order, what they sealed behind epoch after for the key groups in rng of a stage:
+// for each key group the last log that has anything of it counts, because its owner had adopted those before.
+func adopt(logs [][]Seal, stage topology.StageID, rng topology.Range, groups int, after topology.Epoch) (own []Seal) {
+	chosen := make([]int, rng.Len())
+	for i := range chosen {
+		chosen[i] = -1
+	}
+	for i, log := range logs {
+		for _, seal := range log {
+			if seal.Stage != stage || !seal.Range.Overlaps(rng) {
+				continue
+			}
+			for g := max(seal.Range.From, rng.From); g < min(seal.Range.To, rng.To); g++ {
+				chosen[g-rng.From] = i
+			}
+		}
+	}
+	for i, log := range logs {
+		for _, seal := range log {
+			if seal.Stage != stage || seal.Last <= after {
+				continue
+			}
+			for from := max(seal.Range.From, rng.From); from < min(seal.Range.To, rng.To); from++ {
+				if chosen[from-rng.From] != i {
+					continue
+				}
+				to := from + 1
+				for to < min(seal.Range.To, rng.To) && chosen[to-rng.From] == i {
+					to++
+				}
+				own = append(own, seal.within(topology.Range{From: from, To: to}, groups))
+				from = to - 1
+			}
+		}
+	}
+	sort.SliceStable(own, func(i, j int) bool { return own[i].Last < own[j].Last })
+	return slices.CompactFunc(own, func(a, b Seal) bool { return a.Last == b.Last && a.Range == b.Range })
+}
+
+// within is what a seal says of some of its key groups.
+func (s *Seal) within(rng topology.Range, groups int) Seal {
+	out := *s
+	out.Range, out.Found, out.Splits = rng, nil, nil
+	in := func(id string) bool { return rng.Contains(topology.GroupOf(xxh3.HashString(id), groups)) }
+	for _, id := range s.Found {
+		if in(id) {
+			out.Found = append(out.Found, id)
+		}
+	}
+	for _, sp := range s.Splits {
+		if in(sp.ID) {
+			out.Splits = append(out.Splits, sp)
+		}
+	}
+	return out
+}
+
+// hear takes note of an epoch that some source of the query has released: sources without rows seal through it.
+func (q *Query) hear(released topology.Epoch) {
+	if topology.Epoch(q.heard.Load()) >= released {
+		return
+	}
+	raise(&q.heard, int64(released))
+	for _, p := range q.partitions() {
+		if p.source != nil {
+			p.notify()
+		}
+	}
+}
+
+// tell lets all other sources of the query know of a released epoch.
+func (p *partition) tell(released topology.Epoch) {
+	q := p.query
+	q.hear(released)
+	told := map[Peer]bool{}
+	for s, stage := range p.followed.Stages {
+		if q.plan.Stages[s].Source < 0 {
+			continue
+		}
+		for i := range stage {
+			peer := Peer{stage[i].Node, stage[i].Boot}
+			if stage[i].Role != Active || q.here(stage[i].Partition) || told[peer] {
+				continue
+			}
+			told[peer] = true
+			if l := q.node.linkWith(peer); l != nil {
+				l.Tell(q.config.ID, released)
+			}
+		}
+	}
+}

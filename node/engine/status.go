@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Status is what a node says of its part of a query.
+type Status struct {
+	Partitions []PartitionStatus
+	// Err is why the query failed here, nil while it did not.
+	Err error
+	// Blocked says what a sink or source waits for, "" when for nothing.
+	Blocked string
+	Skipped int64 // rows left out by 'on-error' = 'skip'
+}
+
+// ChainSum is the sum, modulo 2^64, of the chains of a range's key groups after an epoch.
+type ChainSum struct {
+	Range topology.Range
+	Epoch topology.Epoch
+	Sum   uint64
+}
+
+// lineChains are the sums of each key group's chains at a checkpoint epoch.
+type lineChains struct {
+	epoch  topology.Epoch
+	groups []uint64
+}
+
+// PartitionStatus is what a node says of one instance of a partition.
+type PartitionStatus struct {
+	Stage    topology.StageID
+	Range    topology.Range
+	Instance uint64
+	Role     Role
+	Phase    string         // "restoring", "catching up", "running", "ended"
+	Epoch    topology.Epoch // the last that was taken
+	Durable  topology.Epoch
+	// Lines are the checkpoints behind the latest complete one that all vaults have and whose epochs are all committed outside.
+	Lines []topology.Epoch
+	// Ended, when not 0, is the checkpoint with the final state: everything is committed, and it counts as every later one too.
+	Ended    topology.Epoch
+	Restored topology.Epoch // the checkpoint that it started from
+	// Chains are for holding shadows against what is active, at the last few checkpoint epochs: a shadow gives its range's, an active
+	// partition those of the part of each shadow's range that is its own.
+	Chains []ChainSum
+
+	RestoreMs, ReplayMs              int64
+	StateBytes, LogBytes, Rows, Late int64
+	BusyNs                           int64
+	WatermarkMs                      int64
+	Blocked                          string
+}
+
+// Status is what the node says of its part of the query. It may be called at any time.
+func (q *Query) Status() Status {
+	q.mu.Lock()
+	parts := append([]*partition(nil), q.parts...)
+	st := Status{Err: q.err, Skipped: q.skipped.total.Load()}
+	placement := q.placement
+	q.mu.Unlock()
+	for _, p := range parts {
+		s := p.status(placement)
+		if st.Blocked == "" {
+			st.Blocked = s.Blocked
+		}
+		st.Partitions = append(st.Partitions, s)
+	}
+	return st
+}
+
+func (p *partition) status(placement *Placement) PartitionStatus {
+	complete := placement.Complete
+	s := PartitionStatus{Stage: p.spec.ID, Range: p.rng, Instance: p.instance, Role: Role(p.stats.role.Load()), Phase: phase(p.stats.phase.Load()).String(),
+		Epoch: topology.Epoch(p.stats.epoch.Load()), Durable: topology.Epoch(p.stats.durable.Load()), Restored: topology.Epoch(p.stats.restored.Load()),
+		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), Rows: p.stats.rows.Load(),
+		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), WatermarkMs: p.stats.watermark.Load()}
+	for _, l := range p.logs {
+		s.LogBytes += l.HeldBytes()
+	}
+	if b := p.stats.blocked.Load(); b != nil {
+		s.Blocked = *b
+	}
+	committed := topology.EpochForever
+	if len(p.sinkOps) > 0 {
+		committed = topology.Epoch(p.stats.committed.Load())
+	}
+	p.report.Lock()
+	defer p.report.Unlock()
+	for i := range placement.Stages[p.spec.ID] {
+		if pl := &placement.Stages[p.spec.ID][i]; pl.Role == Shadow && pl.Range.Overlaps(p.rng) && (s.Role == Active || pl.Instance == p.instance) {
+			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)})
+		}
+	}
+	p.lines = slices.DeleteFunc(p.lines, func(c topology.Epoch) bool { return c < complete })
+	for _, c := range p.lines {
+		if c > complete && c <= committed {
+			s.Lines = append(s.Lines, c)
+		}
+	}
+	if final := topology.Epoch(p.stats.final.Load()); p.stats.ended.Load() && final > 0 && (slices.Contains(p.lines, final) || final <= complete) {
+		s.Ended = final
+	}
+	return s
+}
+
+// lineChainsMax is how many checkpoint epochs' chains a partition remembers.
+const lineChainsMax = 4
+
+// noteChains remembers the key groups' chains at a checkpoint epoch.
+func (p *partition) noteChains(c topology.Epoch) {
+	p.report.Lock()
+	defer p.report.Unlock()
+	l := lineChains{epoch: c}
+	if len(p.lineChains) == lineChainsMax {
+		l.groups = p.lineChains[0].groups
+		p.lineChains = append(p.lineChains[:0], p.lineChains[1:]...)
+	}
+	l.groups = resize(l.groups, p.rng.Len())
+	clear(l.groups)
+	for _, chains := range p.chains {
+		for i, x := range chains {
+			l.groups[i] += x
+		}
+	}
+	p.lineChains = append(p.lineChains, l)
+}
+
+// appendChains appends the sums of a range's chains. The caller holds report.
+func (p *partition) appendChains(out []ChainSum, r topology.Range) []ChainSum {
+	for _, l := range p.lineChains {
+		sum := ChainSum{Range: r, Epoch: l.epoch}
+		for _, x := range l.groups[r.From-p.rng.From : r.To-p.rng.From] {
+			sum.Sum += x
+		}
+		out = append(out, sum)
+	}
+	return out
+}
+
+// logBytes is the memory of all that the query's partitions here keep of their output.
+func (q *Query) logBytes() (n int64) {
+	for _, p := range q.partitions() {
+		for _, l := range p.logs {
+			n += l.HeldBytes()
+		}
+	}
+	return n
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// inlet is what a partition knows of one producing instance of a stream.
+type inlet struct {
+	instance uint64
+	producer topology.Partition
+	cursor   *dataplane.Cursor // nil while there is no subscription
+	front    dataplane.Entry   // the entry holding the next epoch
+	have     bool
+	begun    bool // watermark, idle and chain are those before front
+	ended    bool
+	dataplane.Stand
+}
+
+// close ends the subscription; what was read of the next epoch and not taken is discarded.
+func (in *inlet) close() {
+	if in.cursor != nil {
+		in.cursor.Close()
+		in.cursor, in.front, in.have = nil, dataplane.Entry{}, false
+	}
+}
+
+// standing is the sum of the chains of a stream's producers after an epoch: whoever produces next must have the same.
+type standing struct {
+	known bool
+	after topology.Epoch
+	sum   uint64
+}
+
+// place is where and what the partition is.
+func (p *partition) place() topology.Partition {
+	return topology.Partition{Stage: p.spec.ID, Range: p.rng, Node: p.node.config.ID, Boot: p.node.config.Boot}
+}
+
+// rewire subscribes the partition to where its producers are now, from the epoch that it needs next: on this node directly, elsewhere over
+// the link with their node. Producers that are as they were go on undisturbed; what cannot be had yet is tried again when the partition
+// is woken. A *dataplane.TrimmedError says that the partition must restore a later checkpoint.
+func (p *partition) rewire() error {
+	if p.wired {
+		return nil
+	}
+	p.wired = true
+	for s, input := range p.spec.Inputs {
+		p.rememberChains(s)
+		old := p.inlets[s]
+		fresh := make([]*inlet, 0, len(old))
+		for i := range p.followed.Stages[input.Stage] {
+			pl := &p.followed.Stages[input.Stage][i]
+			if pl.Role != Active {
+				continue
+			}
+			in := reuse(old, pl)
+			if in == nil {
+				in = &inlet{instance: pl.Instance, producer: pl.Partition, Stand: dataplane.Stand{Watermark: topology.WatermarkNone}}
+			}
+			if in.cursor == nil {
+				in.begun, in.ended = false, false
+				c, err := p.connect(input, pl)
+				if err != nil {
+					return err
+				}
+				if c == nil {
+					p.wired = false
+				}
+				in.cursor = c
+			}
+			fresh = append(fresh, in)
+		}
+		for _, in := range old {
+			if !contains(fresh, in) {
+				in.close()
+			}
+		}
+		p.inlets[s] = fresh
+	}
+	return nil
+}
+
+// reuse finds the inlet of an instance that is where it was.
+func reuse(old []*inlet, pl *Placed) *inlet {
+	for _, in := range old {
+		if in.instance == pl.Instance && in.producer == pl.Partition {
+			return in
+		}
+	}
+	return nil
+}
+
+func contains(list []*inlet, in *inlet) bool {
+	for _, x := range list {
+		if x == in {
+			return true
+		}
+	}
+	return false
+}
+
+// connect subscribes to an instance; nil when it is not there yet.
+func (p *partition) connect(input plan.Input, pl *Placed) (*dataplane.Cursor, error) {
+	stream := dataplane.Stream{Query: p.query.config.ID, Stage: input.Stage, Output: uint16(input.Output), Instance: pl.Instance}
+	if p.query.here(pl.Partition) {
+		log := p.query.log(stream)
+		if log == nil {
+			return nil, nil
+		}
+		c, err := log.Subscribe(p.instance, p.next, p.role == Active, p.notify)
+		if err != nil {
+			return nil, fmt.Errorf("%v cannot take from %v: %w", p.place(), pl.Partition, err)
+		}
+		return c, nil
+	}
+	link := p.node.linkWith(Peer{pl.Node, pl.Boot})
+	if link == nil {
+		return nil, nil
+	}
+	edge := dataplane.Edge{Stream: stream, Producer: pl.Range, ConsumerStage: p.spec.ID, Consumer: p.rng, ConsumerInstance: p.instance}
+	return link.Subscribe(edge, p.next, p.role == Active, p.query.plan.Stages[input.Stage].Outputs[input.Output].Schema, p.notify), nil
+}
+
+// rememberChains notes how a stream stands after the last epoch taken, before its producers change.
+func (p *partition) rememberChains(s int) {
+	st := &p.standings[s]
+	if st.known && st.after == p.next-1 || len(p.inlets[s]) == 0 {
+		return
+	}
+	sum := uint64(0)
+	for _, in := range p.inlets[s] {
+		if !in.begun {
+			*st = standing{}
+			return
+		}
+		sum += in.ChainSum
+	}
+	*st = standing{true, p.next - 1, sum}
+}
+
+// checkChains holds the chains of a stream's producers, all of which have begun, against those before they changed: a producer that was
+// restored has computed the same rows as the one before it, or its operators are not deterministic.
+func (p *partition) checkChains() error {
+	for s := range p.standings {
+		st := &p.standings[s]
+		if !st.known {
+			continue
+		}
+		st.known = false
+		if st.after != p.next-1 {
+			continue
+		}
+		sum := uint64(0)
+		for _, in := range p.inlets[s] {
+			sum += in.ChainSum
+		}
+		if sum != st.sum {
+			input := p.spec.Inputs[s]
+			stage := p.query.plan.Stages[input.Stage]
+			m := &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: st.after, Last: topology.KeyGroup(stage.Groups - 1)}
+			return m
+		}
+	}
+	return nil
+}
+
+// ready finds the end of the range of epochs that can be taken now: the smallest end of what the producers' next entries hold.
+// Every epoch of the range but the last is empty in all inputs. over: with it every producer has ended.
+func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
+	last, over, ok = topology.EpochForever, true, p.wired
+	fresh := false
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.ended {
+				continue
+			}
+			if in.cursor == nil {
+				ok = false
+				continue
+			}
+			if !in.have {
+				if in.front, in.have = in.cursor.Next(); !in.have {
+					if err := p.missing(in); err != nil {
+						return 0, false, false, err
+					}
+					ok = false
+					continue
+				}
+				if !in.begun {
+					in.Stand = in.cursor.Before()
+					in.begun, fresh = true, true
+				}
+			}
+			last = min(last, in.front.Last)
+		}
+	}
+	if !ok {
+		p.fresh = p.fresh || fresh
+		return 0, false, false, nil
+	}
+	if fresh || p.fresh {
+		p.fresh = false
+		if err := p.checkChains(); err != nil {
+			return 0, false, false, err
+		}
+	}
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if !in.ended && !(in.front.Last == last && in.front.End) {
+				over = false
+			}
+		}
+	}
+	return last, over, true, nil
+}
+
+// missing looks why a producer gives nothing: one that is gone, or whose connection is, is looked for again.
+func (p *partition) missing(in *inlet) error {
+	err := in.cursor.Err()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dataplane.ErrLost), errors.Is(err, dataplane.ErrNotYet):
+		in.close()
+		p.wired = false
+		p.notify()
+		return nil
+	}
+	return fmt.Errorf("%v cannot take from %v: %w", p.place(), in.producer, err)
+}

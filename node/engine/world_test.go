@@ -1,0 +1,575 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/dataplane/transport"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// world is a cluster's engines in one process under virtual time: the test plays leader, vaults of state and vaults of seals, all of
+// which are slow at random, and lose what a vault may lose.
+type world struct {
+	t       *testing.T
+	r       *rand.Rand
+	catalog *catalog
+	plan    *plan.Plan
+	limits  engine.Limits
+	workers int
+	backup  *memoryBackup
+	memory  *transport.Memory
+	wg      sync.WaitGroup
+	steps   atomic.Int64
+	t0Ms    int64
+
+	mu        sync.Mutex
+	nodes     map[topology.NodeID]*worldNode
+	boots     topology.BootID
+	instances uint64
+	logs      map[topology.SealLog]*worldLog
+	placement engine.Placement
+	zombies   []*worldNode
+	killed    int
+	adoptions int
+	switches  int
+	failed    error
+}
+
+// worldNode is one process.
+type worldNode struct {
+	w     *world
+	place topology.Partition // Node and Boot
+	node  *engine.Node
+	query *engine.Query
+	log   *worldLog
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	news  chan engine.Placement
+}
+
+// worldLog is one process's seal log as its vaults have it.
+type worldLog struct {
+	id                topology.SealLog
+	records           []backup.SealRecord
+	released, durable int // of records
+	onMarks           func()
+	fenced            bool
+	owner             *worldNode
+}
+
+// delay is a while, mostly short.
+func (w *world) delay() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.r.IntN(20) == 0 {
+		return time.Duration(w.r.IntN(30_000)) * time.Microsecond
+	}
+	return time.Duration(w.r.IntN(700)) * time.Microsecond
+}
+
+func (w *world) intN(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.r.IntN(n)
+}
+
+// later does f after a while, unless the process has ended.
+func (n *worldNode) later(f func()) {
+	d := n.w.delay()
+	n.wg.Go(func() {
+		select {
+		case <-time.After(d):
+			f()
+		case <-n.ctx.Done():
+		}
+	})
+}
+
+// Save puts a checkpoint into the vaults, which takes a while.
+func (n *worldNode) Save(c backup.Checkpoint) {
+	n.later(func() {
+		n.w.backup.Save(c)
+		n.query.Acknowledge(c.Stage, c.Instance, c.Epoch)
+	})
+}
+
+// Put, Marks and OnMarks are the sealer's.
+func (n *worldNode) Put(r backup.SealRecord) {
+	l := n.log
+	n.w.mu.Lock()
+	if k := len(l.records); k > 0 && l.records[k-1].Last+1 != r.First || r.Last < r.First {
+		n.w.t.Errorf("record [%d,%d] does not follow", r.First, r.Last)
+	}
+	if l.fenced {
+		n.w.mu.Unlock()
+		return
+	}
+	l.records = append(l.records, r)
+	at := len(l.records)
+	n.w.mu.Unlock()
+	n.later(func() {
+		if !l.raise(n.w, &l.released, at) {
+			return
+		}
+		l.onMarks()
+		n.later(func() {
+			if l.raise(n.w, &l.durable, at) {
+				l.onMarks()
+			}
+		})
+	})
+}
+
+// raise raises a mark of the log, unless it has been fenced.
+func (l *worldLog) raise(w *world, mark *int, to int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.fenced || to <= *mark {
+		return false
+	}
+	*mark = to
+	return true
+}
+
+func (n *worldNode) Marks() (released, durable topology.Epoch) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	at := func(k int) topology.Epoch {
+		if k == 0 {
+			return 0
+		}
+		return n.log.records[k-1].Last
+	}
+	// What is durable at all vaults is held by all.
+	return at(max(n.log.released, n.log.durable)), at(n.log.durable)
+}
+
+func (n *worldNode) OnMarks(f func()) { n.log.onMarks = f }
+
+// Adopt fences the logs: what was released is there, of the rest any beginning.
+func (n *worldNode) Adopt(ctx context.Context, logs []topology.SealLog) (out []backup.AdoptedLog, err error) {
+	select {
+	case <-time.After(n.w.delay()):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	n.w.adoptions++
+	for _, id := range logs {
+		l := n.w.logs[id]
+		if !l.fenced {
+			l.fenced = true
+			l.records = l.records[:l.released+n.w.r.IntN(len(l.records)-l.released+1)]
+		}
+		out = append(out, backup.AdoptedLog{Log: id, Records: slices.Clone(l.records)})
+	}
+	return out, nil
+}
+
+// Adopted lets the logs go once the adopting record is durable.
+func (n *worldNode) Adopted(stage topology.StageID, instance uint64, logs []topology.SealLog, through topology.Epoch) {
+	n.wg.Go(func() {
+		for {
+			if _, durable := n.Marks(); durable >= through {
+				break
+			}
+			select {
+			case <-time.After(time.Millisecond):
+			case <-n.ctx.Done():
+				return
+			}
+		}
+		n.w.change(func(p *engine.Placement) {
+			for i := range p.Stages[stage] {
+				if p.Stages[stage][i].Instance == instance {
+					p.Stages[stage][i].Adopt = nil
+				}
+			}
+		})
+	})
+}
+
+// change changes the placement and tells every node, each after a while of its own.
+func (w *world) change(f func(p *engine.Placement)) {
+	w.mu.Lock()
+	next := engine.Placement{Complete: w.placement.Complete, Trim: w.placement.Trim, Paused: w.placement.Paused}
+	for _, s := range w.placement.Stages {
+		next.Stages = append(next.Stages, slices.Clone(s))
+	}
+	f(&next)
+	w.placement = next
+	nodes := w.alive()
+	w.mu.Unlock()
+	for _, n := range nodes {
+		n.tell(next)
+	}
+}
+
+func (n *worldNode) tell(p engine.Placement) {
+	select {
+	case n.news <- p:
+	case <-n.ctx.Done():
+	}
+}
+
+// alive are the nodes by name. The caller holds the lock.
+func (w *world) alive() (out []*worldNode) {
+	for i := range 20 {
+		if n := w.nodes[engine.NodeName(i)]; n != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// start starts a process and joins it with all others.
+func (w *world) start(name topology.NodeID) {
+	w.mu.Lock()
+	w.boots++
+	n := &worldNode{w: w, place: topology.Partition{Node: name, Boot: w.boots}, news: make(chan engine.Placement, 1000)}
+	n.log = &worldLog{id: topology.SealLog(w.boots), owner: n}
+	w.logs[n.log.id] = n.log
+	others := w.alive()
+	w.mu.Unlock()
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.node = engine.NewNode(engine.NodeConfig{ID: name, Boot: n.place.Boot, Workers: w.workers, Limits: w.limits,
+		Connectors: w.catalog.connectors, Operators: w.catalog.operators})
+	l, err := w.memory.Node(string(name)).Listen("")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, other := range others {
+		accepted := make(chan transport.Conn, 1)
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				w.t.Error(err)
+			}
+			accepted <- conn
+		}()
+		conn, err := w.memory.Node(string(other.place.Node)).Dial(context.Background(), l.Addr())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n.join(other, <-accepted)
+		other.join(n, conn)
+	}
+	if err := l.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	n.query, err = n.node.NewQuery(engine.QueryConfig{ID: topology.QueryID{Incarnation: 7, Generation: 1}, Name: "q", Plan: w.plan, Retain: true,
+		T0Ms: w.t0Ms, Sealer: n, Backup: n, Restore: w.restore,
+		TraceChains: func(topology.StageID, topology.Range, topology.Epoch, [][]uint64) { w.steps.Add(1) }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.wg.Go(func() {
+		if err := n.query.Run(n.ctx); !errors.Is(err, context.Canceled) {
+			w.mu.Lock()
+			w.failed = errors.Join(w.failed, fmt.Errorf("%s: %w", name, err))
+			w.mu.Unlock()
+		}
+	})
+	n.wg.Go(func() {
+		for {
+			select {
+			case p := <-n.news:
+				time.Sleep(w.delay())
+				n.query.Update(p)
+			case <-n.ctx.Done():
+				return
+			}
+		}
+	})
+	w.mu.Lock()
+	w.nodes[name] = n
+	p := w.placement
+	w.mu.Unlock()
+	if p.Stages != nil {
+		n.tell(p)
+	}
+}
+
+// restore reads a range's state from the vaults, which takes a while.
+func (w *world) restore(ctx context.Context, stage topology.StageID, r topology.Range, c topology.Epoch) ([]backup.GroupDelta, error) {
+	select {
+	case <-time.After(w.delay()):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return w.backup.restore(ctx, stage, r, c)
+}
+
+func (n *worldNode) join(peer *worldNode, conn transport.Conn) {
+	n.wg.Go(func() {
+		_ = n.node.Join(n.ctx, engine.Peer{Node: peer.place.Node, Boot: peer.place.Boot}, conn) // it ends when either of them does
+	})
+}
+
+// kill ends a process without a word.
+func (w *world) kill(name topology.NodeID) {
+	w.mu.Lock()
+	n := w.nodes[name]
+	delete(w.nodes, name)
+	n.log.fenced = true
+	w.mu.Unlock()
+	n.stop()
+	n.wg.Wait()
+	if err := n.query.Close(false); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// place lays the query out for the first time.
+func (w *world) place(nodes int) {
+	w.change(func(p *engine.Placement) {
+		for _, s := range w.plan.Stages {
+			var stage []engine.Placed
+			for _, place := range engine.EvenLayout(s, nodes) {
+				w.instances++
+				place.Boot = w.nodes[place.Node].place.Boot
+				stage = append(stage, engine.Placed{Partition: place, Instance: w.instances, Role: engine.Active})
+			}
+			p.Stages = append(p.Stages, stage)
+		}
+	})
+}
+
+// reassign puts what dead processes had on others, each range split over up to three of them.
+func (w *world) reassign() {
+	w.change(func(p *engine.Placement) {
+		alive := w.alive()
+		for s, stage := range p.Stages {
+			var out []engine.Placed
+			for _, pl := range stage {
+				if n := w.nodes[pl.Node]; n != nil && n.place.Boot == pl.Boot {
+					out = append(out, pl)
+					continue
+				}
+				if pl.Role != engine.Active {
+					continue
+				}
+				adopt := pl.Adopt
+				if w.plan.Stages[s].Source >= 0 {
+					adopt = append(slices.Clone(adopt), topology.SealLog(pl.Boot))
+				}
+				for _, part := range topology.Split(pl.Range.Len(), 1+w.r.IntN(3)) {
+					to := alive[w.r.IntN(len(alive))]
+					w.instances++
+					place := topology.Partition{Stage: pl.Stage, Node: to.place.Node, Boot: to.place.Boot,
+						Range: topology.Range{From: pl.Range.From + part.From, To: pl.Range.From + part.To}}
+					out = append(out, engine.Placed{Partition: place, Instance: w.instances, Role: engine.Active, Restore: p.Complete, Adopt: adopt})
+				}
+			}
+			// What was to take over a lost range is given up.
+			p.Stages[s] = slices.DeleteFunc(out, func(pl engine.Placed) bool {
+				return pl.Role == engine.Shadow && !slices.ContainsFunc(out, func(a engine.Placed) bool { return a.Role == engine.Active && a.Range == pl.Range })
+			})
+		}
+	})
+}
+
+// everything kills every process at once, together with all vaults: of each log stays what is on disk, and maybe more.
+func (w *world) everything() {
+	w.mu.Lock()
+	for _, n := range w.alive() {
+		l := n.log
+		l.fenced = true
+		l.records = l.records[:max(l.durable, w.r.IntN(len(l.records)+1))]
+		l.released = len(l.records)
+	}
+	nodes := w.alive()
+	w.mu.Unlock()
+	for _, n := range nodes {
+		w.kill(n.place.Node)
+		w.killed++
+	}
+}
+
+// lose takes a process for dead that is not: it goes on with what it last heard until it is killed, a while later.
+func (w *world) lose(name topology.NodeID) {
+	w.mu.Lock()
+	n := w.nodes[name]
+	delete(w.nodes, name)
+	w.zombies = append(w.zombies, n)
+	w.mu.Unlock()
+	w.killed++
+}
+
+// bury kills the processes that were taken for dead.
+func (w *world) bury() {
+	for _, n := range w.zombies {
+		n.log.fenced = true
+		n.stop()
+		n.wg.Wait()
+		if err := n.query.Close(false); err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.zombies = nil
+}
+
+// move begins to bring a part of a random partition up on another node.
+func (w *world) move() {
+	w.change(func(p *engine.Placement) {
+		s := w.r.IntN(len(p.Stages))
+		alive := w.alive()
+		if w.plan.Stages[s].Source >= 0 {
+			return // it needs a seal log of its own, or a new term in the old one: the FSM's to give
+		}
+		for _, pl := range p.Stages[s] {
+			if pl.Role == engine.Shadow {
+				return
+			}
+		}
+		pl := p.Stages[s][w.r.IntN(len(p.Stages[s]))]
+		to := alive[w.r.IntN(len(alive))]
+		if pl.Role != engine.Active || to.place.Node == pl.Node {
+			return
+		}
+		w.instances++
+		place := pl.Partition
+		place.Node, place.Boot = to.place.Node, to.place.Boot
+		p.Stages[s] = append(p.Stages[s], engine.Placed{Partition: place, Instance: w.instances, Role: engine.Shadow, Restore: p.Complete})
+	})
+}
+
+// switchOver puts shadows that have caught up in the place of what is active.
+func (w *world) switchOver(have map[uint64]engine.PartitionStatus) {
+	w.mu.Lock()
+	placement := w.placement
+	w.mu.Unlock()
+	for s, stage := range placement.Stages {
+		for _, sh := range stage {
+			if phase := have[sh.Instance].Phase; sh.Role != engine.Shadow || phase != "running" && phase != "ended" {
+				continue
+			}
+			for _, old := range stage {
+				if old.Role != engine.Active || old.Range != sh.Range {
+					continue
+				}
+				if equal, common := sameChains(have[sh.Instance].Chains, have[old.Instance].Chains); !common {
+					continue
+				} else if !equal {
+					w.t.Errorf("chains of stage %d %v differ", s, sh.Range)
+				}
+				w.switches++
+				w.change(func(p *engine.Placement) {
+					for i := range p.Stages[s] {
+						switch pl := &p.Stages[s][i]; pl.Instance {
+						case old.Instance:
+							pl.Role = engine.Retired
+						case sh.Instance:
+							pl.Role = engine.Active
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func sameChains(a, b []engine.ChainSum) (equal, common bool) {
+	equal = true
+	for _, x := range a {
+		for _, y := range b {
+			if x.Epoch == y.Epoch {
+				common = true
+				equal = equal && x.Sum == y.Sum
+			}
+		}
+	}
+	return equal, common
+}
+
+// lead looks at all nodes once and completes the latest checkpoint that all have. It says whether the query has finished.
+func (w *world) lead() bool {
+	w.mu.Lock()
+	nodes, placement := w.alive(), w.placement
+	w.mu.Unlock()
+	have := map[uint64]engine.PartitionStatus{}
+	for _, n := range nodes {
+		for _, p := range n.query.Status().Partitions {
+			have[p.Instance] = p
+		}
+	}
+	var lines []topology.Epoch
+	for _, p := range have {
+		lines = append(lines, append(p.Lines, p.Ended)...)
+	}
+	slices.Sort(lines)
+	over := true
+	complete := placement.Complete
+	for _, c := range slices.Compact(lines) {
+		all := c > complete
+		for _, stage := range placement.Stages {
+			for _, pl := range stage {
+				if pl.Role != engine.Active {
+					continue
+				}
+				p := have[pl.Instance]
+				all = all && (slices.Contains(p.Lines, c) || p.Ended > 0 && p.Ended <= c)
+			}
+		}
+		if all {
+			complete = c
+		}
+	}
+	for _, stage := range placement.Stages {
+		for _, pl := range stage {
+			if pl.Role != engine.Active {
+				continue
+			}
+			p := have[pl.Instance]
+			over = over && p.Ended > 0 && p.Ended <= complete
+		}
+	}
+	if complete > placement.Complete {
+		w.change(func(p *engine.Placement) {
+			p.Complete, p.Trim = complete, complete
+			for s := range p.Stages {
+				for _, pl := range p.Stages[s] {
+					if pl.Role == engine.Shadow {
+						p.Trim = min(p.Trim, pl.Restore)
+					}
+				}
+				p.Stages[s] = slices.DeleteFunc(p.Stages[s], func(pl engine.Placed) bool { return pl.Role == engine.Retired && w.r.IntN(2) == 0 })
+			}
+			p.Trim = max(p.Trim, w.placement.Trim)
+		})
+	}
+	w.switchOver(have)
+	return over
+}
+
+// dump is what all partitions are doing.
+func (w *world) dump() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t.Logf("complete %d, %d killed", w.placement.Complete, w.killed)
+	for _, n := range w.alive() {
+		for _, p := range n.query.Status().Partitions {
+			w.t.Logf("%s/%d %+v", n.place.Node, n.place.Boot, p)
+		}
+	}
+}
+
+func (w *world) end() {
+	w.bury()
+	for _, n := range func() []*worldNode { w.mu.Lock(); defer w.mu.Unlock(); return w.alive() }() {
+		w.kill(n.place.Node)
+	}
+}

@@ -1,0 +1,213 @@
+package seepnode
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/seepnode/seepnode/node/api/client"
+)
+
+// The commands of a cluster and their help. What they do stands in agent.go, dev.go and remote_*.go.
+
+func (a *app) agentCommand() *cli.Command {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with settings under the names of these flags [$SEEPNODE_CONFIG]"},
+		&cli.BoolFlag{Name: "config-check", Usage: "print the effective configuration, where each value comes from, and do nothing else"},
+	}
+	for i := range agentSettings {
+		flags = append(flags, agentSettings[i].flag())
+	}
+	return &cli.Command{Name: "agent", Usage: "run a node of a cluster", Description: agentDescription, Flags: flags, Action: a.agent}
+}
+
+const agentDescription = `Without flags the agent is a cluster of one, which survives its own restart. With --join it
+becomes a node of another's cluster, and tries until it is. The first nodes of a cluster may also
+all be given --bootstrap-expect N and each other's addresses: together they found it once.
+
+Settings come from flags, else from the environment (--data-dir is SEEPNODE_DATA_DIR; lists
+with commas between), else from the file of --config, where they have the flags' names:
+
+  data-dir: /var/lib/seepnode
+  join: [10.0.0.1, 10.0.0.2]
+  tag: {zone: eu-1a}
+
+The data directory is this node's alone; its default stays the same wherever the agent is started:
+$STATE_DIRECTORY (systemd), /var/lib/seepnode for root, else $XDG_STATE_HOME/seepnode or
+~/.local/state/seepnode. Ports: HTTP API 7600 (loopback), gossip 7601 (TCP, UDP), data 7602 (TCP).
+
+SIGTERM or Ctrl-C hands this node's work over to others, at most 30 s; a second one ends it at
+once, from which the cluster recovers as from a crash.
+
+Examples:
+  seepnode agent
+  seepnode agent --name n2 --join 10.0.0.1 --tag zone=eu-1a
+  seepnode agent --http 0.0.0.0:7600 --token-file /etc/seepnode/token --allow-path /data
+  seepnode agent --config /etc/seepnode/agent.yaml --config-check`
+
+func (a *app) devCommand() *cli.Command {
+	return &cli.Command{
+		Name: "dev", Usage: "a local cluster of real processes, until Ctrl-C", Description: devDescription,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "nodes", Usage: "start `N` agents", DefaultText: "3"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "the agents' logs on standard error"},
+		},
+		Action: a.dev,
+	}
+}
+
+const devDescription = `Starts agents as processes of their own on free ports of the loopback, with their files in a
+temporary directory, and shows how they are doing. Kill one of them to see the others take over.
+Ctrl-C ends them and removes their files.
+
+Example:
+  seepnode dev --nodes 5`
+
+// clusterQueryCommands are those of "query" that talk to a cluster.
+func (a *app) clusterQueryCommands(set cli.Flag) []*cli.Command {
+	limit := &cli.StringFlag{Name: "limit", Usage: "the last `N` only"}
+	pause := change(func(r *remote, name string) (*client.Query, error) { return r.PauseQuery(r.ctx, name) }, "is paused")
+	resume := change(func(r *remote, name string) (*client.Query, error) { return r.ResumeQuery(r.ctx, name) }, "goes on")
+	return []*cli.Command{
+		{
+			Name: "add", Usage: "give the cluster a query", ArgsUsage: "FILE", Description: addDescription,
+			Flags: remoteFlags(
+				&cli.StringFlag{Name: "name", Usage: "the query's `NAME`", DefaultText: "FILE's, without directory and ending"}, set,
+				&cli.BoolFlag{Name: "wait", Usage: "wait until all of it runs, or it has ended"}),
+			Action: a.withRemote((*remote).queryAdd),
+		},
+		{
+			Name: "list", Usage: "the cluster's queries", Description: "Example:\n  seepnode query list --address 10.0.0.1:7600",
+			Flags: remoteFlags(), Action: a.withRemote((*remote).queryList),
+		},
+		{
+			Name: "show", Usage: "how a query is doing: epoch, lag, rates, stages, partitions, recoveries", ArgsUsage: "QUERY",
+			Description: "Example:\n  seepnode query show wordcount",
+			Flags:       remoteFlags(), Action: a.withRemote((*remote).queryShow),
+		},
+		{
+			Name: "topology", Usage: "where a query's partitions, copies of state and seals are", ArgsUsage: "QUERY",
+			Description: "Example:\n  seepnode query topology wordcount",
+			Flags:       remoteFlags(), Action: a.withRemote((*remote).queryTopology),
+		},
+		{
+			Name: "history", Usage: "what happened to a query: failures, recoveries, changes", ArgsUsage: "QUERY",
+			Description: "Example:\n  seepnode query history wordcount --limit 20",
+			Flags:       remoteFlags(limit), Action: a.withRemote((*remote).queryHistory),
+		},
+		{
+			Name: "pause", Usage: "make a query's sources stand still", ArgsUsage: "QUERY",
+			Description: "Example:\n  seepnode query pause wordcount", Flags: remoteFlags(), Action: a.withRemote(pause),
+		},
+		{
+			Name: "resume", Usage: "let a paused query go on", ArgsUsage: "QUERY",
+			Description: "Example:\n  seepnode query resume wordcount", Flags: remoteFlags(), Action: a.withRemote(resume),
+		},
+		{
+			Name: "rm", Usage: "remove a query, its state and its tables", ArgsUsage: "QUERY",
+			Description: "What it wrote outside, like files, stays. On a terminal you are asked first.\n\nExample:\n  seepnode query rm wordcount --yes",
+			Flags:       remoteFlags(&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}), Action: a.withRemote((*remote).queryRemove),
+		},
+		{
+			Name: "verify", Usage: "run what is kept of a query's input again on one node and compare", ArgsUsage: "QUERY",
+			Description: "The exit code is 1 when results differ.\n\nExample:\n  seepnode query verify wordcount",
+			Flags:       remoteFlags(), Action: a.withRemote((*remote).queryVerify),
+		},
+		{
+			Name: "recover", Usage: "let a WAITING query go on without what was lost", ArgsUsage: "QUERY", Description: recoverDescription,
+			Flags:  remoteFlags(&cli.BoolFlag{Name: "accept-loss", Usage: "say that results may be missing or wrong"}),
+			Action: a.withRemote((*remote).queryRecover),
+		},
+		{
+			Name: "tail", Usage: "rows as a sink gets them, until Ctrl-C", ArgsUsage: "QUERY [SINK]",
+			Description: "SINK is needed when the query has several. With --json each row is a line with op, epoch, key_group, index and row.\n\nExample:\n  seepnode query tail wordcount --limit 10",
+			Flags:       remoteFlags(&cli.StringFlag{Name: "limit", Usage: "end after `N` rows"}), Action: a.withRemote((*remote).queryTail),
+		},
+	}
+}
+
+const addDescription = `FILE holds the statements of one query; "-" is standard input. Files that it names are looked for
+on the nodes, from their working directories: absolute paths are safest. Any node takes it.
+
+Examples:
+  seepnode query add wordcount.sql --set lines.path=/data/lines --wait
+  sed 's/orders/returns/' q.sql | seepnode query add - --name returns`
+
+const recoverDescription = `A query is WAITING when the seals or the state of some of its partitions are on no node that can be
+reached. It goes on by itself, without any loss, when such a node comes back with its disk; "seepnode
+query show" names them. This command is for when none ever will: the query goes on from its latest
+complete checkpoint, and the answer says what may be missing.
+
+Example:
+  seepnode query recover wordcount --accept-loss`
+
+func (a *app) tableCommand() *cli.Command {
+	epoch := &cli.StringFlag{Name: "epoch", Usage: "as of epoch `E`", DefaultText: "the latest"}
+	format := &cli.StringFlag{Name: "format", Usage: "`FORMAT` table, csv or json (one object a line)", DefaultText: "table"}
+	return &cli.Command{
+		Name: "table", Usage: "read materialized tables", Description: "Example:\n  seepnode table scan wordcount.counts --order-by n --desc --limit 10",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "the tables of all queries", Description: "Example:\n  seepnode table list",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).tableList),
+			},
+			{
+				Name: "get", Usage: "the row with a primary key", ArgsUsage: "QUERY.TABLE KEY...",
+				Description: "One KEY for each column of the primary key, in its order. The exit code is 1 when there is no such row.\n\nExample:\n  seepnode table get wordcount.counts the",
+				Flags:       remoteFlags(epoch, format), Action: a.withRemote((*remote).tableGet),
+			},
+			{
+				Name: "scan", Usage: "the rows of a table at one epoch", ArgsUsage: "QUERY.TABLE",
+				Description: "All rows are of the same epoch, a consistent cut.\n\nExample:\n  seepnode table scan wordcount.counts --where 'n > 100' --order-by n --desc --limit 10 --format csv",
+				Flags: remoteFlags(
+					&cli.StringFlag{Name: "where", Usage: "only rows for which the SQL `CONDITION` is true"},
+					&cli.StringFlag{Name: "order-by", Usage: "in the order of `COLUMN`"},
+					&cli.BoolFlag{Name: "desc", Usage: "the greatest first"},
+					&cli.StringFlag{Name: "limit", Usage: "at most `N` rows", DefaultText: "1000"},
+					epoch, format),
+				Action: a.withRemote((*remote).tableScan),
+			},
+		},
+	}
+}
+
+func (a *app) nodeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "node", Usage: "look at the cluster's nodes", Description: "Example:\n  seepnode node list",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "all nodes", Description: "Example:\n  seepnode node list --json",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).nodeList),
+			},
+			{
+				Name: "show", Usage: "all of one node", ArgsUsage: "NODE", Description: "Example:\n  seepnode node show n1",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).nodeShow),
+			},
+		},
+	}
+}
+
+func (a *app) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "how the cluster is doing, and what a person should look at", Description: "Example:\n  seepnode status --address 10.0.0.1:7600,10.0.0.2:7600",
+		Flags: remoteFlags(), Action: a.withRemote((*remote).status),
+	}
+}
+
+func (a *app) operatorCommand() *cli.Command {
+	return &cli.Command{
+		Name: "operator", Usage: "for who operates the cluster", Description: "Example:\n  seepnode operator raft peers",
+		Subcommands: []*cli.Command{{
+			Name: "raft", Usage: "the group that keeps the cluster's metadata", Description: "Example:\n  seepnode operator raft transfer n2",
+			Subcommands: []*cli.Command{
+				{
+					Name: "peers", Usage: "its members", Description: "Example:\n  seepnode operator raft peers",
+					Flags: remoteFlags(), Action: a.withRemote((*remote).raftPeers),
+				},
+				{
+					Name: "transfer", Usage: "hand the leadership to a voter", ArgsUsage: "[NODE]",
+					Description: "Without NODE it goes to the voter that is most up to date.\n\nExample:\n  seepnode operator raft transfer n2",
+					Flags:       remoteFlags(), Action: a.withRemote((*remote).raftTransfer),
+				},
+			},
+		}},
+	}
+}

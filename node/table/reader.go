@@ -1,0 +1,262 @@
+package table
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/node/query/ast"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Part are the key groups of a table that one process holds.
+type Part struct {
+	Range   topology.Range
+	Process topology.Process
+}
+
+// Reader reads whole tables, wherever their parts are. Its fields are not changed once it is used; its methods may be called concurrently.
+type Reader struct {
+	Local *Store
+	Self  topology.Process
+	// Placement is who holds a table at present: the active partitions of the stage that makes its rows, covering all of the stage's key
+	// groups once. nil: there is no such table.
+	Placement func(query topology.QueryID, table string) []Part
+	// Ask asks a process what its Store.Read answers; errors as after Failure.Err. What it fails with otherwise is tried again.
+	Ask func(ctx context.Context, to topology.Process, r Request) (Response, error)
+	// Route says in which key group the row of a primary key is; nil, or false: it may be in any. See NewRoute.
+	Route func(query topology.QueryID, table string, key []string) (topology.KeyGroup, bool)
+
+	mu    sync.Mutex
+	given map[name]topology.Epoch // the newest epoch that a read was given
+}
+
+// Between two attempts at reading a table of which some part does not answer yet.
+const (
+	retryFirst = 2 * time.Millisecond
+	retryLast  = 100 * time.Millisecond
+)
+
+// Read answers r for all key groups; r.Range and r.Peek are ignored. Without an epoch it is the newest at which every part can be read, at
+// least r.AtLeast and what this Reader gave before. It waits until ctx ends for epochs that are to come and parts that are being restored.
+//
+// Errors: ErrNotHere when there is no such table; *UnavailableError when a part did not answer before ctx ended; *NotVisibleError when an
+// epoch was asked for that did not come before ctx ended; *TrimmedError; *RequestError; *TooLargeError; *ast.Error for the condition.
+func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
+	request.Peek, request.Range = false, topology.Range{}
+	if request.Where != "" { // what is no SQL at all is told before anything is waited for
+		if len(request.Where) > conditionMax {
+			return Response{}, &RequestError{fmt.Sprintf("the condition is longer than %d bytes", conditionMax)}
+		}
+		if _, err := ast.ParseExpr(request.Where); err != nil {
+			return Response{}, err
+		}
+	}
+	if request.Keys != nil && len(request.Keys) == 0 { // on the way to another node it would look like a scan
+		return Response{}, &RequestError{"no key is given"}
+	}
+	pause := retryFirst
+	for {
+		response, err := r.attempt(ctx, request)
+		if err == nil || lasting(err) {
+			return response, err
+		}
+		if trimmed := (*TrimmedError)(nil); errors.As(err, &trimmed) && request.Epoch != 0 {
+			return Response{}, trimmed
+		}
+		if errors.Is(err, errNoTable) {
+			return Response{}, fmt.Errorf("there is no table %s in the query: %w", request.Table, ErrNotHere)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			pause = min(2*pause, retryLast)
+		case <-ctx.Done():
+			timer.Stop()
+			if early := (*earlyError)(nil); errors.As(err, &early) {
+				return Response{}, &NotVisibleError{Epoch: early.Epoch, Visible: early.Visible}
+			}
+			return Response{}, err
+		}
+	}
+}
+
+// Forget drops what is remembered of a query that is gone.
+func (r *Reader) Forget(query topology.QueryID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n := range r.given {
+		if n.query == query {
+			delete(r.given, n)
+		}
+	}
+}
+
+var errNoTable = errors.New("no such table")
+
+// earlyError says that all parts answer, but not yet at the epoch.
+type earlyError NotVisibleError
+
+func (e *earlyError) Error() string { return (*NotVisibleError)(e).Error() }
+
+func (r *Reader) attempt(ctx context.Context, request Request) (Response, error) {
+	parts := r.Placement(request.Query, request.Table)
+	if len(parts) == 0 {
+		return Response{}, errNoTable
+	}
+	peek := Request{Query: request.Query, Table: request.Table, Peek: true}
+	bounds, err := r.all(ctx, parts, peek)
+	if err != nil {
+		return Response{}, err
+	}
+	visible, ended := leastOf(bounds)
+	epoch := request.Epoch
+	if epoch == 0 {
+		epoch = visible
+		if least := max(request.AtLeast, r.floor(request)); epoch < least {
+			if !ended {
+				return Response{}, &earlyError{Epoch: least, Visible: visible}
+			}
+			epoch = least // nothing changes any more: it is the same
+		}
+	} else if epoch > visible && !ended {
+		return Response{}, &earlyError{Epoch: epoch, Visible: visible}
+	}
+	if epoch == 0 { // empty by definition; as a request it would mean the newest
+		return Response{Rows: []Row{}, Columns: bounds[0].Columns, Ended: ended}, nil
+	}
+	request.Epoch = epoch
+	answers, err := r.all(ctx, r.routed(parts, request), request)
+	if err != nil {
+		return Response{}, err
+	}
+	r.raise(request, min(epoch, visible))
+	response, err := merge(request, answers)
+	response.Ended = ended && epoch >= visible
+	if len(response.Columns) == 0 {
+		response.Columns = bounds[0].Columns
+	}
+	return response, err
+}
+
+// leastOf is the newest epoch that can be read everywhere. Parts that have ended show every later epoch too; when all have, it is the
+// last one of all.
+func leastOf(bounds []Response) (visible topology.Epoch, ended bool) {
+	last := topology.Epoch(0)
+	visible, ended = topology.EpochForever, true
+	for _, b := range bounds {
+		last = max(last, b.Epoch)
+		if !b.Ended {
+			visible, ended = min(visible, b.Epoch), false
+		}
+	}
+	if ended {
+		visible = last
+	}
+	return visible, ended
+}
+
+func (r *Reader) floor(request Request) topology.Epoch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.given[name{request.Query, request.Table}]
+}
+
+func (r *Reader) raise(request Request, epoch topology.Epoch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.given == nil {
+		r.given = map[name]topology.Epoch{}
+	}
+	n := name{request.Query, request.Table}
+	r.given[n] = max(r.given[n], epoch)
+}
+
+// routed are the parts that may hold the keys asked for: all of them without keys or a route.
+func (r *Reader) routed(parts []Part, request Request) []Part {
+	if request.Keys == nil || r.Route == nil {
+		return parts
+	}
+	var groups []topology.KeyGroup
+	for _, key := range request.Keys {
+		g, ok := r.Route(request.Query, request.Table, key)
+		if !ok {
+			return parts
+		}
+		groups = append(groups, g)
+	}
+	var some []Part
+	for _, p := range parts {
+		if slices.ContainsFunc(groups, p.Range.Contains) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// all asks all parts at once. The error is the first part's, in their order, that cannot be answered by trying again; else the first one's.
+func (r *Reader) all(ctx context.Context, parts []Part, request Request) ([]Response, error) {
+	responses, errs := make([]Response, len(parts)), make([]error, len(parts))
+	if len(parts) == 1 {
+		responses[0], errs[0] = r.ask(ctx, parts[0], request)
+	} else {
+		var wait sync.WaitGroup
+		for i, p := range parts {
+			wait.Go(func() { responses[i], errs[i] = r.ask(ctx, p, request) })
+		}
+		wait.Wait()
+	}
+	var first error
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		if lasting(err) {
+			return nil, err
+		}
+		if trimmed := (*TrimmedError)(nil); errors.As(err, &trimmed) {
+			return nil, err
+		}
+		if first == nil {
+			first = &UnavailableError{Table: request.Table, Range: parts[i].Range, Process: parts[i].Process, Err: err}
+		}
+	}
+	return responses, first
+}
+
+func (r *Reader) ask(ctx context.Context, p Part, request Request) (Response, error) {
+	request.Range = p.Range
+	if p.Process == r.Self {
+		return r.Local.Read(ctx, request)
+	}
+	return r.Ask(ctx, p.Process, request)
+}
+
+// merge puts the rows of all parts in order.
+func merge(request Request, answers []Response) (Response, error) {
+	merged := Response{Epoch: request.Epoch, Rows: []Row{}}
+	for _, a := range answers {
+		if a.Epoch != request.Epoch {
+			return Response{}, fmt.Errorf("table %s: epoch %d was asked for and %d answered", request.Table, request.Epoch, a.Epoch)
+		}
+		merged.Columns = a.Columns
+		merged.Rows = append(merged.Rows, a.Rows...)
+	}
+	slices.SortStableFunc(merged.Rows, func(a, b Row) int { return bytes.Compare(a.Order, b.Order) })
+	if request.Limit > 0 && len(merged.Rows) > request.Limit {
+		merged.Rows = merged.Rows[:request.Limit]
+	}
+	total := 0
+	for i := range merged.Rows {
+		total += len(merged.Rows[i].Values)
+		merged.Rows[i].Order = nil
+	}
+	if total > BytesMax {
+		return Response{}, &TooLargeError{BytesMax}
+	}
+	return merged, nil
+}

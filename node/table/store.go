@@ -1,0 +1,235 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/connector"
+	"github.com/seepnode/seepnode/node/connector/format/json"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Store is all that a node holds of tables. Its methods may be called concurrently.
+type Store struct {
+	definition *connector.Definition
+
+	mu     sync.RWMutex
+	tables map[name]*held
+}
+
+// name is a table of a query.
+type name struct {
+	query topology.QueryID
+	table string
+}
+
+// held are the lanes and followers of one table on this node.
+type held struct {
+	lanes []*lane // newest first
+	tails []*Tail
+}
+
+// NewStore makes the store of a node.
+func NewStore() *Store {
+	s := &Store{tables: map[name]*held{}}
+	s.definition = &connector.Definition{
+		Name: "table",
+		Doc: "A materialized table: rows by primary key, kept in memory by the cluster, saved with its checkpoints and read from any node at " +
+			"a consistent epoch.",
+		Check: check,
+		NewSink: func(c connector.Config) (connector.Sink, error) {
+			if err := check(c); err != nil {
+				return nil, err
+			}
+			return &sink{store: s, config: c, layout: newLayout(c.Schema, c.Primary)}, nil
+		},
+		Fused:   true,
+		Updates: true,
+	}
+	return s
+}
+
+// Definition declares the connector; what its sinks write is read from this store.
+func (s *Store) Definition() *connector.Definition { return s.definition }
+
+func check(c connector.Config) error {
+	if len(c.Primary) == 0 {
+		return errors.New("connector 'table' needs a primary key: add PRIMARY KEY (column, ...) NOT ENFORCED to the table")
+	}
+	_, err := newEncoder(c.Table, c.Schema)
+	return err
+}
+
+// newEncoder is what shows rows: JSON, timestamps as in RFC 3339 (those without a zone lack it here too), decimals as numbers, BYTES in
+// base64, and NaN and infinities as strings.
+func newEncoder(table string, schema *batch.Schema) (*json.Encoder, error) {
+	return json.NewEncoder(connector.Config{Table: table, Schema: schema, Options: map[string]string{
+		"json.timestamp-format.standard": "ISO-8601", "json.map-null-key.mode": "LITERAL", "json.map-null-key.literal": "null"}})
+}
+
+// Tables lists the tables of which lanes are here, by query and name.
+func (s *Store) Tables() []TableInfo {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	infos := make([]TableInfo, 0, len(s.tables))
+	for n, h := range s.tables {
+		if len(h.lanes) == 0 {
+			continue
+		}
+		info := TableInfo{Query: n.query, Table: n.table, Columns: h.lanes[0].sink.columns()}
+		for _, l := range h.lanes {
+			info.Ranges = append(info.Ranges, l.rng)
+			info.Bytes += l.bytes.Load()
+			info.Rows += l.rows.Load()
+		}
+		slices.SortFunc(info.Ranges, func(a, b topology.Range) int { return int(a.From) - int(b.From) })
+		infos = append(infos, info)
+	}
+	slices.SortFunc(infos, func(a, b TableInfo) int {
+		switch {
+		case a.Query.Incarnation != b.Query.Incarnation:
+			return compare(a.Query.Incarnation, b.Query.Incarnation)
+		case a.Query.Generation != b.Query.Generation:
+			return compare(a.Query.Generation, b.Query.Generation)
+		}
+		return compare(a.Table, b.Table)
+	})
+	return infos
+}
+
+func compare[T uint32 | uint64 | string](a, b T) int {
+	if a < b {
+		return -1
+	} else if a > b {
+		return 1
+	}
+	return 0
+}
+
+// TableInfo is what a node holds of a table.
+type TableInfo struct {
+	Query   topology.QueryID `json:"query"`
+	Table   string           `json:"table"`
+	Columns []Column         `json:"columns"`
+	Ranges  []topology.Range `json:"ranges"`
+	Rows    int64            `json:"rows"`  // as of the last write
+	Bytes   int64            `json:"bytes"` // of memory, as of the last write
+}
+
+// Column is a column of a table, for people.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"` // as SQL writes it
+	Key  bool   `json:"key,omitempty"`
+}
+
+func (s *Store) open(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := l.sink.name()
+	h := s.tables[n]
+	if h == nil {
+		h = &held{}
+		s.tables[n] = h
+	}
+	h.lanes = slices.Insert(h.lanes, 0, l)
+	l.follow(h.tails)
+}
+
+func (s *Store) close(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := l.sink.name()
+	h := s.tables[n]
+	if h == nil {
+		return
+	}
+	h.lanes = slices.DeleteFunc(h.lanes, func(o *lane) bool { return o == l })
+	s.tidy(n, h)
+}
+
+// tidy forgets a table without lanes and followers.
+func (s *Store) tidy(n name, h *held) {
+	if len(h.lanes) == 0 && len(h.tails) == 0 {
+		delete(s.tables, n)
+	}
+}
+
+// piece are key groups of a range that one lane answers for.
+type piece struct {
+	lane *lane
+	rng  topology.Range
+}
+
+// pieces finds who answers for each key group of r: the newest lane that shows anything yet, else the newest.
+func (s *Store) pieces(n name, r topology.Range) ([]piece, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h := s.tables[n]
+	if h == nil || len(h.lanes) == 0 || r.Len() == 0 {
+		return nil, fmt.Errorf("table %s: key groups %v: %w", n.table, r, ErrNotHere)
+	}
+	var found []piece
+	for g := r.From; g < r.To; g++ {
+		var best *lane
+		for _, l := range h.lanes {
+			if !l.rng.Contains(g) {
+				continue
+			}
+			if l.shows() {
+				best = l
+				break
+			}
+			if best == nil {
+				best = l
+			}
+		}
+		if best == nil {
+			return nil, fmt.Errorf("table %s: key group %d: %w", n.table, g, ErrNotHere)
+		}
+		if k := len(found) - 1; k >= 0 && found[k].lane == best {
+			found[k].rng.To = g + 1
+		} else {
+			found = append(found, piece{best, topology.Range{From: g, To: g + 1}})
+		}
+	}
+	return found, nil
+}
+
+// sink is a table of one query being written on this node.
+type sink struct {
+	store  *Store
+	config connector.Config
+	layout *layout
+}
+
+func (s *sink) name() name { return name{s.config.Query, s.config.Table} }
+
+func (s *sink) columns() []Column {
+	columns := make([]Column, len(s.config.Schema.Fields))
+	for i, f := range s.config.Schema.Fields {
+		columns[i] = Column{Name: f.Name, Type: f.Type.String(), Key: slices.Contains(s.config.Primary, i)}
+	}
+	return columns
+}
+
+// Open is for sinks that know lanes by number only.
+func (s *sink) Open(context.Context, int) (connector.Lane, error) {
+	return nil, errors.New("connector 'table' is opened by ranges of key groups")
+}
+
+// OpenRange opens a lane that holds nothing and shows nothing until its first Commit.
+func (s *sink) OpenRange(_ context.Context, r topology.Range) (connector.Lane, error) {
+	if r.Len() <= 0 {
+		return nil, fmt.Errorf("table %s: no key groups in %v", s.config.Table, r)
+	}
+	l := newLane(s, r)
+	s.store.open(l)
+	return l, nil
+}
+
+func (s *sink) Close(bool) error { return nil }
