@@ -192,6 +192,7 @@ func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error 
 	}
 	for _, k := range p.keepers {
 		k.Acknowledge(c)
+		p.asked = c - 1 // what it kept up to c is to be seen, though nothing was written here
 	}
 	if p.source != nil {
 		p.source.found = p.source.found[:0]

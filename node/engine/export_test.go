@@ -22,3 +22,9 @@ func SpellOut(l *SealLog) *SealLog {
 
 // SplitHash is what decides a split's key group.
 func SplitHash(id string) uint64 { return xxh3.HashString(id) }
+
+// DecodeSeals reads the seals of a record.
+func DecodeSeals(data []byte) ([]Seal, error) { return decodeSeals(data) }
+
+// AppendSeal appends a seal as it is in a record.
+func AppendSeal(dst []byte, s *Seal) []byte { return appendSeal(dst, s) }

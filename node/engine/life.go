@@ -325,6 +325,11 @@ func (p *partition) finishLanes() error {
 	}
 	for n, lanes := range p.lanes {
 		for _, l := range lanes {
+			if p.keeps[n] {
+				if ok, err := p.blocked(n, l.Commit(p.next-1)); !ok {
+					return err
+				}
+			}
 			if ok, err := p.blocked(n, l.End()); !ok {
 				return err
 			}

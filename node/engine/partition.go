@@ -428,6 +428,9 @@ func (p *partition) acknowledge(c topology.Epoch) {
 	}
 	for _, k := range p.keepers {
 		k.Acknowledge(c)
+		if p.query.config.Backup == nil {
+			k.Trim(c)
+		}
 	}
 }
 

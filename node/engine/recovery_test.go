@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -10,9 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/engine"
-	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 // TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes kills processes of a running query, one after the other, several at once
@@ -89,20 +86,16 @@ INSERT INTO seen SELECT id FROM fast UNION ALL SELECT id + 100000 FROM quiet`
 }
 
 func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed uint64, t0Ms int64) outcome {
-	r := rand.New(rand.NewPCG(seed, 2))
-	set, dirs := map[string]string{}, map[string]string{}
+	dirs := map[string]string{}
 	for _, s := range sinks {
 		dirs[s] = t.TempDir()
-		set[s+".path"] = dirs[s]
 	}
-	p := c.compile(t, sql, set)
-	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
-	w := &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
-		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{}}
-	for i := range v.nodes {
+	w := newWorld(t, c, sql, dirs, seed, t0Ms)
+	const nodes = 4
+	for i := range nodes {
 		w.start(engine.NodeName(i))
 	}
-	w.place(v.nodes)
+	w.place(nodes)
 	defer w.end()
 	kills := 1 + w.intN(9)
 	next := w.steps.Load() + int64(w.intN(150))
@@ -127,7 +120,7 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 			case 0, 1:
 				w.move()
 			default:
-				w.strike(v.nodes)
+				w.strike(nodes)
 			}
 		}
 	}

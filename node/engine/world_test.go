@@ -40,10 +40,56 @@ type world struct {
 	logs      map[topology.SealLog]*worldLog
 	placement engine.Placement
 	zombies   []*worldNode
+	sealed    map[sealedKey]sealedRows
 	killed    int
 	adoptions int
 	switches  int
 	failed    error
+}
+
+// newWorld makes a world for a query whose tables write to dirs, and what chance decides in it.
+func newWorld(t *testing.T, c *catalog, sql string, dirs map[string]string, seed uint64, t0Ms int64) *world {
+	set := map[string]string{}
+	for table, dir := range dirs {
+		set[table+".path"] = dir
+	}
+	r := rand.New(rand.NewPCG(seed, 2))
+	p := c.compile(t, sql, set)
+	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
+	return &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
+		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{},
+		sealed: map[sealedKey]sealedRows{}}
+}
+
+// sealedKey names what a split has in an epoch, sealedRows says what that is.
+type sealedKey struct {
+	stage topology.StageID
+	split string
+	epoch topology.Epoch
+}
+
+type sealedRows struct {
+	from, to int64
+	check    uint64
+}
+
+// release is invariant 1: what is released of a split's epoch is never anything else. The caller holds the lock.
+func (w *world) release(records []backup.SealRecord) {
+	for _, r := range records {
+		seals, err := engine.DecodeSeals(r.Data)
+		if err != nil {
+			w.t.Error(err)
+		}
+		for _, s := range seals {
+			for _, sp := range s.Splits {
+				key, rows := sealedKey{s.Stage, sp.ID, s.Last}, sealedRows{sp.From, sp.To, sp.Check}
+				if have, ok := w.sealed[key]; ok && have != rows {
+					w.t.Errorf("epoch %d of split %s of stage %d is released as %+v, before as %+v", s.Last, sp.ID, s.Stage, rows, have)
+				}
+				w.sealed[key] = rows
+			}
+		}
+	}
 }
 
 // worldNode is one process.
@@ -138,6 +184,9 @@ func (l *worldLog) raise(w *world, mark *int, to int) bool {
 	defer w.mu.Unlock()
 	if l.fenced || to <= *mark {
 		return false
+	}
+	if mark == &l.released {
+		w.release(l.records[*mark:to])
 	}
 	*mark = to
 	return true

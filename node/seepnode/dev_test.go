@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -138,6 +139,31 @@ func TestDevKillsAgentsThatHangAtASecondSignal(t *testing.T) {
 	p.await(t, "ending 2 agents")
 	p.signal(t, os.Interrupt)
 	if code := p.end(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, p.seen.String())
+	}
+	expectGone(t, agents)
+	if left, err := os.ReadDir(files); err != nil || len(left) > 0 {
+		t.Errorf("files are left: %v, %v", left, err)
+	}
+}
+
+func TestDevGoesOnUntilNoAgentIsLeft(t *testing.T) {
+	p, agents, files := startDev(t)
+	for i, left := range []string{"agent n1 (process ", "no agent is left"} {
+		_, rest, _ := strings.Cut(p.seen.String(), []string{"agent n1 is process ", "agent n2 is process "}[i])
+		number, _, _ := strings.Cut(rest, ",")
+		pid, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, p.seen.String())
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if line := p.await(t, left); i == 0 && !strings.HasSuffix(line, ": signal: killed") {
+			t.Errorf("says %q", line)
+		}
+	}
+	if code := p.end(t); code != 1 {
 		t.Errorf("exit code %d\n%s", code, p.seen.String())
 	}
 	expectGone(t, agents)

@@ -36,6 +36,11 @@ func (v *devView) head() {
 	fmt.Fprintf(v.to, "  in another terminal:  export %s=%s\n", addressEnv, d.addresses())
 	fmt.Fprintf(v.to, "                        seepnode query add FILE --wait\n")
 	fmt.Fprintf(v.to, "  Ctrl-C ends them and removes their files\n\n")
+	if v.terminal == nil {
+		for _, agent := range d.agents {
+			fmt.Fprintf(v.to, "agent %s is process %d, HTTP on %s\n", agent.name, agent.command.Process.Pid, agent.http)
+		}
+	}
 }
 
 // died notes that an agent's process has ended.

@@ -1,0 +1,140 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/node/operator"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// TestNonDeterministicOperatorIsAlwaysCaughtAfterAKill is invariant 15: whenever the process that runs such an operator is killed after its rows
+// have been taken by others, its successor gives other rows, and the query stops with the operator's name.
+func TestNonDeterministicOperatorIsAlwaysCaughtAfterAKill(t *testing.T) {
+	counter := &atomic.Int64{}
+	c := newCatalog(t, &operator.Definition{Name: "drifting", Bind: func(operator.Call) (operator.Binding, error) {
+		return operator.Binding{Output: batch.NewSchema(batch.Field{Name: "n", Type: batch.TypeBigInt}), New: func() operator.Operator { return &drifting{counter} }}, nil
+	}})
+	sql := `SET 'seal' = 'rows:10';
+SET 'checkpoint.epochs' = '64';
+CREATE TABLE src (k BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='1000','fields.k.min'='0','fields.k.max'='9');
+CREATE TABLE out (n BIGINT, c BIGINT) WITH ('connector'='blackhole');
+INSERT INTO out SELECT n, COUNT(*) FROM drifting(TABLE src PARTITION BY k) GROUP BY n`
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c, sql, nil, seed, 0)
+				defer w.end()
+				for i := range 4 {
+					w.start(engine.NodeName(i))
+				}
+				w.place(4)
+				for until := int64(20 + w.intN(60)); w.steps.Load() < until; {
+					time.Sleep(time.Millisecond)
+				}
+				w.kill(engine.NodeName(1))
+				w.reassign()
+				for range 5000 {
+					time.Sleep(2 * time.Millisecond)
+					synctest.Wait()
+					if w.lead() || w.failed != nil {
+						break
+					}
+				}
+				var m *engine.Mismatch
+				if !errors.As(w.failed, &m) || !strings.Contains(m.Operator, "drifting") || m.Epoch == 0 {
+					t.Fatalf("the query goes on, or stopped for another reason: %v", w.failed)
+				}
+			})
+		})
+	}
+}
+
+// TestWithSourcesStoppedEveryStartedCheckpointCompletesAndLogsShrinkToNothing is invariant 17.
+func TestWithSourcesStoppedEveryStartedCheckpointCompletesAndLogsShrinkToNothing(t *testing.T) {
+	c := newCatalog(t)
+	sql := `SET 'checkpoint.epochs' = '16';
+CREATE TABLE src (k BIGINT) WITH ('connector'='datagen','rows-per-second'='5000','fields.k.min'='0','fields.k.max'='99');
+CREATE TABLE out (k BIGINT, n BIGINT) WITH ('connector'='blackhole');
+INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, c, sql, nil, 1, time.Now().UnixMilli())
+		defer w.end()
+		for i := range 3 {
+			w.start(engine.NodeName(i))
+		}
+		w.place(3)
+		lead := func(d time.Duration) {
+			for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+				w.lead()
+			}
+		}
+		lead(2 * time.Second)
+		w.change(func(p *engine.Placement) { p.Paused = true })
+		lead(time.Second)
+		complete := w.placement.Complete
+		for _, n := range w.alive() {
+			for _, p := range n.query.Status().Partitions {
+				if len(p.Lines) > 0 {
+					t.Errorf("stage %d %v: checkpoints %v were started and are not complete; the latest complete one is %d", p.Stage, p.Range, p.Lines, complete)
+				}
+				if p.Epoch >= complete+16 {
+					t.Errorf("stage %d %v went on to epoch %d", p.Stage, p.Range, p.Epoch)
+				}
+			}
+		}
+		w.change(func(p *engine.Placement) { p.Trim = topology.EpochForever - 1 })
+		time.Sleep(time.Second)
+		for _, n := range w.alive() {
+			for _, p := range n.query.Status().Partitions {
+				if p.LogBytes > 0 {
+					t.Errorf("stage %d %v holds %d bytes of output", p.Stage, p.Range, p.LogBytes)
+				}
+			}
+		}
+		if complete == 0 {
+			t.Error("no checkpoint was completed")
+		}
+	})
+}
+
+// TestFrozenShadowOrZombieNeverSlowsAProducer is invariant 18 at the output log: only active subscribers, and those that are to be, hold a
+// producer back.
+func TestFrozenShadowOrZombieNeverSlowsAProducer(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	l := dataplane.NewLog(1, dataplane.Limits{Bytes: 1, Epochs: 4}, true, nil, nil)
+	l.Expect([]uint64{1})
+	active, err := l.Subscribe(1, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shadow := range uint64(3) {
+		if _, err := l.Subscribe(10+shadow, 1, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for e := topology.Epoch(1); e < 1000; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("the producer is held back at epoch %d", e)
+		}
+		l.Append(dataplane.Entry{First: e, Last: e, Watermark: int64(r.IntN(1000))})
+		active.Ack(e)
+	}
+	l.Trim(500)
+	if _, err := l.Subscribe(20, 501, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	var trimmed *dataplane.TrimmedError
+	if _, err := l.Subscribe(20, 500, false, nil); !errors.As(err, &trimmed) || trimmed.Floor != 501 {
+		t.Fatalf("below the trim point: %v, want TRIMMED with floor 501", err)
+	}
+}
