@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/dataplane"
@@ -36,12 +37,37 @@ func (p *partition) checkpoint(c topology.Epoch, ended bool) {
 	p.bases = nil
 	p.report.Unlock()
 	cp := backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended,
-		Groups: make([]backup.GroupDelta, 0, p.rng.Len())}
-	for g := p.rng.From; g < p.rng.To; g++ {
-		base := bases[g]
-		cp.Groups = append(cp.Groups, backup.GroupDelta{Group: g, Base: base, Data: p.appendGroup(nil, g, base, ended)})
+		Groups: make([]backup.GroupDelta, p.rng.Len())}
+	encode := func(rng topology.Range) {
+		var scratch, all []byte
+		for g := rng.From; g < rng.To; g++ {
+			at := len(all)
+			all = p.appendGroup(all, &scratch, g, bases[g], ended)
+			cp.Groups[g-p.rng.From] = backup.GroupDelta{Group: g, Base: bases[g], Data: all[at:len(all):len(all)]}
+		}
+	}
+	if parts := p.cut(p.changes()); len(parts) == 1 || len(p.keepers) > 0 {
+		encode(p.rng)
+	} else {
+		var wg sync.WaitGroup
+		for _, rng := range parts[1:] {
+			wg.Go(func() {
+				p.node.tokens <- struct{}{}
+				defer func() { <-p.node.tokens }()
+				encode(rng)
+			})
+		}
+		encode(parts[0])
+		wg.Wait()
 	}
 	b.Save(cp)
+}
+
+// changes is about how many entries of state have changed since the last checkpoint: none does without a row.
+func (p *partition) changes() int64 {
+	rows := p.stats.rows.Load()
+	defer func() { p.rowsSaved = rows }()
+	return rows - p.rowsSaved
 }
 
 // saveEnd saves the final state of a partition that has ended: when it became active only then, and again for vaults that have come since.
@@ -54,8 +80,9 @@ func (p *partition) saveEnd() {
 	}
 }
 
-// appendGroup appends what changed of key group g since the last acknowledged checkpoint; with base all there is of it.
-func (p *partition) appendGroup(dst []byte, g topology.KeyGroup, base, ended bool) []byte {
+// appendGroup appends what changed of key group g since the last acknowledged checkpoint; with base all there is of it. It may be called
+// concurrently for different key groups of a partition without keepers.
+func (p *partition) appendGroup(dst []byte, scratch *[]byte, g topology.KeyGroup, base, ended bool) []byte {
 	i, from := g-p.rng.From, p.from
 	if base {
 		from = 0
@@ -91,15 +118,15 @@ func (p *partition) appendGroup(dst []byte, g topology.KeyGroup, base, ended boo
 			continue
 		}
 		if base {
-			p.delta = s.AppendBase(p.delta[:0])
+			*scratch = s.AppendBase((*scratch)[:0])
 		} else {
-			p.delta = s.AppendDelta(p.delta[:0], from)
+			*scratch = s.AppendDelta((*scratch)[:0], from)
 		}
-		dst = append(binary.AppendUvarint(dst, uint64(len(p.delta))), p.delta...)
+		dst = append(binary.AppendUvarint(dst, uint64(len(*scratch))), *scratch...)
 	}
 	for _, k := range p.keepers {
-		p.delta = k.AppendDelta(p.delta[:0], g, from)
-		dst = append(binary.AppendUvarint(dst, uint64(len(p.delta))), p.delta...)
+		*scratch = k.AppendDelta((*scratch)[:0], g, from)
+		dst = append(binary.AppendUvarint(dst, uint64(len(*scratch))), *scratch...)
 	}
 	if p.source == nil {
 		return binary.AppendUvarint(dst, 0)

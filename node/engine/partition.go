@@ -73,22 +73,21 @@ type partition struct {
 	saved   topology.Epoch // the last checkpoint that was saved
 	acked   atomic.Int64   // what Acknowledge said; taken over between epochs
 
-	tasks    []task
-	rows     []connector.Rows
-	laneRows [][]connector.Rows
-	delta    []byte                             // scratch of checkpoints
-	replicas map[*relational.Group]*state.Group // paranoid mode: what the deltas alone give
-	memory   []int64                            // by op and key group: last known state size
-	stats    partitionStats
-	begun    time.Time // of the epoch being taken, for the statistics only
-	lastRows int64     // rows of the last epoch, to decide about forking
+	tasks     []task
+	rows      []connector.Rows
+	laneRows  [][]connector.Rows
+	rowsSaved int64                              // rows taken up to the last checkpoint
+	replicas  map[*relational.Group]*state.Group // paranoid mode: what the deltas alone give
+	memory    []int64                            // by op and key group: last known state size
+	stats     partitionStats
+	begun     time.Time // of the epoch being taken, for the statistics only
+	lastRows  int64     // rows of the last epoch, to decide about forking
 }
 
 // partitionStats are read by others while the partition runs.
 type partitionStats struct {
 	epoch, rows, late, stateBytes, steps           atomic.Int64
 	durable, committed, restored, final, watermark atomic.Int64
-	pressed                                        atomic.Bool
 	role                                           atomic.Int32
 	restoreMs, replayMs                            atomic.Int64
 	busyNs                                         atomic.Int64

@@ -60,6 +60,8 @@ type Options struct {
 	Incarnation uint64
 	// KeepSeals keeps what was sealed in Result.Seals, for a Replay. It grows with the query's life.
 	KeepSeals bool
+	// Acknowledged says that Backup has each checkpoint for good when Save returns.
+	Acknowledged bool
 	// Replay, Resume, Backup, Restore, TraceChains and Skipped: see QueryConfig. With Replay and Resume the run adds to the log it replays.
 	Replay  *SealLog
 	Resume  bool
@@ -149,7 +151,12 @@ func (r *localRun) execute(ctx context.Context) error {
 		c.Seals = r.seals
 	}
 	for _, n := range r.nodes {
+		acking := &ackingBackup{Backup: o.Backup}
+		if c := &c; o.Acknowledged {
+			c.Backup = acking
+		}
 		q, err := n.NewQuery(c)
+		acking.query = q
 		if err != nil {
 			return causeOr(ctx, err)
 		}
@@ -182,6 +189,17 @@ func (r *localRun) execute(ctx context.Context) error {
 
 // errEnded ends a run when all partitions have ended.
 var errEnded = errors.New("all partitions have ended")
+
+// ackingBackup acknowledges what it has saved.
+type ackingBackup struct {
+	Backup
+	query *Query
+}
+
+func (b *ackingBackup) Save(c backup.Checkpoint) {
+	b.Backup.Save(c)
+	b.query.Acknowledge(c.Stage, c.Instance, c.Epoch)
+}
 
 // placement lays all stages out, for good.
 func (r *localRun) placement() Placement {

@@ -43,6 +43,7 @@ type source struct {
 	through []topology.Epoch
 	quiet   int            // epochs since the last with news
 	tried   topology.Epoch // there was nothing up to this epoch when it was last looked
+	told    topology.Epoch // a paused source has told the others that it stands here
 }
 
 type sourceGroup struct {

@@ -56,20 +56,26 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 }
 
 // pressed says that the source must stand still where it is: the query is paused, or too much is kept because checkpoints do not complete.
-// It does so only at a checkpoint epoch, so that everything behind it drains, the checkpoint completes and what is kept goes.
+// It does so only at a checkpoint epoch, so that everything behind it drains, the checkpoint completes and what is kept goes; a paused
+// source at the one that the furthest source stands at.
 func (p *partition) pressed() bool {
-	q := p.query
-	if p.followed.Paused && !p.source.replaying() {
-		return true
+	q, line := p.query, p.checkpointEpochs()
+	resting := p.source.quiet > quietEpochs && q.quietens() // nothing is on its way
+	if (p.next-1)%line != 0 && !(p.followed.Paused && resting) || !q.config.Retain {
+		return false
 	}
-	line := p.checkpointEpochs()
-	if !q.config.Retain || q.config.Backup == nil || (p.next-1)%line != 0 {
+	if p.followed.Paused && !p.source.replaying() {
+		if at := p.next - 1; p.source.told < at {
+			p.source.told = at
+			p.tell(at)
+		}
+		return topology.Epoch(q.heard.Load()) < p.next
+	}
+	if q.config.Backup == nil {
 		return false
 	}
 	open := (p.next - 1 - p.followed.Complete) / line
-	pressed := open > openCheckpointsMax || open > 0 && q.logBytes() > q.limits.retained()
-	p.stats.pressed.Store(pressed)
-	return pressed
+	return open > openCheckpointsMax || open > 0 && q.logBytes() > q.limits.retained()
 }
 
 // nextSeal gives the end of the range of epochs to be sealed next, or how long there is none.
