@@ -196,5 +196,5 @@ func eachAssignment(q *raftfsm.Query, do func(s topology.StageID, a *topology.As
 	}
 }
 
-// moves says whether partitions of a query in that state are still placed.
+// placed says whether partitions of a query in that state are still placed.
 func placed(s raftfsm.QueryState) bool { return s != raftfsm.Failed && s != raftfsm.Removing }

@@ -97,6 +97,7 @@ func benchCount(out *strings.Builder, rounds, rows int) {
 			k, r := fmt.Sprint(keys), fmt.Sprint(rows)
 			got[key{"roof", keys}] = append(got[key{"roof", keys}], child("roof", k, r))
 			got[key{"one node", keys}] = append(got[key{"one node", keys}], child("count", k, r, "1"))
+			got[key{"one node, checkpoints", keys}] = append(got[key{"one node, checkpoints", keys}], child("count", k, r, "1", "saved"))
 			got[key{"four nodes", keys}] = append(got[key{"four nodes", keys}], child("count", k, r, "4"))
 		}
 	}
@@ -106,7 +107,7 @@ func benchCount(out *strings.Builder, rounds, rows int) {
 	fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- |")
 	for _, keys := range sizes {
 		roof := median(got[key{"roof", keys}], rate)
-		for _, what := range []string{"roof", "one node", "four nodes"} {
+		for _, what := range []string{"roof", "one node", "one node, checkpoints", "four nodes"} {
 			ms := got[key{what, keys}]
 			r := median(ms, rate)
 			fmt.Fprintf(out, "| %d | %s | %.1f | %.2f | %.1f | %.5f | %.0f |\n", keys, what, r/1e6, r/roof, r/1e6/float64(runtime.NumCPU()),
@@ -131,11 +132,13 @@ func benchWords(out *strings.Builder, rounds int) {
 
 func benchHeld(out *strings.Builder) {
 	fmt.Fprintf(out, "## Keys held in state, then 100,000 rows/s over them for 20 s, a garbage collection each second\n\n")
-	fmt.Fprintln(out, "| keys | longest epoch ms | longest step ms | longest GC pause ms | peak MB |")
-	fmt.Fprintln(out, "| --- | --- | --- | --- | --- |")
+	fmt.Fprintln(out, "| keys | checkpoints | longest epoch ms | longest step ms | longest GC pause ms | peak MB | largest checkpoint MB | mean MB |")
+	fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- | --- |")
 	for _, keys := range []int{1_000_000, 10_000_000} {
-		m := child("held", fmt.Sprint(keys))
-		fmt.Fprintf(out, "| %d | %.1f | %.1f | %.2f | %.0f |\n", keys, m.LongestMs, m.StepMs, m.GCPauseMs, m.PeakMB)
+		for _, saved := range []string{"", "saved"} {
+			m := child("held", fmt.Sprint(keys), saved)
+			fmt.Fprintf(out, "| %d | %d | %.1f | %.1f | %.2f | %.0f | %.1f | %.1f |\n", keys, m.Saves, m.LongestMs, m.StepMs, m.GCPauseMs, m.PeakMB, m.LargestMB, m.MeanMB)
+		}
 	}
 	fmt.Fprintf(out, "\nAn epoch is 10 ms; the longest epoch is from the instant it was to be sealed to its end in the last stage.\n\n")
 }

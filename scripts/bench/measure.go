@@ -7,9 +7,11 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/connector/blackhole"
 	"github.com/seepnode/seepnode/node/connector/datagen"
@@ -30,9 +32,49 @@ type measurement struct {
 	LongestMs    float64 `json:"longest_ms,omitempty"` // longest epoch, from the instant it was to be sealed to its end
 	StepMs       float64 `json:"step_ms,omitempty"`    // longest time one partition took for one epoch
 	GCPauseMs    float64 `json:"gc_pause_ms,omitempty"`
+	Saves        int64   `json:"saves,omitempty"`      // checkpoints of partitions with state
+	LargestMB    float64 `json:"largest_mb,omitempty"` // the largest of them
+	MeanMB       float64 `json:"mean_mb,omitempty"`    // and their mean
 }
 
-// measure runs one measurement in this process: "roof KEYS ROWS", "count KEYS ROWS NODES", "words DIR", "held KEYS".
+// counting is a backup that acknowledges at once and counts bytes.
+type counting struct {
+	mu                    sync.Mutex
+	saves, bytes, largest int64
+}
+
+func (c *counting) Save(cp backup.Checkpoint) {
+	n := int64(0)
+	for _, g := range cp.Groups {
+		n += int64(len(g.Data))
+	}
+	if n < 64<<10 {
+		return // a source's, or a sink's
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.saves++
+	c.bytes += n
+	c.largest = max(c.largest, n)
+}
+
+func (c *counting) fill(m *measurement) {
+	if c == nil || c.saves == 0 {
+		return
+	}
+	m.Saves, m.LargestMB, m.MeanMB = c.saves, float64(c.largest)/1e6, float64(c.bytes)/1e6/float64(c.saves)
+}
+
+// counter is a counting backup when word is "saved", nil otherwise.
+func counter(args []string, n int) *counting {
+	if len(args) > n && args[n] == "saved" {
+		return &counting{}
+	}
+	return nil
+}
+
+// measure runs one measurement in this process: "roof KEYS ROWS", "count KEYS ROWS NODES [saved]", "words DIR", "held KEYS
+// [saved]"; saved: with checkpoints.
 func measure(args []string, profile string) (m measurement, err error) {
 	if profile != "" {
 		f, err := os.Create(profile)
@@ -51,11 +93,11 @@ func measure(args []string, profile string) (m measurement, err error) {
 	case "roof":
 		m, err = measureRoof(number(args[2]), number(args[1]))
 	case "count":
-		m, err = measureCount(number(args[1]), number(args[2]), number(args[3]))
+		m, err = measureCount(number(args[1]), number(args[2]), number(args[3]), counter(args, 4))
 	case "words":
 		m, err = measureWords(args[1])
 	case "held":
-		m, err = measureHeld(number(args[1]))
+		m, err = measureHeld(number(args[1]), counter(args, 2))
 	default:
 		err = fmt.Errorf("no measurement %q", args[0])
 	}
@@ -95,7 +137,7 @@ func (c *catalog) Operator(name string) (*operator.Definition, bool) {
 func (c *catalog) Operators() []string { return c.operators.Names() }
 
 // run runs a query; watch, when set, is called every 20 ms with its progress.
-func run(sql string, nodes int, watch func(engine.Progress)) (*engine.Result, error) {
+func run(sql string, nodes int, saved *counting, watch func(engine.Progress)) (*engine.Result, error) {
 	c := &catalog{}
 	for _, d := range []*connector.Definition{blackhole.Definition(), datagen.Definition(), filesystem.Definition()} {
 		if err := c.connectors.Register(d); err != nil {
@@ -112,6 +154,9 @@ func run(sql string, nodes int, watch func(engine.Progress)) (*engine.Result, er
 	if nodes > 1 {
 		o.Workers = 1 // the nodes share the machine's cores
 	}
+	if saved != nil {
+		o.Backup, o.Acknowledged = saved, true
+	}
 	if watch != nil {
 		o.Started = func(progress func() engine.Progress) {
 			go func() {
@@ -126,18 +171,20 @@ func run(sql string, nodes int, watch func(engine.Progress)) (*engine.Result, er
 }
 
 // measureCount is a keyed running count over three BIGINT columns, all of them used, into a sink that counts.
-func measureCount(keys, rows, nodes int) (measurement, error) {
+func measureCount(keys, rows, nodes int, saved *counting) (measurement, error) {
 	sql := fmt.Sprintf(`
 CREATE TABLE src (k BIGINT NOT NULL, a BIGINT NOT NULL, b BIGINT NOT NULL) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='%d','splits'='8',
   'fields.k.min'='0','fields.k.max'='%d','fields.a.min'='0','fields.a.max'='16777215','fields.b.min'='0','fields.b.max'='4294967295');
 CREATE TABLE counts (k BIGINT, n BIGINT, a BIGINT, b BIGINT) WITH ('connector'='blackhole');
 INSERT INTO counts SELECT k, COUNT(*), SUM(a), SUM(b) FROM src GROUP BY k`, rows, keys-1)
 	start := time.Now()
-	res, err := run(sql, nodes, nil)
+	res, err := run(sql, nodes, saved, nil)
 	if err != nil {
 		return measurement{}, err
 	}
-	return measurement{Rows: res.Progress.RowsIn, Seconds: time.Since(start).Seconds()}, nil
+	m := measurement{Rows: res.Progress.RowsIn, Seconds: time.Since(start).Seconds()}
+	saved.fill(&m)
+	return m, nil
 }
 
 // measureWords is the word count of the demo over the Go tree.
@@ -157,7 +204,7 @@ INSERT INTO counts SELECT word, COUNT(*) FROM (SELECT LOWER(w) AS word FROM file
 		return measurement{}, err
 	}
 	start := time.Now()
-	res, err := run(sql, 1, nil)
+	res, err := run(sql, 1, nil, nil)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -166,7 +213,7 @@ INSERT INTO counts SELECT word, COUNT(*) FROM (SELECT LOWER(w) AS word FROM file
 
 // measureHeld fills state with keys and then runs 100,000 rows/s of random keys among them for 20 s, while a
 // garbage collection is forced once a second: the longest epoch then.
-func measureHeld(keys int) (measurement, error) {
+func measureHeld(keys int, saved *counting) (measurement, error) {
 	const rate, seconds = 100_000, 20
 	sql := fmt.Sprintf(`
 CREATE TABLE fill (k BIGINT NOT NULL) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='%d','splits'='8','fields.k.kind'='sequence','fields.k.start'='0','fields.k.end'='%d');
@@ -176,7 +223,7 @@ INSERT INTO counts SELECT k, COUNT(*) FROM (SELECT k FROM fill UNION ALL SELECT 
 	var longest, step time.Duration
 	settled, calm, polls := false, 0, 0
 	var gc runtime.MemStats
-	res, err := run(sql, 1, func(p engine.Progress) {
+	res, err := run(sql, 1, saved, func(p engine.Progress) {
 		if !settled {
 			if p.RowsIn >= int64(keys) && p.LagMs < 100 {
 				calm++
@@ -201,6 +248,8 @@ INSERT INTO counts SELECT k, COUNT(*) FROM (SELECT k FROM fill UNION ALL SELECT 
 	for n := gc.NumGC; n < after.NumGC; n++ {
 		pause = max(pause, after.PauseNs[(n+255)%256])
 	}
-	return measurement{Rows: res.Progress.RowsIn, Seconds: res.Progress.Elapsed.Seconds(), LongestMs: float64(longest.Microseconds()) / 1000,
-		StepMs: float64(step.Microseconds()) / 1000, GCPauseMs: float64(pause) / 1e6}, nil
+	m := measurement{Rows: res.Progress.RowsIn, Seconds: res.Progress.Elapsed.Seconds(), LongestMs: float64(longest.Microseconds()) / 1000,
+		StepMs: float64(step.Microseconds()) / 1000, GCPauseMs: float64(pause) / 1e6}
+	saved.fill(&m)
+	return m, nil
 }

@@ -178,6 +178,17 @@ func (c *Cluster) Running() []int {
 	return running
 }
 
+// PID is the process number of agent i, 0 when it does not run.
+func (c *Cluster) PID(i int) int {
+	a := c.Agent(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.process == nil || a.process.gone() {
+		return 0
+	}
+	return a.process.command.Process.Pid
+}
+
 // Kill ends agent i as kill -9 does and waits until it is gone.
 func (c *Cluster) Kill(i int) error {
 	return c.end(i, func(p *process) error { return p.signal(sigKill) })

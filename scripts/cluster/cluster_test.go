@@ -234,6 +234,7 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 			if err := program.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
+			_ = program.Process.Signal(c.signal) // again; it may be gone
 			_ = program.Wait()
 			if program.ProcessState.ExitCode() != c.code {
 				t.Fatalf("%v", program.ProcessState)

@@ -12,8 +12,9 @@ import (
 // ErrInterrupted is the cause of the end of Run's context: a signal.
 var ErrInterrupted = errors.New("interrupted")
 
-// Run runs a program: run's context ends at the first SIGINT, SIGTERM or SIGHUP, so that it can clean up; the second one ends the process
-// at once, and its agents end with it. It gives the exit code: 0, 1 after an error, which it prints, 128 and the signal after one.
+// Run runs a program: run's context ends at the first SIGINT, SIGTERM or SIGHUP, so that it can clean up, which takes a moment. Further ones
+// do nothing: timeout(1), for one, sends each signal twice. SIGQUIT ends the process at once, and its agents end with it. It gives the
+// exit code: 0, 1 after an error, which it prints, 128 and the signal after one.
 func Run(name string, run func(ctx context.Context) error) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -27,17 +28,15 @@ func Run(name string, run func(ctx context.Context) error) int {
 	defer signal.Stop(signals)
 	var first syscall.Signal
 	go func() {
-		for n := 0; ; n++ {
+		for {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
-				if number, ok := s.(syscall.Signal); ok && n == 0 {
-					first = number
+				if ctx.Err() != nil {
+					continue
 				}
-				if n > 0 {
-					os.Exit(128 + int(first))
-				}
+				first, _ = s.(syscall.Signal)
 				fmt.Fprintf(os.Stderr, "%s: %s: cleaning up\n", name, s)
 				cancel(ErrInterrupted)
 			}

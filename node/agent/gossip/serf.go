@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/serf/serf"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 const (
@@ -25,8 +27,10 @@ const (
 
 	joinedAgainEvery = time.Minute
 	aloneAgainEvery  = 5 * time.Second
+	rivalAgainEvery  = 2 * time.Second // while others still take a former process of this name for it
 	joinSaidEvery    = 30 * time.Second
 	conflictPings    = 5
+	confirmAfter     = 250 * time.Millisecond
 )
 
 // Config says how a process gossips.
@@ -60,8 +64,9 @@ type Serf struct {
 	changed chan struct{}
 	joined  bool
 	rejoins bool
-	said    map[string]bool // members of which it was said why they are left out
-	rival   *rival          // another process of this name that was heard of
+	said    map[string]bool           // members of which it was said why they are left out
+	rival   *rival                    // another process of this name that was heard of in the last attempt to join
+	outside map[topology.Process]bool // members of another cluster that were taken in before they knew theirs
 	closed  bool
 
 	setting sync.Mutex // one SetTags at a time
@@ -85,16 +90,36 @@ func OpenSerf(c Config) (*Serf, error) {
 	if n := len(c.Key); n != 0 && n != 16 && n != 24 && n != 32 {
 		return nil, fmt.Errorf("gossip: the encryption key has %d bytes; it must have 16, 24 or 32", n)
 	}
-	s := &Serf{config: c, tags: c.Tags, changed: make(chan struct{}), said: map[string]bool{}}
+	s := &Serf{config: c, tags: c.Tags, changed: make(chan struct{}), said: map[string]bool{}, outside: map[topology.Process]bool{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	events := make(chan serf.Event, 1024)
+	sc := s.serfConfig(events)
+	m := sc.MemberlistConfig
+	// The transport comes first, because Create leaves a goroutine behind when a port is in use.
+	if m.Transport == nil {
+		sockets, err := listen(m)
+		if err != nil {
+			s.cancel()
+			return nil, explainOpen(c, err)
+		}
+		m.Transport = sockets
+		m.BindPort, m.AdvertisePort = sockets.GetAutoBindPort(), sockets.GetAutoBindPort()
+	}
 	var err error
-	if s.serf, err = serf.Create(s.serfConfig(events)); err != nil {
+	if s.serf, err = serf.Create(sc); err != nil {
 		s.cancel()
-		return nil, explainOpen(c, err)
+		return nil, errors.Join(explainOpen(c, err), m.Transport.Shutdown())
 	}
 	s.wg.Go(func() { s.follow(events) })
 	return s, nil
+}
+
+// listen opens a port for UDP and TCP. One that is free for TCP and chosen may be taken for UDP.
+func listen(m *memberlist.Config) (t *memberlist.NetTransport, err error) {
+	for try := 0; try == 0 || err != nil && m.BindPort == 0 && try < 10; try++ {
+		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{m.BindAddr}, BindPort: m.BindPort, Logger: m.Logger})
+	}
+	return t, err
 }
 
 func (s *Serf) serfConfig(events chan<- serf.Event) *serf.Config {
@@ -105,6 +130,7 @@ func (s *Serf) serfConfig(events chan<- serf.Event) *serf.Config {
 	m.SuspicionMult, m.SuspicionMaxTimeoutMult = 3, 2
 	m.GossipInterval = 50 * time.Millisecond
 	m.TCPTimeout = 3 * time.Second
+	m.PushPullInterval = 5 * time.Second // gossip may miss somebody: until the next exchange of all that is known
 	m.DeadNodeReclaimTime = 10 * time.Second
 	m.EnableCompression = false
 	m.Label = label
@@ -216,7 +242,13 @@ func (s *Serf) foreign(m Member) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tags.Cluster == 0 || m.Tags.Cluster == 0 || s.tags.Cluster == m.Tags.Cluster {
-		return false
+		return s.outside[m.Process()]
+	}
+	if p := m.Process(); !s.outside[p] && len(s.outside) < 1024 {
+		// What it says of itself from now on is refused: the library keeps what it said before.
+		s.outside[p] = true
+		close(s.changed)
+		s.changed = make(chan struct{})
 	}
 	if key := fmt.Sprint(m.Name, m.Address, m.Tags.Cluster); !s.said[key] && len(s.said) < 1024 {
 		s.said[key] = true
@@ -371,6 +403,10 @@ func (s *Serf) join(ctx context.Context, addresses []string) error {
 	pause, reason, said := time.Duration(0), "", time.Time{}
 	for {
 		err := s.attempt(ctx, addresses)
+		if err == nil && sleep(ctx, s.ctx, confirmAfter) {
+			// Of two processes of a name that join at the same time, one hears only now that the other was first.
+			err = s.attempt(ctx, addresses)
+		}
 		var taken *NameInUseError
 		switch {
 		case ctx.Err() != nil:
@@ -417,7 +453,12 @@ func sleep(a, b context.Context, d time.Duration) bool {
 func (s *Serf) rejoin(addresses []string) {
 	for {
 		pause := joinedAgainEvery
-		if s.others() == 0 {
+		s.mu.Lock()
+		rival := s.rival != nil
+		s.mu.Unlock()
+		if rival {
+			pause = rivalAgainEvery
+		} else if s.others() == 0 {
 			pause = aloneAgainEvery
 		}
 		if !sleep(s.ctx, s.ctx, pause) {
@@ -431,6 +472,9 @@ func (s *Serf) rejoin(addresses []string) {
 
 // attempt joins every address that answers. It is nil when there are others afterwards.
 func (s *Serf) attempt(ctx context.Context, addresses []string) error {
+	s.mu.Lock()
+	s.rival = nil
+	s.mu.Unlock()
 	var failures []error
 	tried := map[string]bool{s.Address(): true}
 	for _, a := range addresses {
@@ -465,7 +509,6 @@ func (s *Serf) attempt(ctx context.Context, addresses []string) error {
 func (s *Serf) challenge(ctx context.Context) error {
 	s.mu.Lock()
 	r, joined := s.rival, s.joined
-	s.rival = nil
 	s.mu.Unlock()
 	if r == nil || joined || r.address == s.Address() {
 		return nil // at this process' own address there is nobody else
@@ -492,11 +535,13 @@ func (s *Serf) resolve(ctx context.Context, address string) ([]string, error) {
 	if err != nil {
 		host, port = strings.Trim(address, "[]"), strconv.Itoa(DefaultPort)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+	_, noIP := netip.ParseAddr(host)
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || host == "" || noIP != nil && strings.ContainsAny(host, ":/ ") {
 		return nil, fmt.Errorf("%q is no address: write HOST or HOST:PORT", address)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []string{net.JoinHostPort(ip.String(), port)}, nil
+	if noIP == nil {
+		return []string{net.JoinHostPort(netip.MustParseAddr(host).Unmap().String(), port)}, nil
 	}
 	lookup, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

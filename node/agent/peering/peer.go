@@ -449,8 +449,10 @@ func (p *Peering) exchange(ctx context.Context, q *peer, c net.Conn) error {
 }
 
 // farewell is what is said when this side ends a connection, if the peer is to know why.
-func farewell(why error) (frameKind, bool) {
+func (p *Peering) farewell(why error) (frameKind, bool) {
 	switch {
+	case errors.Is(why, errClosed) && p.polite(why):
+		return goodbye, true
 	case errors.Is(why, errDropped):
 		return dropped, true
 	case errors.Is(why, errReconnect), errors.Is(why, errReplaced):
@@ -459,9 +461,9 @@ func farewell(why error) (frameKind, bool) {
 	return 0, false
 }
 
-// sendBeats sends a beat per interval, and at once when one is due, until ctx is done; then it closes the connection.
+// sendBeats sends a beat per interval, and at once when one is due, until ctx is done; then it closes the connection. When nothing
+// can be sent any more it leaves a moment to receive what the peer said before, its goodbye for one.
 func (p *Peering) sendBeats(ctx context.Context, q *peer, c net.Conn) {
-	defer c.Close()
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	buf := make([]byte, 0, frameBytes)
@@ -483,16 +485,17 @@ func (p *Peering) sendBeats(ctx context.Context, q *peer, c net.Conn) {
 			k, said = goodbye, true
 		}
 		if send(k, time.Second) != nil {
-			// The receiving side finds out why.
+			_ = c.SetReadDeadline(time.Now().Add(beatEvery))
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-q.kick:
 		case <-ctx.Done():
-			if k, ok := farewell(context.Cause(ctx)); ok {
+			if k, ok := p.farewell(context.Cause(ctx)); ok {
 				_ = send(k, beatEvery)
 			}
+			c.Close()
 			return
 		}
 	}

@@ -298,7 +298,9 @@ func TestGoodbyeIsNoComplaint(t *testing.T) {
 		inCluster(t, 3, func(t *testing.T, c *cluster) {
 			l := c.all[leaver]
 			l.peering.Goodbye()
-			time.Sleep(time.Second)
+			if leaver != 1 {
+				time.Sleep(time.Second)
+			}
 			l.stop()
 			time.Sleep(goodbyeGrace - 100*time.Millisecond)
 			for _, p := range c.all {
@@ -480,6 +482,40 @@ func TestGarbageOnConnectionsEndsThemOnly(t *testing.T) {
 		}
 		c.want(c.all[1], "")
 	})
+}
+
+func TestPeersOverTCPConnectAndSeeAnEnd(t *testing.T) {
+	start := func(name string) (*process, chan struct{}) {
+		l, err := port.TCP{}.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &process{Process: topology.Process{Node: topology.NodeID(name), Boot: 1}, joined: map[topology.Process]int{}}
+		p.mux = port.NewMux(port.Config{Listener: l, Network: port.TCP{}})
+		up := make(chan struct{}, 1)
+		join := func(ctx context.Context, peer topology.Process, conn dataplane.Conn) error {
+			up <- struct{}{}
+			return p.join(ctx, peer, conn)
+		}
+		if p.peering, err = New(Config{Self: p.Process, Mux: p.mux, Join: join}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.stop)
+		return p, up
+	}
+	a, aUp := start("a")
+	b, bUp := start("b")
+	ended := make(chan struct{}, 16)
+	a.peering.OnChange(func() { ended <- struct{}{} })
+	all := []Info{{a.Process, a.mux.Addr().String()}, {b.Process, b.mux.Addr().String()}}
+	a.peering.Update(all)
+	b.peering.Update(all)
+	<-aUp
+	<-bUp
+	b.stop()
+	for a.complains() != "b/1 ended;" {
+		<-ended
+	}
 }
 
 func FuzzFrame(f *testing.F) {

@@ -1,0 +1,282 @@
+package coordinator
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// commandsOf names the kinds of a decision.
+func commandsOf(d Decision) (out []raftfsm.Kind) {
+	for _, k := range d.Commands {
+		out = append(out, k.Kind())
+	}
+	return out
+}
+
+func TestWhoIsTakenForLost(t *testing.T) {
+	const now = 100_000
+	at := func(kind string, by int, since int64) func(*View, []topology.Process) {
+		return func(v *View, p []topology.Process) {
+			r := v.Reports[by].Report
+			r.Complaints = append(r.Complaints, Complaint{p[3], kind, since})
+		}
+	}
+	heard := func(ms int64) func(*View, []topology.Process) {
+		return func(v *View, _ []topology.Process) { v.Reports[3].AtMs = now - ms }
+	}
+	for _, c := range []struct {
+		name string
+		want raftfsm.Kind
+		with []func(*View, []topology.Process)
+	}{
+		{"nobody complains", 0, nil},
+		{"one saw its connection end", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(500), at(ComplaintEnded, 1, 20)}},
+		{"it reported after that", 0, []func(*View, []topology.Process){heard(0), at(ComplaintEnded, 1, 500)}},
+		{"one has heard nothing for 500 ms", 0, []func(*View, []topology.Process){heard(600), at(ComplaintSilent, 1, 500)}},
+		{"two have", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(600), at(ComplaintSilent, 1, 500), at(ComplaintSilent, 2, 450)}},
+		{"one has for a second", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(1100), at(ComplaintSilent, 1, 1000)}},
+		{"serf says so since a moment", 0, []func(*View, []topology.Process){heard(2000), at(ComplaintSerf, 1, 1000)}},
+		{"serf is certain", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(2900), at(ComplaintSerf, 1, 3000)}},
+		{"serf is certain and wrong", 0, []func(*View, []topology.Process){heard(100), at(ComplaintSerf, 1, 5000)}},
+		{"it does not report", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(3100)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v, p := fiveNodes(t, now)
+			for _, change := range c.with {
+				change(v, p)
+			}
+			m := NodesMemory{BeganMs: now - 10_000, LastMs: now - 100}
+			for _, x := range p {
+				m.Lives = append(m.Lives, Life{Process: x})
+			}
+			d := Nodes(v, &m)
+			if got := commandsOf(d); c.want == 0 && len(got) > 0 || c.want != 0 && !slices.Equal(got, []raftfsm.Kind{c.want}) {
+				t.Fatalf("commands %v", got)
+			}
+			if c.want != 0 && d.Commands[0].(*raftfsm.NodeStatus).Process != p[3] {
+				t.Fatalf("%+v", d.Commands[0])
+			}
+		})
+	}
+}
+
+// fiveNodes is a view of n0 to n4, which have all reported now.
+func fiveNodes(t *testing.T, now int64) (*View, []topology.Process) {
+	w := newWorld(t, 1, 5)
+	v := &View{State: w.state, NowMs: now, Leader: w.nodes[0].process(), Timing: DefaultTiming()}
+	var p []topology.Process
+	for _, a := range w.nodes {
+		p = append(p, a.process())
+		v.Reports = append(v.Reports, Received{&Report{Process: a.process(), Seq: 1}, now})
+	}
+	return v, p
+}
+
+func TestANewLeaderTakesNobodyForLostForWantOfReports(t *testing.T) {
+	v, _ := fiveNodes(t, 100_000)
+	v.Reports = nil
+	var m NodesMemory
+	for ; v.NowMs <= 103_000; v.NowMs += 100 {
+		if d := Nodes(v, &m); len(d.Commands) > 0 {
+			t.Fatalf("after %d ms: %v", v.NowMs-100_000, d.Commands)
+		}
+	}
+	v.NowMs = 103_050
+	if d := Nodes(v, &m); len(d.Commands) != 4 {
+		t.Fatalf("%d lost, want all but the leader", len(d.Commands))
+	}
+	// A leader that was frozen itself has lost nobody.
+	m = NodesMemory{BeganMs: 1, LastMs: 103_000}
+	v.NowMs = 110_000
+	if d := Nodes(v, &m); len(d.Commands) > 0 {
+		t.Fatalf("after it stood still: %v", d.Commands)
+	}
+}
+
+func TestOfTwoThatDoNotReachEachOtherTheOneWithMoreComplaintsIsBlamed(t *testing.T) {
+	v, p := fiveNodes(t, 100_000)
+	var m NodesMemory
+	var d Decision
+	for range 15 {
+		for i := range v.Reports {
+			v.Reports[i].AtMs = v.NowMs
+			v.Reports[i].Report.Complaints = nil
+		}
+		for _, pair := range [][2]int{{1, 2}, {2, 1}, {3, 2}} {
+			r := v.Reports[pair[0]].Report
+			r.Complaints = append(r.Complaints, Complaint{p[pair[1]], ComplaintSilent, 500 + v.NowMs - 100_000})
+		}
+		if d = Nodes(v, &m); len(d.Commands) > 0 {
+			break
+		}
+		v.NowMs += 100
+	}
+	if len(d.Commands) != 1 || v.NowMs-100_000 != 1000 {
+		t.Fatalf("after %d ms: %v", v.NowMs-100_000, d.Commands)
+	}
+	if k, ok := d.Commands[0].(*raftfsm.NodeBlame); !ok || k.Process != p[2] || k.UntilMs != v.NowMs+60_000 {
+		t.Fatalf("%+v", d.Commands[0])
+	}
+}
+
+func TestPlaceNamesTheOperatorThatIsMissing(t *testing.T) {
+	v, p := fiveNodes(t, 100_000)
+	stages := []PlaceStage{{Name: "tolls", Groups: 256, Source: true, Parallelism: 4, Operators: []string{"toll_calculator"}}}
+	_, _, _, err := Place(v, stages)
+	var missing *PlaceError
+	if !errors.As(err, &missing) || !strings.Contains(missing.Text, "toll_calculator on n0") {
+		t.Fatalf("error %v", err)
+	}
+	stages[0].Operators = nil
+	_, adds, grants, err := Place(v, stages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(adds[0].Parts) != 4 || len(adds[0].Vaults) != 16 || len(grants) != 4 {
+		t.Fatalf("%d parts, %d vault sets, %d seal logs", len(adds[0].Parts), len(adds[0].Vaults), len(grants))
+	}
+	for _, part := range adds[0].Parts {
+		if part.Process == p[0] {
+			t.Fatal("a partition on the leader's node though others have room")
+		}
+	}
+	for b, members := range adds[0].Vaults {
+		for _, part := range adds[0].Parts {
+			if part.Range.Overlaps(topology.BlockID(b).Range(256)) && slices.Contains(members, part.Process) || len(members) != 2 {
+				t.Fatalf("block %d: vaults %v, active %v", b, members, part.Process)
+			}
+		}
+	}
+}
+
+func TestAClusterOfOneIsItsOwnVault(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	q := w.addQuery("a")
+	if got := q.Stages[1].Vaults[0].Members; len(got) != 1 || got[0] != w.nodes[0].process() {
+		t.Fatalf("vaults %v", got)
+	}
+	w.runFor(1000)
+	w.kill(w.nodes[0])
+	w.runFor(500)
+	w.start(w.nodes[0])
+	w.converge(5000)
+	if BlocksBelow(w.viewAt()) != 0 {
+		t.Fatal("blocks lack copies")
+	}
+}
+
+func TestUnequalChainsFailTheQueryAndNameWhere(t *testing.T) {
+	w := newWorld(t, 2, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	q := w.state.Query("a")
+	r := q.Stages[1].Partitions[0].Range
+	to := slices.IndexFunc(w.nodes, func(a *agent) bool { return a.process() != q.Stages[1].Partitions[0].Process })
+	w.apply(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: q.Complete, Parts: []raftfsm.Part{{Range: r, Process: w.nodes[to].process()}}})
+	q = w.state.Query("a")
+	sh := q.Stages[1].Shadows[0]
+	report := func(p topology.Process, instance uint64, role string, sum uint64) Received {
+		return Received{&Report{Process: p, Seq: 1, Queries: []QueryReport{{ID: q.ID, Partitions: []PartitionReport{{
+			Stage: 1, Range: r, Instance: instance, Role: role, Phase: PhaseRunning, Restored: q.Complete, Chains: []ChainSum{{r, q.Complete + 16, sum}},
+		}}}}}, w.now}
+	}
+	view := func(sum uint64) *View {
+		v := w.viewAt()
+		v.Reports = []Received{report(q.Stages[1].Partitions[0].Process, q.Stages[1].Partitions[0].Instance, RoleActive, 7), report(sh.Process, sh.Instance, RoleShadow, sum)}
+		slices.SortFunc(v.Reports, func(a, b Received) int { return compareProcess(a.Report.Process, b.Report.Process) })
+		return v
+	}
+	d := Switch(view(8), q, new(QueryMemory))
+	if k, ok := d.Commands[0].(*raftfsm.QueryStateChange); !ok || k.State != raftfsm.Failed || !strings.Contains(k.Reason, "stage 1, key groups [0,") {
+		t.Fatalf("%+v", d.Commands)
+	}
+	d = Switch(view(7), q, new(QueryMemory))
+	if k, ok := d.Commands[0].(*raftfsm.Switch); !ok || k.AtEpoch != q.Complete+16 {
+		t.Fatalf("%+v", d.Commands)
+	}
+}
+
+func TestAQueryFinishesWhenAllHaveEndedAndTheLastCheckpointIsComplete(t *testing.T) {
+	w := newWorld(t, 2, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	q := w.state.Query("a")
+	v := w.viewAt()
+	n := topology.Epoch(0)
+	for i := range v.Reports {
+		r := *v.Reports[i].Report
+		r.Queries = slices.Clone(r.Queries)
+		for j := range r.Queries {
+			r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
+			for k := range r.Queries[j].Partitions {
+				n++
+				p := &r.Queries[j].Partitions[k]
+				p.Phase, p.Lines, p.Ended = PhaseEnded, nil, q.Complete+n*16
+			}
+		}
+		v.Reports[i].Report = &r
+	}
+	d := Checkpoint(v, q)
+	if k, ok := d.Commands[0].(*raftfsm.CheckpointComplete); !ok || k.Complete != q.Complete+n*16 || len(d.Commands) != 1 {
+		t.Fatalf("%+v", d.Commands)
+	}
+	v.State, _ = w.state.Apply(raftfsm.Envelope{Command: d.Commands[0]})
+	d = Checkpoint(v, v.State.Query("a"))
+	if k, ok := d.Commands[0].(*raftfsm.QueryStateChange); !ok || k.State != raftfsm.Finished {
+		t.Fatalf("%+v", d.Commands)
+	}
+}
+
+func TestStateIsRestoredBySoManyProcessesAsItTakes(t *testing.T) {
+	v, _ := fiveNodes(t, 100_000)
+	h := v.newHosts("f", nil)
+	r := topology.Range{From: 10, To: 138}
+	for _, c := range []struct {
+		bytes int64
+		want  int
+	}{{-1, 1}, {1 << 20, 1}, {100 << 20, 3}, {10 << 30, 5}} {
+		got := h.pieces(r, c.bytes)
+		if len(got) != c.want || got[0].From != r.From || got[len(got)-1].To != r.To {
+			t.Errorf("%d bytes: %v", c.bytes, got)
+		}
+		for i := 1; i < len(got); i++ {
+			if got[i].From != got[i-1].To || got[i].From%topology.BlockGroups != 0 {
+				t.Errorf("%d bytes: %v", c.bytes, got)
+			}
+		}
+	}
+}
+
+func TestAProcessThatActedBeyondTheLogBeginsAGenerationThatKeepsTheSeals(t *testing.T) {
+	w := newWorld(t, 2, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	q := w.state.Query("a")
+	v := w.viewAt()
+	for i := range v.Reports {
+		for j := range v.Reports[i].Report.Queries {
+			for k := range v.Reports[i].Report.Queries[j].Partitions {
+				v.Reports[i].Report.Queries[j].Partitions[k].Beyond = 77
+			}
+		}
+	}
+	d := Beyond(v, q)
+	k, ok := d.Commands[0].(*raftfsm.GenerationChange)
+	if !ok || !k.Keep {
+		t.Fatalf("%+v", d.Commands)
+	}
+	if out := w.apply(k); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	if a := w.state.Query("a").Stages[0].Partitions[0]; len(a.Adopt) != 1 {
+		t.Fatalf("%+v", a)
+	}
+	if d := Beyond(v, w.state.Query("a")); len(d.Commands) > 0 {
+		t.Fatalf("reports of the former generation begin another one: %+v", d.Commands)
+	}
+}
