@@ -323,6 +323,11 @@ func (a *Agent) live() {
 		}
 	})
 	parts.Go(func() {
+		if err := a.gossip.run(a.ctx); err != nil && a.ctx.Err() == nil {
+			a.fail(err)
+		}
+	})
+	parts.Go(func() {
 		if err := a.doWork(); err != nil && a.ctx.Err() == nil {
 			a.fail(err)
 		}

@@ -61,7 +61,7 @@ func TestANodeRestartedUnderItsNameHasAnotherBootAndWorksAgain(t *testing.T) {
 		agents := c.three()
 		was := agents[1].self
 		c.kill(agents[1])
-		again := c.start("n2", func(k *Config) { k.BootstrapExpect, k.Join = 0, []string{"n1"} })
+		again := c.start("n2", func(k *Config) { k.BootstrapExpect, k.Join = 0, everybody })
 		c.ready(again)
 		for _, a := range c.running() {
 			s, err := a.Machine().Wait(t.Context(), func(s *raftfsm.State) bool { return s.Node("n2").Boot == again.self.Boot })

@@ -1,136 +1,169 @@
 package agent
 
 import (
-	"strconv"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/seepnode/seepnode/node/agent/gossip"
 	"github.com/seepnode/seepnode/node/agent/member"
-	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Keys of the tags that gossip carries of a node.
-const (
-	tagData    = "data"    // data address
-	tagHTTP    = "http"    // where its API for people is
-	tagBoot    = "boot"    // boot id, hexadecimal
-	tagCluster = "cluster" // the cluster's id, as port.ClusterName; absent while it is in none
-	tagExpect  = "expect"  // founders it waits for; absent when it founds none
-)
-
-// Gossiper is who is there, as gossip knows it.
-type Gossiper interface {
-	// Members are all other nodes, ascending by name.
-	Members() []GossipMember
-	// SetTags changes what others know of this node. It does not wait for them.
-	SetTags(tags map[string]string) error
-	// Close ends it; leave says so to others, who then do not take this node for failed.
-	Close(leave bool) error
-}
-
-// GossipMember is another node.
-type GossipMember struct {
-	Node   topology.NodeID
-	Tags   map[string]string
-	Failed bool
-	Since  time.Time // when it failed, by this process's clock
-}
-
-// Membership starts gossip for a node with tags. changed is called, from any goroutine, when Members gives something else.
-type Membership func(node topology.NodeID, tags map[string]string, changed func()) (Gossiper, error)
+// Membership starts gossip for a process.
+type Membership func(name string, tags gossip.Tags) (gossip.Membership, error)
 
 // gossiping is what the agent makes of gossip.
 type gossiping struct {
-	a      *Agent
-	gossip Gossiper
+	a       *Agent
+	members gossip.Membership
 
-	mu      sync.Mutex
-	tags    map[string]string
-	changed func() // what is reported has changed
-	leave   bool
+	mu     sync.Mutex
+	tags   gossip.Tags
+	failed map[topology.Process]time.Time // since when
+	leave  bool
 }
 
 func startGossip(a *Agent, cluster uint64) (*gossiping, error) {
-	g := &gossiping{a: a, changed: func() {}, tags: map[string]string{
-		tagData: a.record.Addresses.Data, tagHTTP: a.record.Addresses.HTTP, tagBoot: strconv.FormatUint(uint64(a.self.Boot), 16),
-	}}
-	if cluster != 0 {
-		g.tags[tagCluster] = port.ClusterName(cluster)
-	}
-	if a.config.BootstrapExpect > 0 {
-		g.tags[tagExpect] = strconv.Itoa(a.config.BootstrapExpect)
-	}
+	g := &gossiping{a: a, failed: map[topology.Process]time.Time{}, tags: gossip.Tags{
+		Data: a.record.Addresses.Data, HTTP: a.record.Addresses.HTTP, Cluster: cluster, Expect: a.config.BootstrapExpect, Boot: a.self.Boot}}
 	start := a.world.member
 	if start == nil {
-		start = a.startSerf
+		start = g.openSerf
 	}
 	var err error
-	g.gossip, err = start(a.self.Node, g.tags, g.changes)
-	return g, err
+	if g.members, err = start(a.config.Name, g.tags); err != nil {
+		return nil, err
+	}
+	for _, m := range g.members.Members() {
+		if m.Name == a.config.Name {
+			a.record.Addresses.Gossip = m.Address
+		}
+	}
+	return g, nil
 }
 
-// changes tells whoever reports.
-func (g *gossiping) changes() {
+// openSerf gossips over the network.
+func (g *gossiping) openSerf(name string, tags gossip.Tags) (gossip.Membership, error) {
+	c := &g.a.config
+	host, err := advertised(c)
+	if err != nil {
+		return nil, err
+	}
+	if host, err = resolve(g.a.ctx, host); err != nil {
+		return nil, err
+	}
+	s, err := gossip.OpenSerf(gossip.Config{Name: name, Bind: c.Bind, Port: c.GossipPort, Advertise: host, Key: c.EncryptKey, Tags: tags, Logger: g.a.log})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use by another process: stop that one, or give another port with --gossip-port: %w", hostPort(c.Bind, c.GossipPort), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("starting gossip on %s: %w", hostPort(c.Bind, c.GossipPort), err)
+	}
+	return s, nil
+}
+
+// resolveWait bounds the look-up of the name that is advertised.
+const resolveWait = 5 * time.Second
+
+// resolve gives the address of a host: gossip carries no names.
+func resolve(ctx context.Context, host string) (string, error) {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveWait)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(found) == 0 {
+		return "", fmt.Errorf("the address of %s, which is advertised, cannot be found: give an IP address with --advertise: %w", host, err)
+	}
+	return found[0].Unmap().String(), nil
+}
+
+// run joins what the agent was told to join, and follows who fails, until ctx ends. The error is why this node can join nothing.
+func (g *gossiping) run(ctx context.Context) error {
+	joined := make(chan error, 1)
+	if len(g.a.config.Join) > 0 {
+		go func() { joined <- g.members.Join(ctx, g.a.config.Join) }()
+	} else {
+		joined <- nil
+	}
+	for {
+		changed := g.members.Changed()
+		g.note(g.members.Members())
+		select {
+		case <-changed:
+		case err := <-joined:
+			if err != nil {
+				return err
+			}
+			joined = nil
+		case <-ctx.Done():
+			if joined != nil {
+				<-joined
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// note remembers since when who has failed.
+func (g *gossiping) note(members []gossip.Member) {
 	g.mu.Lock()
-	f := g.changed
+	before := g.failed
+	g.failed = map[topology.Process]time.Time{}
+	for _, m := range members {
+		if m.Status != gossip.Failed {
+			continue
+		}
+		since, ok := before[m.Process()]
+		if !ok {
+			since = time.Now()
+		}
+		g.failed[m.Process()] = since
+	}
 	g.mu.Unlock()
-	f()
-}
-
-// onChange sets what is called when complaints may have changed.
-func (g *gossiping) onChange(f func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.changed = f
+	if w := g.a.working(); w != nil {
+		w.reporter.changed()
+	}
 }
 
 // setCluster tells others which cluster this node is in.
 func (g *gossiping) setCluster(id uint64) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	tags := map[string]string{}
-	for k, v := range g.tags {
-		tags[k] = v
-	}
-	tags[tagCluster] = port.ClusterName(id)
-	g.tags = tags
-	return g.gossip.SetTags(tags)
+	g.tags.Cluster = id
+	tags := g.tags
+	g.mu.Unlock()
+	return g.members.SetTags(tags)
 }
 
-// candidates are the living nodes, as far as founding and joining go.
+// candidates are the other living nodes, as far as founding and joining go.
 func (g *gossiping) candidates() []member.Candidate {
 	var list []member.Candidate
-	for _, m := range g.gossip.Members() {
-		if m.Failed {
-			continue
+	for _, m := range g.members.Members() {
+		if m.Status == gossip.Alive && m.Name != g.a.config.Name {
+			list = append(list, member.Candidate{Node: topology.NodeID(m.Name), Address: m.Tags.Data, Cluster: m.Tags.Cluster, Expect: m.Tags.Expect})
 		}
-		c := member.Candidate{Node: m.Node, Address: m.Tags[tagData]}
-		if id, err := strconv.ParseUint(m.Tags[tagCluster], 16, 64); err == nil {
-			c.Cluster = id
-		}
-		if n, err := strconv.Atoi(m.Tags[tagExpect]); err == nil {
-			c.Expect = n
-		}
-		list = append(list, c)
 	}
 	return list
 }
 
-// complaints are of the living processes that gossip takes for failed. One whose boot id gossip does not know is another life.
+// complaints are of the living processes that gossip takes for failed.
 func (g *gossiping) complaints(s *raftfsm.State) []coordinator.Complaint {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	var list []coordinator.Complaint
-	for _, m := range g.gossip.Members() {
-		n := s.Node(m.Node)
-		if !m.Failed || n == nil || n.ID == g.a.self.Node || n.Status == raftfsm.Lost || n.Status == raftfsm.Left {
-			continue
+	for _, n := range s.Nodes {
+		if since, ok := g.failed[n.Process()]; ok && n.ID != g.a.self.Node && (n.Status == raftfsm.Alive || n.Status == raftfsm.Leaving) {
+			list = append(list, coordinator.Complaint{Process: n.Process(), Kind: coordinator.ComplaintSerf, SinceMs: max(0, time.Since(since).Milliseconds())})
 		}
-		if boot, err := strconv.ParseUint(m.Tags[tagBoot], 16, 64); err != nil || topology.BootID(boot) != n.Boot {
-			continue
-		}
-		list = append(list, coordinator.Complaint{Process: n.Process(), Kind: coordinator.ComplaintSerf, SinceMs: max(0, time.Since(m.Since).Milliseconds())})
 	}
 	return list
 }
@@ -142,19 +175,20 @@ func (g *gossiping) leaves() {
 	g.leave = true
 }
 
+// gossipGoodbye bounds the telling of others that this node goes.
+const gossipGoodbye = 3 * time.Second
+
 func (g *gossiping) close() error {
-	if g.gossip == nil {
-		return nil
-	}
 	g.mu.Lock()
 	leave := g.leave
 	g.mu.Unlock()
-	return g.gossip.Close(leave)
+	var err error
+	if leave {
+		ctx, cancel := context.WithTimeout(context.Background(), gossipGoodbye)
+		defer cancel()
+		if err = g.members.Leave(ctx); errors.Is(err, context.DeadlineExceeded) {
+			err = nil // they will take it for failed, which it then is
+		}
+	}
+	return errors.Join(err, g.members.Close())
 }
-
-// alone is gossip of a node that nobody knows.
-type alone struct{}
-
-func (alone) Members() []GossipMember         { return nil }
-func (alone) SetTags(map[string]string) error { return nil }
-func (alone) Close(bool) error                { return nil }

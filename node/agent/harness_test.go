@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/node/agent/gossip"
 	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/node/connector"
@@ -25,7 +26,6 @@ import (
 	"github.com/seepnode/seepnode/node/connector/datagen"
 	"github.com/seepnode/seepnode/node/connector/filesystem"
 	"github.com/seepnode/seepnode/raftfsm"
-	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +41,7 @@ type cluster struct {
 
 	mu     sync.Mutex
 	agents map[string]*Agent
-	gossip map[string]*perfect
+	gossip *gossip.Registry
 	disks  map[string]*disk
 	boots  uint64
 }
@@ -53,57 +53,11 @@ type disk struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	return &cluster{t: t, net: port.NewMemory(), dir: t.TempDir(), agents: map[string]*Agent{}, gossip: map[string]*perfect{}, disks: map[string]*disk{}}
+	return &cluster{t: t, net: port.NewMemory(), dir: t.TempDir(), agents: map[string]*Agent{}, gossip: gossip.NewRegistry(), disks: map[string]*disk{}}
 }
 
-// perfect is gossip that is never wrong and never late.
-type perfect struct {
-	of      *cluster
-	name    string
-	tags    map[string]string
-	changed func()
-	died    time.Time // zero: it lives
-}
-
-func (p *perfect) Members() []GossipMember {
-	p.of.mu.Lock()
-	defer p.of.mu.Unlock()
-	var list []GossipMember
-	for name, m := range p.of.gossip {
-		if name != p.name {
-			list = append(list, GossipMember{Node: topology.NodeID(name), Tags: m.tags, Failed: !m.died.IsZero(), Since: m.died})
-		}
-	}
-	slices.SortFunc(list, func(a, b GossipMember) int { return strings.Compare(string(a.Node), string(b.Node)) })
-	return list
-}
-
-func (p *perfect) SetTags(tags map[string]string) error {
-	p.of.mu.Lock()
-	defer p.of.mu.Unlock()
-	p.tags = tags
-	return nil
-}
-
-func (p *perfect) Close(leave bool) error {
-	p.of.mu.Lock()
-	defer p.of.mu.Unlock()
-	if p.of.gossip[p.name] == p {
-		if leave {
-			delete(p.of.gossip, p.name)
-		} else {
-			p.died = time.Now()
-		}
-	}
-	return nil
-}
-
-func (c *cluster) join(node topology.NodeID, tags map[string]string, changed func()) (Gossiper, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p := &perfect{of: c, name: string(node), tags: tags, changed: changed}
-	c.gossip[p.name] = p
-	return p, nil
+func (c *cluster) join(name string, tags gossip.Tags) (gossip.Membership, error) {
+	return c.gossip.Open(name, net.JoinHostPort(name, "7601"), tags), nil
 }
 
 // registry is what test binaries know.
@@ -168,6 +122,7 @@ func (c *cluster) kill(a *Agent) {
 	c.t.Helper()
 	name := a.config.Name
 	c.net.Kill(name)
+	c.gossip.Kill(name, time.Second)
 	c.disks[name].vault.Kill()
 	if err := a.Close(); err != nil {
 		c.t.Logf("closing what was killed: %v", err)
@@ -218,7 +173,7 @@ func (c *cluster) three() []*Agent {
 	c.t.Helper()
 	var list []*Agent
 	for i := 1; i <= 3; i++ {
-		list = append(list, c.start(fmt.Sprintf("n%d", i), func(k *Config) { k.BootstrapExpect, k.Join = 3, []string{"n1"} }))
+		list = append(list, c.start(fmt.Sprintf("n%d", i), func(k *Config) { k.BootstrapExpect, k.Join = 3, everybody }))
 	}
 	c.ready(list...)
 	return list
@@ -249,3 +204,6 @@ func (c *cluster) api(a *Agent) *client.Client {
 	}
 	return k
 }
+
+// everybody is where the nodes of tests gossip.
+var everybody = []string{"n1:7601", "n2:7601", "n3:7601"}

@@ -33,18 +33,22 @@ func (s *seals) follow(set *topology.SealSet) {
 	if set == nil {
 		return
 	}
+	// The writer tells of marks from within its calls, and who is told asks for them: no lock is held while it is called.
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-	case s.writer == nil:
-		s.writer, s.log = s.make(*set), set.Log
-		if s.marks != nil {
-			s.writer.OnMarks(s.marks)
-		}
+	w, same := s.writer, s.log == set.Log
+	begin := w == nil && !s.closed
+	if begin {
+		w = s.make(*set)
+		s.writer, s.log = w, set.Log
 		close(s.ready)
-	case s.log == set.Log:
-		s.writer.Follow(*set)
+	}
+	marks := s.marks
+	s.mu.Unlock()
+	switch {
+	case begin && marks != nil:
+		w.OnMarks(marks)
+	case w != nil && same:
+		w.Follow(*set)
 	}
 }
 
@@ -77,10 +81,11 @@ func (s *seals) Marks() (released, durable topology.Epoch) {
 
 func (s *seals) OnMarks(f func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.marks = f
-	if s.writer != nil {
-		s.writer.OnMarks(f)
+	w := s.writer
+	s.mu.Unlock()
+	if w != nil {
+		w.OnMarks(f)
 	}
 }
 
