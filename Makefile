@@ -6,8 +6,13 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 NAMES   := github.com/seepnode/seepnode/node/seepnode
 LDFLAGS := -s -w -X $(NAMES).version=$(VERSION) -X $(NAMES).commit=$(COMMIT)
 
+# serf and memberlist report to the go-metrics of this name; without it they ask for another module.
+TAGS    := hashicorpmetrics
+export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
+
 # Packages whose goroutines share memory: what `make race` runs.
-RACE    := ./backup/... ./dataplane/... ./raftfsm/... ./node/connector/... ./node/engine/... ./node/relational/... ./node/seepnode/...
+RACE    := ./backup/... ./dataplane/... ./raftfsm/... ./node/agent/... ./node/api/... ./node/connector/... ./node/coordinator/... ./node/engine/... \
+           ./node/relational/... ./node/seepnode/... ./node/table/...
 FUZZTIME ?= 5s
 
 .PHONY: help
@@ -48,9 +53,21 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 bench: ## keyed counts against the roof, word count, many keys held
 	$(GO) run ./scripts/bench
 
+.PHONY: bench-recovery
+bench-recovery: build ## real processes, killed again and again: time to the first result of what was lost
+	$(GO) build -o bin/bench-recovery ./scripts/bench/recovery && bin/bench-recovery -program bin/seepnode
+
+.PHONY: bench-latency
+bench-latency: build ## four processes: from a row's creation to its being read from a table
+	$(GO) build -o bin/bench-latency ./scripts/bench/latency && bin/bench-latency -program bin/seepnode
+
+.PHONY: soak
+soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query
+	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions' ./node/engine ./node/agent
+
 .PHONY: demo
-demo: build ## counts the words of Go's source tree and checks every count
-	SEEPNODE=bin/seepnode scripts/demo/demo.sh
+demo: build ## the word count on five processes, two of which are killed with kill -9; every count is checked
+	$(GO) build -o bin/demo ./scripts/demo && bin/demo -program bin/seepnode
 
 .PHONY: fmt
 fmt: ## format all Go files

@@ -255,6 +255,16 @@ func (c *testCluster) fence(log topology.SealLog) topology.SealSet {
 	return s
 }
 
+// share is the FSM's Switch of some of the sources of a log: it raises the term, and the owner goes on with the rest.
+func (c *testCluster) share(log topology.SealLog) topology.SealSet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sets[log]
+	s.Term += 10
+	c.sets[log] = s
+	return s
+}
+
 // writer grants owner a log at the vaults of the nodes named.
 func (c *testCluster) writer(owner topology.NodeID, log topology.SealLog, copies int, members ...topology.NodeID) *SealWriter {
 	set := topology.SealSet{Log: log, Owner: c.node(owner).process, Term: topology.Term(log), Version: 1}

@@ -39,7 +39,11 @@ const fencePause = 50 * time.Millisecond
 // lost; a survivor that has acted on one notices that it is ahead (the design's generation change). Waiting for all of them makes
 // that as rare as can be.
 //
-// Errors: *GoneLogError, *vault.FencedError when another successor has fenced with a later term, vault.ErrDropped, ctx's.
+// A log whose owner lives on, with other source key groups, is fenced like any other: the term in the set is higher than the one that
+// the owner wrote with while it had what was given away. It goes on under the new term, and nobody acts on what it may release
+// then of what was given away.
+//
+// Errors: *GoneLogError, vault.ErrDropped, ctx's.
 func (w *SealWriter) Adopt(ctx context.Context, logs []topology.SealLog) ([]AdoptedLog, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -107,8 +111,6 @@ func (w *SealWriter) fence(ctx context.Context, log topology.SealLog) ([]SealRec
 		switch {
 		case !ok:
 			return nil, &GoneLogError{w.config.Query, log}
-		case !set.Fenced:
-			w.waitsFor(log, fmt.Sprintf("seal log %d: the cluster still lets %v write it", log, set.Owner))
 		default:
 			records, wait, err := w.round(ctx, set)
 			if err != nil || wait == "" {
@@ -155,20 +157,18 @@ func (w *SealWriter) round(ctx context.Context, set topology.SealSet) (records [
 		if f.counts() {
 			return f.records, "", nil
 		}
-		if final(f.err) {
+		if errors.Is(f.err, vault.ErrDropped) {
 			return nil, "", f.err
+		}
+		if promised := (*vault.FencedError)(nil); errors.As(f.err, &promised) {
+			// Somebody else was given a part of the log's sources later, or the rest: the cluster's next view has that term.
+			return nil, fmt.Sprintf("seal log %d of %v: %v has promised term %d, this node knows of term %d so far", set.Log, set.Owner, f.process, promised.Promise, set.Term), nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
 	return longest(set, all)
-}
-
-// final says whether asking again cannot help.
-func final(err error) bool {
-	var promised *vault.FencedError
-	return errors.As(err, &promised) || errors.Is(err, vault.ErrDropped)
 }
 
 // longest decides when no member's answer counts alone.
@@ -217,7 +217,11 @@ func (w *SealWriter) ask(ctx context.Context, set topology.SealSet, member topol
 		f.err = err
 		return f
 	}
-	request := vault.FenceRequest{Query: w.config.Query, Source: SourceOf(set.Log), Term: uint64(set.Term)}
+	query := w.config.Query
+	if set.Generation != 0 {
+		query.Generation = set.Generation // the log may be of a generation before
+	}
+	request := vault.FenceRequest{Query: query, Source: SourceOf(set.Log), Term: uint64(set.Term)}
 	f.state, f.err = access.Fence(ctx, request, func(s *vault.Seal) error {
 		data, err := s.Data.Append(make([]byte, 0, s.Data.Len()))
 		if err != nil {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type sealMember struct {
 	held, done topology.Epoch // all records up to there are held, are fsynced
 	err        error          // how the last session ended
 	broken     bool           // it will never do: replace it
+	restart    func(error)    // ends the session under way; nil before the first
 	ailing     time.Time      // when it began to answer with errors only; zero when it does not
 }
 
@@ -59,8 +61,20 @@ func (m *sealMember) run(ctx context.Context) {
 		if w.fatal(m, err) {
 			return
 		}
+		if errors.Is(err, errTermRaised) {
+			retry = backoff{}
+			continue
+		}
 		w.mu.Lock()
 		m.err = err
+		if w.outdated(err) {
+			w.mu.Unlock()
+			wake(w.wake)
+			if !m.pause(ctx, &retry) {
+				return
+			}
+			continue
+		}
 		first := m.ailing.IsZero()
 		if first {
 			m.ailing = time.Now()
@@ -83,16 +97,38 @@ func (m *sealMember) run(ctx context.Context) {
 
 // fatal stops the writer when err says that nothing it writes can count.
 func (w *SealWriter) fatal(m *sealMember, err error) bool {
-	var fenced *vault.FencedError
 	var conflict *vault.SealConflictError
 	switch {
-	case errors.As(err, &fenced):
-		w.fail(fmt.Errorf("%w: vault %v has promised term %d, this process has %d", ErrFenced, m.process, fenced.Promise, fenced.Term))
 	case errors.As(err, &conflict), errors.Is(err, vault.ErrDropped), errors.Is(err, vault.ErrTooLarge):
 		w.fail(fmt.Errorf("backup: vault %v refuses seal log %d for good: %w", m.process, w.config.Set.Log, err))
 	default:
 		return false
 	}
+	return true
+}
+
+// pause waits between attempts, but no longer than until the log has a higher term; false when ctx ends.
+func (m *sealMember) pause(ctx context.Context, retry *backoff) bool {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	m.writer.mu.Lock()
+	m.restart = cancel
+	again := m.writer.promised <= m.writer.term
+	m.writer.mu.Unlock()
+	if again {
+		return ctx.Err() == nil
+	}
+	return retry.wait(ctx) == nil || errors.Is(context.Cause(ctx), errTermRaised)
+}
+
+// outdated says whether err is the answer of a vault that a successor has fenced. The cluster knows whether the log goes on under a
+// higher term or is another's: nothing is released until it has said so. w.mu is held.
+func (w *SealWriter) outdated(err error) bool {
+	var fenced *vault.FencedError
+	if !errors.As(err, &fenced) {
+		return false
+	}
+	w.promised = max(w.promised, topology.Term(fenced.Promise))
 	return true
 }
 
@@ -116,17 +152,21 @@ func useless(err error) bool {
 // session writes over one connection until something fails.
 func (m *sealMember) session(ctx context.Context) error {
 	w := m.writer
-	access, err := w.config.Vaults.Vault(ctx, m.process)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	w.mu.Lock()
+	term := w.term
+	m.restart = cancel
+	w.mu.Unlock()
+	access, err := w.config.Vaults.Vault(ctx, m.process)
+	if err != nil {
+		return cmp.Or(context.Cause(ctx), err)
+	}
 	holds, dones := make(chan ack, windowMax), make(chan ack, windowMax)
 	var followers sync.WaitGroup
 	followers.Go(func() { m.takeHeld(ctx, holds, dones, cancel) })
 	followers.Go(func() { m.takeDone(ctx, dones, cancel) })
-	err = m.write(ctx, access, holds)
+	err = m.write(ctx, access, term, holds)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -135,8 +175,9 @@ func (m *sealMember) session(ctx context.Context) error {
 	return err
 }
 
-// ack is the future of all records up to an epoch.
+// ack is the future of all records up to an epoch, as written with a term.
 type ack struct {
+	term    topology.Term
 	through topology.Epoch
 	commit  *vault.Commit
 	adopts  bool
@@ -144,7 +185,7 @@ type ack struct {
 
 // write puts what the vault lacks, and what comes, in order. What it holds without having fsynced it is put again: the vault
 // knows it and answers when it is.
-func (m *sealMember) write(ctx context.Context, access vault.Access, acks chan<- ack) error {
+func (m *sealMember) write(ctx context.Context, access vault.Access, term topology.Term, acks chan<- ack) error {
 	w := m.writer
 	w.mu.Lock()
 	joined, sent := m.joined, m.done
@@ -160,7 +201,7 @@ func (m *sealMember) write(ctx context.Context, access vault.Access, acks chan<-
 			}
 			continue
 		case !joined:
-			a, err := w.adoption(ctx, access, records, start)
+			a, err := w.adoption(ctx, access, term, records, start)
 			if err != nil {
 				return err
 			}
@@ -175,8 +216,8 @@ func (m *sealMember) write(ctx context.Context, access vault.Access, acks chan<-
 			if err != nil {
 				return err
 			}
-			c := access.PutSeal(ctx, vault.SealPut{Query: w.config.Query, Source: w.source, Term: uint64(w.config.Set.Term), Seal: vault.Seal{First: r.first, Last: r.last, Data: payload}})
-			if !offer(ctx, acks, ack{through: r.last, commit: c}) {
+			c := access.PutSeal(ctx, vault.SealPut{Query: w.config.Query, Source: w.source, Term: uint64(term), Seal: vault.Seal{First: r.first, Last: r.last, Data: payload}})
+			if !offer(ctx, acks, ack{term: term, through: r.last, commit: c}) {
 				return ctx.Err()
 			}
 			sent = r.last
@@ -202,8 +243,8 @@ func (w *SealWriter) behind(e topology.Epoch) ([]*sealRecord, topology.Epoch) {
 }
 
 // adoption makes the vault adopt the log as it is.
-func (w *SealWriter) adoption(ctx context.Context, access vault.Access, records []*sealRecord, start topology.Epoch) (ack, error) {
-	a := vault.Adoption{Query: w.config.Query, Source: w.source, Term: uint64(w.config.Set.Term), Start: start}
+func (w *SealWriter) adoption(ctx context.Context, access vault.Access, term topology.Term, records []*sealRecord, start topology.Epoch) (ack, error) {
+	a := vault.Adoption{Query: w.config.Query, Source: w.source, Term: uint64(term), Start: start}
 	through := start - 1
 	for _, r := range records {
 		payload, err := r.pack()
@@ -213,7 +254,7 @@ func (w *SealWriter) adoption(ctx context.Context, access vault.Access, records 
 		a.Seals = append(a.Seals, vault.Seal{First: r.first, Last: r.last, Data: payload})
 		through = r.last
 	}
-	return ack{through: through, commit: vault.AdoptLog(ctx, access, a)}, nil
+	return ack{term: term, through: through, commit: vault.AdoptLog(ctx, access, a)}, nil
 }
 
 // takeHeld raises what is held, in the order in which it was put.
@@ -225,7 +266,7 @@ func (m *sealMember) takeHeld(ctx context.Context, from <-chan ack, to chan<- ac
 				fail(err)
 				return
 			}
-			m.advance(func() {
+			m.advance(a.term, func() {
 				m.joined = m.joined || a.adopts
 				m.held = max(m.held, a.through)
 			})
@@ -247,7 +288,7 @@ func (m *sealMember) takeDone(ctx context.Context, from <-chan ack, fail func(er
 				fail(err)
 				return
 			}
-			m.advance(func() {
+			m.advance(a.term, func() {
 				m.done = max(m.done, a.through)
 				m.err, m.ailing = nil, time.Time{}
 			})
@@ -257,13 +298,13 @@ func (m *sealMember) takeDone(ctx context.Context, from <-chan ack, fail func(er
 	}
 }
 
-// advance changes what is known of the member and raises the marks.
-func (m *sealMember) advance(change func()) {
+// advance changes what is known of the member under a term and raises the marks.
+func (m *sealMember) advance(term topology.Term, change func()) {
 	w := m.writer
 	w.mu.Lock()
-	if w.members[m.process] != m {
+	if w.members[m.process] != m || w.term != term {
 		w.mu.Unlock()
-		return // it was left
+		return // it was left, or is to join again
 	}
 	change()
 	raised := w.raise()

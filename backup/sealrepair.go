@@ -44,11 +44,11 @@ func (w *SealWriter) repairLoop() {
 // returns when to look again.
 func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duration {
 	if set, ok := w.config.Sets(w.config.Set.Log); ok {
-		w.Follow(set)
+		w.take(set, false)
 	}
 	candidates := w.config.Candidates()
 	w.mu.Lock()
-	if w.err != nil || w.closed {
+	if w.err != nil || w.closed || w.promised > w.term { // a change is proposed under the log's term only
 		w.mu.Unlock()
 		return repairInterval
 	}
@@ -64,7 +64,7 @@ func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duratio
 	for _, p := range want {
 		w.follow(p)
 	}
-	set, ready := w.set, w.copied(want)
+	set, term, ready := w.set, w.term, w.copied(want)
 	if ready {
 		for _, p := range want {
 			w.proposed[p] = true
@@ -78,14 +78,14 @@ func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duratio
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, changeTimeout)
 	defer cancel()
-	got, err := w.config.ChangeSet(ctx, set.Log, w.config.Set.Term, set.Version, want)
+	got, err := w.config.ChangeSet(ctx, set.Log, term, set.Version, want)
 	if err != nil {
 		if w.ctx.Err() == nil {
 			w.log.Warn("new vaults of a seal log are not agreed on yet", "query", w.config.Query, "log", set.Log, "vaults", want, "error", err)
 		}
 		return repairRetry
 	}
-	w.Follow(got)
+	w.take(got, false)
 	return repairRetry
 }
 

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -50,9 +51,15 @@ type SealConfig struct {
 // new members count too: from the start of the copy until the cluster shows a later version of the set. Members that were ever
 // proposed for the present version count until then, since a proposal whose answer was lost may still be accepted.
 //
-// A vault joins the log once, with Adopt, when it first gets to hold it. After a connection broke the same process goes on where
-// it was; a process that is gone, whose log has a gap or that cannot write is replaced, never joined again. So a member of the
-// set as the cluster knows it that is still the process that was named and has not joined proves that nothing was ever released.
+// A vault joins the log once for each term, with Adopt, when it first gets to hold it. After a connection broke the same process goes
+// on where it was; a process that is gone, whose log has a gap or that cannot write is replaced, never joined again. So a member of
+// the set as the cluster knows it that is still the process that was named and has not joined proves that nothing was ever released.
+//
+// When some of the process's sources are given to another one, the log gets a higher term, with which the successor fences it, and
+// which Follow brings here. Every member joins again under it, with all records that are not trimmed, and the marks rise by what is
+// acknowledged under the new term alone. What was released before is in every member's log and so in what the successor takes; what
+// is released later may have been put before, and hold seals of sources that are another's by now: nobody may act on those. Hence
+// the order: first the sources stop, then Follow is called, and a seal that is found released counts only for who is no former owner.
 type SealWriter struct {
 	config  SealConfig
 	source  vault.SourceKey
@@ -63,7 +70,9 @@ type SealWriter struct {
 	wake    chan struct{} // Repair looks again
 
 	mu       sync.Mutex
-	set      topology.SealSet // as last seen
+	set      topology.SealSet // as last seen, but for Term
+	term     topology.Term    // with which is written
+	promised topology.Term    // the highest below which a vault refuses
 	members  map[topology.Process]*sealMember
 	proposed map[topology.Process]bool // for set.Version, set's own left out
 	records  []*sealRecord             // ascending, contiguous, not trimmed
@@ -102,7 +111,7 @@ func SourceOf(log topology.SealLog) vault.SourceKey {
 
 // NewSealWriter begins to keep a log that nobody has written to. Close it.
 func NewSealWriter(config SealConfig) *SealWriter {
-	w := &SealWriter{config: config, source: SourceOf(config.Set.Log), log: loggerOr(config.Logger), wake: make(chan struct{}, 1), set: config.Set,
+	w := &SealWriter{config: config, source: SourceOf(config.Set.Log), log: loggerOr(config.Logger), wake: make(chan struct{}, 1), set: config.Set, term: config.Set.Term,
 		members: map[topology.Process]*sealMember{}, proposed: map[topology.Process]bool{}, risen: make(chan struct{}), waiting: map[topology.SealLog]string{}}
 	if w.config.Copies == 0 {
 		w.config.Copies = len(config.Set.Members)
@@ -184,26 +193,30 @@ func (w *SealWriter) Trim(through topology.Epoch) {
 	w.records = slices.Delete(w.records, 0, n)
 }
 
-// Follow takes the log's set as the cluster shows it; versions that are known already are ignored. It does not block.
-func (w *SealWriter) Follow(set topology.SealSet) {
+// Follow takes the log's set as the cluster shows it; what is known already is ignored. A higher term is taken over: whoever calls has
+// stopped the sources that are another process's by now. It does not block.
+func (w *SealWriter) Follow(set topology.SealSet) { w.take(set, true) }
+
+// take is Follow; without raise a higher term waits for Follow.
+func (w *SealWriter) take(set topology.SealSet, raise bool) {
 	if set.Log != w.config.Set.Log {
 		return
 	}
-	switch {
-	case set.Fenced:
+	if set.Fenced {
 		w.fail(fmt.Errorf("%w: seal log %d of query %v has term %d by now", ErrFenced, set.Log, w.config.Query, set.Term))
-		return
-	case set.Term != w.config.Set.Term:
-		w.fail(fmt.Errorf("backup: seal log %d has term %d by now, not %d: handing over some of a process's sources while it lives is not supported", set.Log, set.Term, w.config.Set.Term))
 		return
 	}
 	w.mu.Lock()
-	if w.closed || w.err != nil || set.Version <= w.set.Version {
+	higher := set.Term > w.term
+	if w.closed || w.err != nil || set.Term < w.term || higher && !raise || !higher && set.Version <= w.set.Version {
 		w.mu.Unlock()
 		return
 	}
 	w.set = set
-	clear(w.proposed)
+	clear(w.proposed) // a proposal for an earlier version or term is not accepted any more
+	if higher {
+		w.rejoin(set.Term)
+	}
 	for _, p := range set.Members {
 		w.follow(p)
 	}
@@ -213,6 +226,21 @@ func (w *SealWriter) Follow(set topology.SealSet) {
 	wake(w.wake)
 	raised()
 }
+
+// rejoin goes on under a higher term: nothing counts but what members acknowledge under it. w.mu is held.
+func (w *SealWriter) rejoin(term topology.Term) {
+	w.term = term
+	for _, m := range w.members {
+		m.joined, m.held, m.done, m.err, m.ailing = false, 0, 0, nil, time.Time{}
+		if m.restart != nil {
+			m.restart(errTermRaised)
+		}
+		wake(m.more)
+	}
+}
+
+// errTermRaised ends a member's session so that the next one begins with the new term.
+var errTermRaised = errors.New("the log has a new term")
 
 // Repair looks at once whether members are to be replaced: call it when what Alive or Candidates say has changed.
 func (w *SealWriter) Repair() { wake(w.wake) }

@@ -88,10 +88,11 @@ type Stand struct {
 // DurableUnknown is a durable mark before anybody has said one.
 const DurableUnknown topology.Epoch = -1
 
-// expectation is what is known of a consumer that is to be: where the log stood when it was first expected.
+// expectation is what is known of a consumer that is to be: where the log stood when it was first expected, or where its last
+// subscription ended.
 type expectation struct {
 	bytes, count int64
-	subscribed   bool
+	cursors      int // active ones; a consumer may subscribe before it is expected
 }
 
 type logEntry struct {
@@ -145,7 +146,13 @@ func (l *Log) Expect(consumers []uint64) {
 	}
 	for _, n := range consumers {
 		if l.expected[n] == nil {
-			l.expected[n] = &expectation{bytes: l.bytes, count: l.count}
+			e := &expectation{bytes: l.bytes, count: l.count}
+			for _, c := range l.cursors {
+				if c.active && c.consumer == n {
+					e.cursors++
+				}
+			}
+			l.expected[n] = e
 		}
 	}
 	l.mu.Unlock()
@@ -200,7 +207,7 @@ func (l *Log) Subscribe(consumer uint64, from topology.Epoch, active bool, wake 
 	}
 	l.cursors = append(l.cursors, c)
 	if e := l.expected[consumer]; active && e != nil {
-		e.subscribed = true
+		e.cursors++
 	}
 	return c, nil
 }
@@ -250,7 +257,7 @@ func (l *Log) MayAppend() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.expected {
-		if !e.subscribed && l.floor < l.next && (l.bytes-e.bytes >= l.limits.Bytes || l.count-e.count >= int64(l.limits.Epochs)) {
+		if e.cursors == 0 && l.floor < l.next && (l.bytes-e.bytes >= l.limits.Bytes || l.count-e.count >= int64(l.limits.Epochs)) {
 			return false
 		}
 	}
@@ -396,6 +403,7 @@ func (c *Cursor) Outstanding() int64 {
 func (c *Cursor) Close() {
 	l := c.log
 	l.mu.Lock()
+	open := !c.closed
 	c.closed = true
 	for i, x := range l.cursors {
 		if x == c {
@@ -403,9 +411,11 @@ func (c *Cursor) Close() {
 			break
 		}
 	}
-	if e := l.expected[c.consumer]; e != nil && c.active && e.subscribed {
+	if e := l.expected[c.consumer]; e != nil && c.active && open {
 		// It may come again over another connection: until then the producer goes no further than it might have with it.
-		e.subscribed, e.bytes, e.count = false, c.bytes, c.count
+		if e.cursors--; e.cursors == 0 {
+			e.bytes, e.count = c.bytes, c.count
+		}
 	}
 	if !l.retain {
 		l.trim(l.slowest())
@@ -424,7 +434,7 @@ func (l *Log) slowest() topology.Epoch {
 	low := l.next - 1
 	if !l.retain {
 		for _, e := range l.expected {
-			if !e.subscribed {
+			if e.cursors == 0 {
 				low = l.floor - 1
 			}
 		}

@@ -25,7 +25,7 @@ type Group struct {
 	scoped  bool   // scope is up to date
 	scope   []byte // the current key as appendScope writes it
 	scratch []byte // a key being put together
-	idle    []*snapshot
+	idle    []*iteration
 }
 
 // Registrar is what state is registered with: a Group, or an operator's setup that leads to one.

@@ -117,8 +117,8 @@ func (s *List[V]) Set(i int, v V) bool {
 func (s *List[V]) All() iter.Seq2[int, V] {
 	return func(yield func(int, V) bool) {
 		first, next := s.span()
-		snap := s.group.takeSnapshot()
-		defer s.group.putSnapshot(snap)
+		snap := s.group.takeIteration()
+		defer s.group.putIteration(snap)
 		// The key is kept here, since the loop's body may put another key together.
 		_, key := s.keyOf(0)
 		snap.keys = append(snap.keys[:0], key...)

@@ -111,8 +111,8 @@ func (m *Map[K, V]) Len() int {
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		hash, key := m.group.current(m.name)
-		snap := m.group.takeSnapshot()
-		defer m.group.putSnapshot(snap)
+		snap := m.group.takeIteration()
+		defer m.group.putIteration(snap)
 		snap.fill(m.table, hash, key)
 		from := 0
 		for _, end := range snap.ends {
@@ -137,23 +137,23 @@ func (m *Map[K, V]) All() iter.Seq2[K, V] {
 // Clear removes all keys.
 func (m *Map[K, V]) Clear() {
 	hash, key := m.group.current(m.name)
-	snap := m.group.takeSnapshot()
-	defer m.group.putSnapshot(snap)
+	snap := m.group.takeIteration()
+	defer m.group.putIteration(snap)
 	snap.slots = m.table.scopes.appendSlots(snap.slots[:0], hash, key)
 	for _, slot := range snap.slots {
 		m.table.Delete(slot)
 	}
 }
 
-// snapshot is the working memory of one iteration.
-type snapshot struct {
+// iteration is the working memory of one iteration.
+type iteration struct {
 	slots []uint32
 	keys  []byte
 	ends  []int // of each key in keys
 }
 
 // fill copies the keys of a scope, in key order.
-func (s *snapshot) fill(t *Table, hash uint64, current []byte) {
+func (s *iteration) fill(t *Table, hash uint64, current []byte) {
 	s.slots = t.scopes.appendSlots(s.slots[:0], hash, current)
 	t.sortSlots(s.slots)
 	s.keys, s.ends = s.keys[:0], s.ends[:0]
@@ -163,20 +163,20 @@ func (s *snapshot) fill(t *Table, hash uint64, current []byte) {
 	}
 }
 
-// snapshotKeep is the most bytes of keys of a snapshot that is kept for the next iteration.
-const snapshotKeep = 1 << 16
+// iterationKeep is the most bytes of keys of an iteration that is kept for the next iteration.
+const iterationKeep = 1 << 16
 
-func (g *Group) takeSnapshot() *snapshot {
+func (g *Group) takeIteration() *iteration {
 	if n := len(g.idle); n > 0 {
 		s := g.idle[n-1]
 		g.idle = g.idle[:n-1]
 		return s
 	}
-	return new(snapshot)
+	return new(iteration)
 }
 
-func (g *Group) putSnapshot(s *snapshot) {
-	if cap(s.keys) <= snapshotKeep && cap(s.slots) <= snapshotKeep {
+func (g *Group) putIteration(s *iteration) {
+	if cap(s.keys) <= iterationKeep && cap(s.slots) <= iterationKeep {
 		g.idle = append(g.idle, s)
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +85,38 @@ func TestAClusterOfOneSurvivesItsOwnRestart(t *testing.T) {
 		c.ready(a)
 		if s := a.Machine().View(); s.Cluster.ID != id || len(s.Nodes) != 1 {
 			t.Fatalf("after the restart: cluster %x with %d nodes, before %x", s.Cluster.ID, len(s.Nodes), id)
+		}
+	})
+}
+
+func TestANodeThatIsAskedToStopHandsItsPartitionsOver(t *testing.T) {
+	const rows = 2000
+	want := undisturbed(t, rows)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		c.three()
+		if _, err := c.api(c.leader()).AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: countSQL(rows, 200)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		var leaving *Agent
+		for _, a := range c.running() {
+			if len(a.Machine().View().NamedBy(a.self.Node, 1)) > 0 {
+				leaving = a
+			}
+		}
+		began := time.Now()
+		leaving.Leave(t.Context())
+		if took := time.Since(began); took > leaveWait+5*time.Second {
+			t.Errorf("leaving took %v", took)
+		}
+		c.kill(leaving)
+		c.finished(c.running()[0], "counts")
+		for _, a := range c.running() {
+			if got := c.counts(a); !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", a.config.Name, got, want)
+			}
 		}
 	})
 }

@@ -41,10 +41,11 @@ func holds(q *raftfsm.Query, p topology.Process) bool {
 // runs says whether a query's partitions are kept in that state. A finished one's tables stay to be read.
 func runs(s raftfsm.QueryState) bool { return s != raftfsm.Failed && s != raftfsm.Removing }
 
-// wanted are the queries that a process is to run parts of, ascending by name. A process that the cluster has given up, or that
-// another has replaced, runs nothing.
+// wanted are the queries that a process is to run parts of, ascending by name. A process that another of its node has replaced runs
+// nothing. One that was taken for lost goes on with what it has until that is put on others: when the verdict is taken back before,
+// nothing has happened, whereas a source that was started anew would seal again what it has sealed.
 func wanted(s *raftfsm.State, self topology.Process) []*raftfsm.Query {
-	if !s.Lives(self) {
+	if n := s.Node(self.Node); n == nil || n.Boot != self.Boot {
 		return nil
 	}
 	var list []*raftfsm.Query

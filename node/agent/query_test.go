@@ -31,13 +31,34 @@ func (c *cluster) finished(a *Agent, name string) *client.QueryDetail {
 	defer cancel()
 	q, err := c.api(a).AwaitQuery(ctx, name, client.UntilFinished)
 	if err != nil {
-		detail, derr := c.api(a).Query(c.t.Context(), name)
-		c.t.Fatalf("query %s: %v\n%+v, %v", name, err, detail, derr)
+		c.explain()
+		c.t.Fatalf("query %s: %v", name, err)
+	}
+	if !q.Reached(client.UntilFinished) {
+		c.explain()
 	}
 	if q.State != client.StateFinished {
 		c.t.Fatalf("query %s is %s: %s %s", name, q.State, q.Reason, q.Resolves)
 	}
 	return q
+}
+
+// explain logs how the parts of queries do, for a test that fails.
+func (c *cluster) explain() {
+	c.t.Helper()
+	for _, a := range c.running() {
+		w := a.working()
+		if w == nil {
+			c.t.Logf("%s does not work: %v", a.config.Name, a.Err())
+			continue
+		}
+		for _, r := range w.queries.all() {
+			c.t.Logf("%s: %+v", a.config.Name, r.report())
+			if s := r.seals.current(); s != nil {
+				c.t.Logf("%s: seals %+v, %v, waiting for %q", a.config.Name, s.Stats(), s.Err(), s.Waiting())
+			}
+		}
+	}
 }
 
 func TestAQueryAddedThroughAnyPeerRunsToItsEnd(t *testing.T) {

@@ -114,7 +114,8 @@ func (r *rates) grown(match func(instanceKey) bool) (counters, float64) {
 	first, last := &r.samples[0], &r.samples[len(r.samples)-1]
 	for k, c := range last.counters {
 		if match(k) {
-			if before, ok := first.counters[k]; ok {
+			// One that has begun anew in its process counts from there.
+			if before, ok := first.counters[k]; ok && before.in <= c.in && before.busy <= c.busy {
 				c = c.minus(before)
 			}
 			total = total.plus(c)

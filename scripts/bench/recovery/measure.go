@@ -268,6 +268,9 @@ func (b *bench) recoveries(ctx context.Context, agents []int) (int, error) {
 	return q.Recoveries, nil
 }
 
+// phasesWithin is how long after a recovery its phases are waited for.
+const phasesWithin = 3 * time.Second
+
 // observe measures a loss that happened at a time.
 func (b *bench) observe(ctx context.Context, others []int, v *victim, at time.Time, recoveries int, r *result) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lossBudget, fmt.Errorf("not there after %s", lossBudget))
@@ -301,8 +304,12 @@ func (b *bench) observe(ctx context.Context, others []int, v *victim, at time.Ti
 		if caught.IsZero() && caughtUp(q) {
 			caught = time.Now()
 		}
-		// The phases are told a little later than the query has caught up.
-		if caught.IsZero() || q.Recoveries == recoveries || q.LastRecovery == nil {
+		// The phases are told a little later than the query has caught up, and not at all when the leader has changed meanwhile.
+		untold := q.Recoveries == recoveries || q.LastRecovery == nil
+		if untold && !caught.IsZero() && time.Since(caught) > phasesWithin {
+			return true, "", nil
+		}
+		if caught.IsZero() || untold {
 			return false, fmt.Sprintf("%s, %d of %d partitions run, lag %d ms, %d recoveries", q.State, q.PartitionsRunning, q.Partitions, q.EpochLagMs, q.Recoveries), nil
 		}
 		l := q.LastRecovery
