@@ -23,12 +23,12 @@ const (
 
 // FetchRequest asks for the state of a range of a stage at a complete checkpoint.
 type FetchRequest struct {
-	Query  topology.QueryID
+	Query  topology.QueryID // under whose generation the state was saved
 	Stage  topology.StageID
 	Range  topology.Range
 	Epoch  topology.Epoch
 	Groups int                 // of the stage
-	Sets   []topology.VaultSet // by block
+	Sets   []topology.VaultSet // by block; members are asked first, then former ones
 	Empty  []topology.BlockID  // blocks that start without state
 	// Current is a node's process now; false when the node has left for good. What was fsynced outlives a process, so a member that
 	// has restarted is read through its successor. nil: members are as they are named.
@@ -48,7 +48,7 @@ type LostError struct {
 	Block   topology.BlockID
 	Groups  topology.Range // of the block, as far as they were asked for
 	Epoch   topology.Epoch
-	Answers []Answer // one for each member
+	Answers []Answer // one for each member, then for each former one
 	// Reachable: every vault was asked and none has it. False: one that could not be asked may still have it, and waiting helps.
 	Reachable bool
 }
@@ -172,101 +172,137 @@ func lacks(err error) bool {
 	return errors.As(err, &none) || errors.As(err, &corrupt) || errors.Is(err, errShort) || errors.Is(err, errLeft) || errors.Is(err, vault.ErrDropped)
 }
 
-// members are those of the block, beginning elsewhere for each block so that all vaults work at once.
+// members are those of the block, beginning elsewhere for each block so that all vaults work at once, and then the former ones: as
+// long as these are named, the present ones may not have everything.
 func (f *fetcher) members() []topology.Process {
-	named := f.request.Sets[f.block].Members
-	if len(named) == 0 {
-		return nil
-	}
-	at := int(f.block) % len(named)
-	return slices.Concat(named[at:], named[:at])
+	set := &f.request.Sets[f.block]
+	at := int(f.block) % max(1, len(set.Members))
+	return slices.Concat(set.Members[at:], set.Members[:at], set.Former)
 }
 
 // ask tries the members in turn. answers is nil when one gave all; else it is not nil.
 func (f *fetcher) ask(ctx context.Context, members []topology.Process, groups topology.Range) (out []GroupDelta, answers []Answer) {
 	answers = []Answer{}
 	for _, m := range members {
-		now, left := m, false
-		if f.request.Current != nil {
-			if p, ok := f.request.Current(m.Node); ok {
-				now = p
-			} else {
-				left = true
-			}
+		access, now, err := diskOf(ctx, f.vaults, f.request.Current, m)
+		if err == nil {
+			err = patiently(ctx, func() error {
+				out, err = f.chains(ctx, access, groups)
+				return err
+			})
 		}
-		err := errLeft
-		if !left {
-			if out, err = f.read(ctx, now, groups); err == nil {
-				return out, nil
-			}
+		if err == nil {
+			return out, nil
 		}
 		answers = append(answers, Answer{now, err})
 	}
 	return nil, answers
 }
 
-func (f *fetcher) read(ctx context.Context, from topology.Process, groups topology.Range) ([]GroupDelta, error) {
-	for {
-		access, err := f.vaults.Vault(ctx, from)
-		if err != nil {
-			return nil, err
+// diskOf gives the vault of p's node, whichever process runs there now: what was fsynced outlives a process.
+func diskOf(ctx context.Context, vaults Vaults, current func(n topology.NodeID) (topology.Process, bool), p topology.Process) (vault.Access, topology.Process, error) {
+	if current != nil {
+		now, ok := current(p.Node)
+		if !ok {
+			return nil, p, errLeft
 		}
-		out, err := f.chains(ctx, access, groups)
-		if !errors.Is(err, vault.ErrBusy) {
-			return out, err
+		p = now
+	}
+	access, err := vaults.Vault(ctx, p)
+	var gone *GoneError
+	if current != nil && errors.As(err, &gone) && gone.Now.Node == p.Node {
+		p = gone.Now // the cluster does not know of it yet
+		access, err = vaults.Vault(ctx, p)
+	}
+	return access, p, err
+}
+
+// patiently calls read again while the vault has too many readers.
+func patiently(ctx context.Context, read func() error) error {
+	for {
+		if err := read(); !errors.Is(err, vault.ErrBusy) {
+			return err
 		}
 		if err := pause(ctx, fetchBusyWait); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
 
-// errShort is the answer of a vault whose chain of a key group ends before the epoch without the key group's having ended.
-var errShort = errors.New("the chain ends before")
-
 func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topology.Range) ([]GroupDelta, error) {
 	r := f.request
 	var out []GroupDelta
-	next := groups.From // the key group that must begin next
-	last := topology.Epoch(0)
-	ended := false
-	whole := func() error {
-		if next > groups.From && last != r.Epoch && !ended {
-			return fmt.Errorf("backup: key group %d is held to epoch %d, %w epoch %d", next-1, last, errShort, r.Epoch)
-		}
-		return nil
-	}
+	chains := newChainCheck(groups, r.Epoch)
 	request := vault.ChainRequest{Query: r.Query, Stage: r.Stage, Range: groups, Through: r.Epoch, OrBefore: true}
 	err := access.Chain(ctx, request, func(d *vault.Delta) error {
-		if next == groups.From || d.KeyGroup != next-1 {
-			if err := whole(); err != nil {
-				return err
-			}
-			if d.KeyGroup != next || !d.Base && d.From != 0 {
-				return fmt.Errorf("%w: the chain of key group %d was to begin, one of %d over (%d,%d] came", vault.ErrMalformed, next, d.KeyGroup, d.From, d.To)
-			}
-			next++
-		} else if d.From > last {
-			return fmt.Errorf("%w: the chain of key group %d has a gap behind epoch %d", vault.ErrMalformed, d.KeyGroup, last)
-		}
-		data, isEnd, err := unpackDelta(d.Data)
+		data, ended, err := unpackDelta(d.Data)
 		if err != nil {
 			return err
 		}
-		last, ended = d.To, isEnd
+		if err := chains.next(d, ended); err != nil {
+			return err
+		}
 		out = append(out, GroupDelta{Group: d.KeyGroup, Base: d.Base, Data: data})
 		return nil
 	})
 	if err == nil {
-		err = whole()
-	}
-	if err == nil && next != groups.To {
-		err = fmt.Errorf("%w: chains of key groups %v end before %d", vault.ErrMalformed, groups, next)
+		err = chains.end()
 	}
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// errShort is the answer of a vault whose chain of a key group ends before the epoch without the key group's having ended.
+var errShort = errors.New("the chain ends before")
+
+// chainCheck sees that what a vault gives are whole chains of key groups that lead to an epoch.
+type chainCheck struct {
+	groups topology.Range
+	epoch  topology.Epoch
+	begin  topology.KeyGroup // the key group that must begin next
+	last   topology.Epoch
+	ended  bool
+}
+
+func newChainCheck(groups topology.Range, epoch topology.Epoch) *chainCheck {
+	return &chainCheck{groups: groups, epoch: epoch, begin: groups.From}
+}
+
+// next takes the next delta; ended is what its flags say.
+func (c *chainCheck) next(d *vault.Delta, ended bool) error {
+	if c.begin == c.groups.From || d.KeyGroup != c.begin-1 {
+		if err := c.whole(); err != nil {
+			return err
+		}
+		if d.KeyGroup != c.begin || !d.Base && d.From != 0 {
+			return fmt.Errorf("%w: the chain of key group %d was to begin, one of %d over (%d,%d] came", vault.ErrMalformed, c.begin, d.KeyGroup, d.From, d.To)
+		}
+		c.begin++
+	} else if d.From > c.last {
+		return fmt.Errorf("%w: the chain of key group %d has a gap behind epoch %d", vault.ErrMalformed, d.KeyGroup, c.last)
+	}
+	c.last, c.ended = d.To, ended
+	return nil
+}
+
+func (c *chainCheck) whole() error {
+	if c.begin > c.groups.From && c.last != c.epoch && !c.ended {
+		return fmt.Errorf("backup: key group %d is held to epoch %d, %w epoch %d", c.begin-1, c.last, errShort, c.epoch)
+	}
+	return nil
+}
+
+// end says what is wrong with the chains once all have come.
+func (c *chainCheck) end() error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	if c.begin != c.groups.To {
+		return fmt.Errorf("%w: chains of key groups %v end before %d", vault.ErrMalformed, c.groups, c.begin)
+	}
+	return nil
 }
 
 // pause waits, and gives ctx's error when it ends before.

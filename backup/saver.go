@@ -32,11 +32,14 @@ type SaverConfig struct {
 	Acked func(stage topology.StageID, instance uint64, epoch topology.Epoch)
 	// NeedBase: the next checkpoint of the instance must hold these key groups' whole states. Ascending, without doubles.
 	NeedBase func(stage topology.StageID, instance uint64, groups []topology.KeyGroup)
+	// Replicas hears what is where, so that it need not ask; nil is fine.
+	Replicas *Replicator
 	Logger   *slog.Logger // nil says nothing
 }
 
 // Saver sends the checkpoints of a query's partitions on this node to the vaults of their blocks. A checkpoint that fails at any
-// vault is not acknowledged and not tried again: the engine's next one goes back to the last acknowledged one.
+// vault is not acknowledged and not tried again: the engine's next one goes back to the last acknowledged one. Behind one of a
+// partition that has ended there is no next one: it is sent until it is acknowledged or another one is saved.
 type Saver struct {
 	config  SaverConfig
 	log     *slog.Logger
@@ -203,6 +206,7 @@ func compareProcesses(a, b topology.Process) int {
 
 // work sends what waits of an instance until nothing does.
 func (s *Saver) work(ctx context.Context, i *instance) {
+	var retry backoff
 	for {
 		s.mu.Lock()
 		if len(i.waiting) == 0 || ctx.Err() != nil {
@@ -213,12 +217,19 @@ func (s *Saver) work(ctx context.Context, i *instance) {
 		c := i.waiting[0]
 		i.waiting = slices.Delete(i.waiting, 0, 1)
 		s.mu.Unlock()
-		s.send(ctx, i, &c)
+		if again := s.send(ctx, i, &c); !again || retry.wait(ctx) != nil {
+			continue
+		}
+		s.mu.Lock()
+		if len(i.waiting) == 0 && !i.gone {
+			i.waiting = append(i.waiting, c)
+		}
+		s.mu.Unlock()
 	}
 }
 
-// send brings one checkpoint to its vaults and says how that went.
-func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) {
+// send brings one checkpoint to its vaults and says how that went, and whether it is to be sent again as it is.
+func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) (again bool) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
@@ -228,7 +239,7 @@ func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) {
 	s.mu.Lock()
 	if i.gone || s.closed {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.stats.BaseBytes += t.baseBytes
 	s.stats.DeltaBytes += t.deltaBytes
@@ -247,6 +258,7 @@ func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) {
 	if len(bases) > 0 {
 		s.config.NeedBase(c.Stage, c.Instance, bases)
 	}
+	return err != nil && c.Ended && len(bases) == 0
 }
 
 // note remembers how a vault answered, and says so now and then.

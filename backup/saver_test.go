@@ -424,3 +424,62 @@ func TestCloseAndForgetEndWhatIsUnderWay(t *testing.T) {
 		p.checkpoint(r, 30, false)
 	})
 }
+
+func TestFetchReadsFormerVaultsWhateverTheirProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		c := newTestCluster(t, 1, "n1", "n2", "own")
+		r := rand.New(rand.NewPCG(1, 1))
+		p := newModelPartition(5, topology.Range{From: 0, To: modelGroups})
+		pool := c.pool("own")
+		p.saver = NewSaver(p.saverConfig(pool))
+		defer c.stop(p.saver)
+		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		p.checkpoint(r, 10, false)
+		settle(time.Second)
+		sets := c.everywhere([]topology.NodeID{"n2"}, []topology.NodeID{"n1"})
+		p.wantFetched(t, ctx, c, pool, sets, 10, 10)
+		old := c.node("n1").process
+		c.node("n1").losePower()
+		c.node("n1").start()
+		p.wantFetched(t, ctx, c, pool, sets, 10, 10)
+		c.mu.Lock()
+		c.current["n1"] = old // the metadata does not know of its present process yet
+		c.mu.Unlock()
+		p.wantFetched(t, ctx, c, pool, sets, 10, 10)
+		c.mu.Lock()
+		c.left["n1"] = true
+		c.mu.Unlock()
+		request := FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: 10, Groups: modelGroups, Sets: sets, Current: c.currentOf}
+		var lost *LostError
+		if _, err := Fetch(ctx, pool, request); !errors.As(err, &lost) || !lost.Reachable || len(lost.Answers) != 2 {
+			t.Errorf("the former vault has left: %v", err)
+		}
+	})
+}
+
+func TestTheLastCheckpointOfAnEndedPartitionIsSentUntilItIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "own")
+		r := rand.New(rand.NewPCG(1, 1))
+		p := newModelPartition(5, topology.Range{From: 0, To: modelGroups})
+		p.saver = NewSaver(p.saverConfig(c.pool("own")))
+		defer c.stop(p.saver)
+		p.checkpoint(r, 10, true)
+		settle(5 * time.Second) // no vaults are known yet
+		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		settle(5 * time.Second)
+		if p.acked != 10 {
+			t.Fatalf("acknowledged %d", p.acked)
+		}
+		c.node("n1").losePower()
+		p.checkpoint(r, 20, true)
+		settle(20 * time.Second)
+		c.node("n1").start()
+		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		settle(5 * time.Second)
+		if p.acked != 20 {
+			t.Fatalf("acknowledged %d; %+v", p.acked, p.saver.Stats())
+		}
+	})
+}

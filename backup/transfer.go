@@ -212,6 +212,7 @@ func (t *transfer) put(ctx context.Context, d *delivery) error {
 	for _, b := range d.blocks {
 		if !lacking[b] {
 			t.have[holding{b, d.process}] = true
+			t.saver.config.Replicas.saved(c, b, d.process)
 		}
 	}
 	return need

@@ -78,7 +78,7 @@ func TestForgettingAQueryWhileItsRowsAreSentLeavesThemAlone(t *testing.T) {
 				t.Errorf("interruption %d: %d pieces went back to their pool while the link was sending them", n+1, got)
 			}
 		}
-		b.Subscribe(edge(), 1, true, oneColumn, nil)
+		b.Subscribe(edge(), 1, 0, true, oneColumn, nil)
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		for _, l := range []*Link{a, b} {

@@ -70,14 +70,16 @@ type serve struct {
 	edge   Edge
 	active bool
 	next   topology.Epoch // where to go on, while there is no cursor
-	cursor *Cursor        // nil while the partition is not here
-	credit int64          // bytes that may be under way
-	sent   uint64
-	acked  uint64
-	needs  topology.Epoch
-	begun  bool           // Subscribed has been sent
-	told   topology.Epoch // the durable mark sent last
-	gone   bool           // forgotten: the sending goroutine closes the cursor, because it may be reading just now
+	// consumed is Subscribe.Consumed until the subscription has been served.
+	consumed topology.Epoch
+	cursor   *Cursor // nil while the partition is not here
+	credit   int64   // bytes that may be under way
+	sent     uint64
+	acked    uint64
+	needs    topology.Epoch
+	begun    bool           // Subscribed has been sent
+	told     topology.Epoch // the durable mark sent last
+	gone     bool           // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
 
 // take is this node's subscription to a log of the peer: a log of what came, which a partition of this node reads.
@@ -117,10 +119,10 @@ func (l *Link) notify() {
 	}
 }
 
-// Subscribe asks the peer for what edge names, from an epoch on, and gives a cursor over what comes. Only active subscriptions hold
-// the producer back. wake is called whenever there may be something new, and when the subscription has failed: ErrLost when the link
-// ends, *TrimmedError from below the producer's floor. Closing the cursor ends the subscription.
-func (l *Link) Subscribe(edge Edge, from topology.Epoch, active bool, schema *batch.Schema, wake func()) *Cursor {
+// Subscribe asks the peer for what edge names, from an epoch on, and gives a cursor over what comes. consumed: see Subscribe.Consumed. Only
+// active subscriptions hold the producer back. wake is called whenever there may be something new, and when the subscription has failed:
+// ErrLost when the link ends, *TrimmedError from below the producer's floor, *BeyondError. Closing the cursor ends the subscription.
+func (l *Link) Subscribe(edge Edge, from, consumed topology.Epoch, active bool, schema *batch.Schema, wake func()) *Cursor {
 	t := &take{link: l, schema: schema, acked: from - 1}
 	t.log = NewLog(from, Limits{Bytes: 1 << 62, Epochs: 1 << 30}, false, t.put, func() { l.consumed(t) })
 	c, err := t.log.Subscribe(edge.ConsumerInstance, from, true, wake)
@@ -138,7 +140,7 @@ func (l *Link) Subscribe(edge Edge, from topology.Epoch, active bool, schema *ba
 		return c
 	}
 	l.takes = append(l.takes, t)
-	l.control = (&Subscribe{Edge: edge, From: from, Active: active, Credit: l.config.Credit}).Append(l.control)
+	l.control = (&Subscribe{Edge: edge, From: from, Active: active, Credit: l.config.Credit, Consumed: consumed}).Append(l.control)
 	l.mu.Unlock()
 	l.notify()
 	return c
@@ -466,6 +468,15 @@ func (l *Link) handle(m Message, size int, dec *FrameDecoder) error {
 			taken.log.Fail(&TrimmedError{From: t.From, Floor: t.Floor})
 		}
 		return nil
+	case TypeBeyond:
+		var b Beyond
+		if err := b.Decode(m.Payload); err != nil {
+			return err
+		}
+		if taken := l.take(b.Subscription); taken != nil {
+			taken.log.Fail(&BeyondError{Consumed: b.Consumed, End: b.End})
+		}
+		return nil
 	case TypeGoodbye:
 		return errGoodbye
 	case TypeFailure:
@@ -511,7 +522,7 @@ func (l *Link) start(s Subscribe) error {
 	if l.ended {
 		return nil
 	}
-	x := &serve{edge: s.Edge, next: s.From, active: s.Active, credit: s.Credit, needs: s.From, told: DurableUnknown}
+	x := &serve{edge: s.Edge, next: s.From, consumed: s.Consumed, active: s.Active, credit: s.Credit, needs: s.From, told: DurableUnknown}
 	l.serves = append(l.serves, x)
 	return l.resume(x)
 }
@@ -526,6 +537,10 @@ func (l *Link) resume(s *serve) error {
 	if err == nil {
 		s.cursor, err = log.Subscribe(s.edge.ConsumerInstance, s.next, s.active, l.notify)
 	}
+	if err == nil && s.consumed > 0 {
+		s.cursor.Took(s.consumed)
+		s.consumed = 0
+	}
 	var trimmed *TrimmedError
 	if errors.As(err, &trimmed) {
 		l.control = (&Trimmed{Edge: s.edge, From: s.next, Floor: trimmed.Floor}).Append(l.control)
@@ -536,14 +551,22 @@ func (l *Link) resume(s *serve) error {
 	return err
 }
 
-// suspend takes the cursor from a subscription whose partition is gone: it goes on where it was when the partition is here again,
+// suspend takes the cursor from a subscription that gives nothing any more. When its partition is gone, it goes on where it was when the partition is here again,
 // restored, because that gives the same rows.
 func (l *Link) suspend(s *serve) error {
+	why := s.cursor.Err()
 	s.cursor.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.next, s.cursor = s.cursor.Position(), nil
-	if s.gone {
+	var beyond *BeyondError
+	switch {
+	case s.gone:
+		return nil
+	case errors.As(why, &beyond):
+		l.control = (&Beyond{Subscription: s.edge.ID, Consumed: beyond.Consumed, End: beyond.End}).Append(l.control)
+		l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
+		l.notify()
 		return nil
 	}
 	return l.resume(s)

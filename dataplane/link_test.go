@@ -48,7 +48,7 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 	a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream) (*Log, error) { return source, nil }})
 	b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
 	wake := make(chan struct{}, 1)
-	c := b.Subscribe(edge(), 1, true, oneColumn, func() {
+	c := b.Subscribe(edge(), 1, 0, true, oneColumn, func() {
 		select {
 		case wake <- struct{}{}:
 		default:
@@ -93,7 +93,7 @@ func raw(t *testing.T, messages ...[]byte) error {
 	t.Helper()
 	ca, cb := pair(t)
 	l := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return nil, errors.New("no such partition") }})
-	c := l.Subscribe(edge(), 1, true, oneColumn, nil)
+	c := l.Subscribe(edge(), 1, 0, true, oneColumn, nil)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -42,6 +42,14 @@ func (e *TrimmedError) Error() string {
 	return fmt.Sprintf("TRIMMED: epoch %d was asked for, the log starts at %d; restore from a checkpoint at or after %d", e.From, e.Floor, e.Floor-1)
 }
 
+// BeyondError is the answer to a consumer that has consumed epochs of a source that are not in the seal log which the source's present owner
+// adopted: no vault has them any more, and the owner seals these epochs anew. What was made of them must go.
+type BeyondError struct{ Consumed, End topology.Epoch }
+
+func (e *BeyondError) Error() string {
+	return fmt.Sprintf("epochs up to %d were consumed, the seals that were adopted end with epoch %d", e.Consumed, e.End)
+}
+
 // Limits bounds how far a producer runs ahead of its active consumers. All limits yield to the lowest incomplete epoch.
 type Limits struct {
 	Bytes  int64 // of entries not yet acknowledged
@@ -65,6 +73,8 @@ type Log struct {
 	failed error // why nothing will ever be appended any more
 	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so.
 	durable topology.Epoch
+	// adopted is where the seals end that the producer, a source, adopted of former owners; 0 when it did not.
+	adopted topology.Epoch
 	// expected are the active consumers that there are to be: one that has not subscribed yet holds the producer back as if it had.
 	expected map[uint64]*expectation
 	limits   Limits
@@ -120,7 +130,10 @@ type Cursor struct {
 	over     bool           // Next has given the end
 	closed   bool
 	acked    topology.Epoch // all epochs up to here are consumed
-	bytes    int64          // Log.bytes through the last acknowledged entry
+	// consumed is what the consumer took from former instances; failed says that it cannot go on with this one.
+	consumed topology.Epoch
+	failed   error
+	bytes    int64 // Log.bytes through the last acknowledged entry
 	count    int64
 	wake     func()
 }
@@ -158,6 +171,32 @@ func (l *Log) Expect(consumers []uint64) {
 	l.mu.Unlock()
 	if l.wakeProducer != nil {
 		l.wakeProducer()
+	}
+}
+
+// SetAdopted says that the producer, a source, goes on by itself behind epoch end: up to it former owners' seals have decided. Consumers
+// that took more from former instances see a *BeyondError.
+func (l *Log) SetAdopted(end topology.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.adopted = end
+	for _, c := range l.cursors {
+		c.judge()
+	}
+	l.wakeReaders()
+}
+
+// Took says that the consumer took epochs up to consumed from former instances of the producer, 0 for none.
+func (c *Cursor) Took(consumed topology.Epoch) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.consumed = consumed
+	c.judge()
+}
+
+func (c *Cursor) judge() {
+	if c.log.adopted > 0 && c.consumed > c.log.adopted {
+		c.failed = &BeyondError{Consumed: c.consumed, End: c.log.adopted}
 	}
 }
 
@@ -277,7 +316,7 @@ func (c *Cursor) Next() (Entry, bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed {
+	if c.closed || c.failed != nil {
 		return Entry{}, false
 	}
 	if c.read >= l.next {
@@ -382,6 +421,9 @@ func (l *Log) Fail(err error) {
 func (c *Cursor) Err() error {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
 	return c.log.failed
 }
 

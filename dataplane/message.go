@@ -44,10 +44,11 @@ const (
 	TypeUnsubscribe MessageType = 10
 	TypeDurable     MessageType = 11
 	TypeReleased    MessageType = 12
+	TypeBeyond      MessageType = 13
 )
 
 var messageNames = [...]string{1: "Hello", 2: "Subscribe", 3: "Trimmed", 4: "Frame", 5: "Markers", 6: "Ack", 7: "Goodbye", 8: "Failure", 9: "Subscribed",
-	10: "Unsubscribe", 11: "Durable", 12: "Released"}
+	10: "Unsubscribe", 11: "Durable", 12: "Released", 13: "Beyond"}
 
 // String is the message's name.
 func (t MessageType) String() string {

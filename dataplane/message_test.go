@@ -24,11 +24,12 @@ func testEdge() Edge {
 func messages() map[MessageType][2]message {
 	return map[MessageType][2]message{
 		TypeHello:       {&Hello{Cluster: 5, Node: "n1", Boot: math.MaxUint64}, &Hello{}},
-		TypeSubscribe:   {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40}, &Subscribe{}},
+		TypeSubscribe:   {&Subscribe{Edge: testEdge(), From: topology.EpochForever, Active: true, Credit: 1 << 40, Consumed: 3}, &Subscribe{}},
 		TypeSubscribed:  {&Subscribed{Edge: testEdge(), Before: Stand{Watermark: math.MinInt64, Idle: true, ChainSum: 9}}, &Subscribed{}},
 		TypeUnsubscribe: {&Unsubscribe{Subscription: 7}, &Unsubscribe{}},
 		TypeDurable:     {&Durable{Subscription: 7, Epoch: 8}, &Durable{}},
 		TypeReleased:    {&Released{Query: topology.QueryID{Incarnation: 5}, Epoch: 8}, &Released{}},
+		TypeBeyond:      {&Beyond{Subscription: 7, Consumed: 9, End: 8}, &Beyond{}},
 		TypeTrimmed:     {&Trimmed{Edge: testEdge(), Floor: 12345}, &Trimmed{}},
 		TypeAck:         {&Ack{Edge: testEdge(), Position: 9, Needs: 10, Bytes: math.MaxUint64}, &Ack{}},
 		TypeGoodbye:     {&Goodbye{Reason: "the query ended"}, &Goodbye{}},

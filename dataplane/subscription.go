@@ -76,6 +76,8 @@ type Subscribe struct {
 	From   topology.Epoch
 	Active bool  // an active partition asks: it may hold the producer back
 	Credit int64 // bytes of messages that may be sent before the first Ack
+	// Consumed is up to where the consumer has taken epochs of the stream from former instances of the producer; 0: it has not.
+	Consumed topology.Epoch
 }
 
 // Append appends s as a message.
@@ -84,13 +86,14 @@ func (s *Subscribe) Append(dst []byte) []byte {
 	dst = appendEdge(begin(dst, TypeSubscribe), s.Edge)
 	dst = binary.AppendUvarint(dst, uint64(s.From))
 	dst = append(dst, flag(s.Active, 1))
-	return finish(binary.AppendUvarint(dst, uint64(s.Credit)), at)
+	dst = binary.AppendUvarint(dst, uint64(s.Credit))
+	return finish(binary.AppendUvarint(dst, uint64(s.Consumed)), at)
 }
 
 // Decode reads the payload of a Subscribe.
 func (s *Subscribe) Decode(payload []byte) error {
 	r := reader{src: payload}
-	*s = Subscribe{Edge: r.edge(), From: r.epoch("from epoch"), Active: r.flags("active", 1) != 0, Credit: int64(r.uint("credit", math.MaxInt64))}
+	*s = Subscribe{Edge: r.edge(), From: r.epoch("from epoch"), Active: r.flags("active", 1) != 0, Credit: int64(r.uint("credit", math.MaxInt64)), Consumed: r.epoch("consumed epoch")}
 	return r.end(TypeSubscribe)
 }
 
@@ -188,6 +191,26 @@ func (t *Trimmed) Decode(payload []byte) error {
 	r := reader{src: payload}
 	*t = Trimmed{Edge: r.edge(), From: r.epoch("from epoch"), Floor: r.epoch("floor")}
 	return r.end(TypeTrimmed)
+}
+
+// Beyond answers a Subscribe of a consumer that has taken epochs which the producer seals anew; see BeyondError.
+type Beyond struct {
+	Subscription  uint32
+	Consumed, End topology.Epoch
+}
+
+// Append appends b as a message.
+func (b *Beyond) Append(dst []byte) []byte {
+	at := len(dst)
+	dst = binary.AppendUvarint(begin(dst, TypeBeyond), uint64(b.Subscription))
+	return finish(binary.AppendUvarint(binary.AppendUvarint(dst, uint64(b.Consumed)), uint64(b.End)), at)
+}
+
+// Decode reads the payload of a Beyond.
+func (b *Beyond) Decode(payload []byte) error {
+	r := reader{src: payload}
+	*b = Beyond{Subscription: uint32(r.uint("subscription", math.MaxUint32)), Consumed: r.epoch("consumed epoch"), End: r.epoch("end of the seals")}
+	return r.end(TypeBeyond)
 }
 
 // Ack gives credit back and says how far the consumer is.

@@ -20,6 +20,8 @@ type GenerationChange struct {
 	// Keep is for when nothing is missing, but a surviving process has acted on more than the vaults have: seals stay.
 	Keep bool   `json:"keep,omitempty"`
 	Why  string `json:"why"` // what may be missing
+	// StateVersion, when not 0, is the query's state that it is also based on: accepting a loss must not hit a query that goes on.
+	StateVersion uint64 `json:"state_version,omitempty"`
 }
 
 func (*GenerationChange) Kind() Kind { return KindGenerationChange }
@@ -35,6 +37,9 @@ func (k *GenerationChange) apply(c *change) Outcome {
 	if q.Complete != k.Complete {
 		return stale(BadEpoch, "query %s is complete up to epoch %d, not %d", q.Name, q.Complete, k.Complete)
 	}
+	if k.StateVersion != 0 && q.StateVersion != k.StateVersion {
+		return stale(OldVersion, "query %s is %v (version %d) by now", q.Name, q.State, q.StateVersion)
+	}
 	for _, b := range k.Empty {
 		if int(b.Stage) >= len(q.Stages) || int(b.Block) >= topology.Blocks(q.Stages[b.Stage].Groups) {
 			return refused(Malformed, "query %s has no block %d of stage %d", q.Name, b.Block, b.Stage)
@@ -48,6 +53,9 @@ func (k *GenerationChange) apply(c *change) Outcome {
 	n.Empty = mergedBlocks(n.Empty, k.Empty)
 	if k.Fingerprint != "" {
 		n.Fingerprint = k.Fingerprint
+	}
+	if !k.Keep {
+		n.Resealed = n.ID.Generation
 	}
 	n.restart(k.Keep)
 	if out := c.grant(n, k.Seals); out.Code != 0 {
@@ -88,8 +96,9 @@ func (q *Query) restart(keepSeals bool) {
 	}
 }
 
-// seals says whether the sources of q may still seal something.
-func (q *Query) seals() bool { return q.State != Finished }
+// seals says whether the sources of q may still seal something: a finished query has no seal logs any more, and one that is being
+// removed needs none.
+func (q *Query) seals() bool { return q.State != Finished && q.State != Removing }
 
 // mergedBlocks gives the blocks of both, ascending, each once.
 func mergedBlocks(a, b []topology.BlockRef) []topology.BlockRef {

@@ -114,12 +114,20 @@ func dropVoter(s *State, good, bad []topology.NodeID, leader topology.NodeID, wa
 		}
 		return MembershipStep{Demote, id}, true
 	}
-	// A lost voter's place is kept while nobody can take it: the group would not survive more without it.
+	// A lost voter's place is kept while nobody can take it: the group would not survive more without it. Those that cannot vote go
+	// before those that leave, whose votes may be needed until then: what is left must be able to decide.
+	reachable := len(good)
+	slices.SortStableFunc(bad, func(a, b topology.NodeID) int {
+		return boolRank(s.Node(a).Status == Leaving) - boolRank(s.Node(b).Status == Leaving)
+	})
 	for _, id := range bad {
-		if len(good) >= want || s.Node(id).Status == Left {
-			if len(good) > 0 {
-				return drop(id)
-			}
+		reachable += boolRank(s.Node(id).Status == Leaving)
+	}
+	for _, id := range bad {
+		left := reachable - boolRank(s.Node(id).Status == Leaving)
+		decides := 2*left > len(good)+len(bad)-1
+		if len(good) > 0 && decides && (len(good) >= want || s.Node(id).Status == Left) {
+			return drop(id)
 		}
 	}
 	spots := 0

@@ -3,6 +3,7 @@ package raftfsm
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -20,7 +21,18 @@ type Reassign struct {
 	Moves []Move      `json:"moves"`
 	Seals []SealGrant `json:"seals,omitempty"` // for source processes that have none yet
 	Why   string      `json:"why,omitempty"`
+	// DetectMs is how long nobody knew of the loss, for the history.
+	DetectMs int64 `json:"detect_ms,omitempty"`
 }
+
+// What a history's line of a reassignment says of it, for whoever sees its end.
+const (
+	KindReassigned  = "reassign"         // the line's Kind
+	FigureNode      = "node"             // the nodes whose ranges went to others
+	FigureVersion   = "topology_version" // that it was decided on: no two of a query have the same
+	FigureInstances = "instances"        // the partitions that it made, as FIRST-LAST, and shadows that it promoted, with commas between
+	FigureDetect    = "detect_ms"
+)
 
 // Move is a range that another process restores and goes on with.
 type Move struct {
@@ -46,6 +58,7 @@ func (k *Reassign) apply(c *change) Outcome {
 	n := c.edit(q)
 	first := n.Instances + 1
 	moves := 0
+	var promoted []uint64
 	for s := range n.Stages {
 		st := n.editStage(topology.StageID(s))
 		var parts []topology.Assignment
@@ -72,6 +85,9 @@ func (k *Reassign) apply(c *change) Outcome {
 					return out
 				}
 				to.Adopt = inherit
+				if to.Instance < first {
+					promoted = append(promoted, to.Instance)
+				}
 				parts = append(parts, to)
 				at = m.Range.To
 				moves++
@@ -89,8 +105,23 @@ func (k *Reassign) apply(c *change) Outcome {
 		return out
 	}
 	n.Version++
-	n.note(c, "reassign", k.Why, "%d ranges of %s to %s", moves, processNames(k.Lost), moveNames(k.Moves))
+	n.note(c, KindReassigned, k.Why, "%d ranges of %s to %s", moves, processNames(k.Lost), moveNames(k.Moves))
+	n.History[len(n.History)-1].Figures = []KV{{FigureNode, processNames(k.Lost)}, {FigureVersion, strconv.FormatUint(k.Version, 10)},
+		{FigureInstances, instanceNames(first, n.Instances, promoted)}, {FigureDetect, strconv.FormatInt(k.DetectMs, 10)}}
 	return applied(first)
+}
+
+// instanceNames names the instances from first to last, if there are any, and some of the others.
+func instanceNames(first, last uint64, others []uint64) string {
+	const most = 64
+	var parts []string
+	if first <= last {
+		parts = append(parts, fmt.Sprintf("%d-%d", first, last))
+	}
+	for _, x := range others[:min(most, len(others))] {
+		parts = append(parts, fmt.Sprintf("%d-%d", x, x))
+	}
+	return strings.Join(parts, ",")
 }
 
 // moveAt is the move of stage s that begins at key group g, or nil.

@@ -90,6 +90,9 @@ type Query struct {
 	Since topology.Epoch `json:"since,omitempty"`
 	// SinceGeneration is the generation under which the vaults have the state at Since; 0 in the first.
 	SinceGeneration uint32 `json:"since_generation,omitempty"`
+	// Resealed is the last generation that gave up the seals behind its Since, 0 when none did: epochs behind that may hold other rows
+	// than earlier generations put there.
+	Resealed uint32 `json:"resealed,omitempty"`
 	// Empty are the blocks that start this generation without state, because all their vaults were lost.
 	Empty  []topology.BlockRef `json:"empty,omitempty"`
 	Stages []*Stage            `json:"stages"`

@@ -390,6 +390,43 @@ func TestALogIsAdoptedOnceByAProcessThatGetsItsKeyGroupsBack(t *testing.T) {
 	}
 }
 
+func TestAQueryInAnyStateCanBeRemoved(t *testing.T) {
+	for _, state := range []QueryState{Running, Paused, Waiting, Blocked, Failed, Finished} {
+		s := founded(t)
+		q := s.Query("q")
+		version := uint64(1)
+		if state != Running {
+			s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: version, State: state})
+			version++
+		}
+		s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: version, State: Removing})
+		if err := s.Check(); err != nil {
+			t.Errorf("%v: %v", state, err)
+		}
+		if s = must(t, s, &QueryErase{q.ID}); s.Query("q") != nil {
+			t.Errorf("a query that was %v is still there", state)
+		}
+	}
+}
+
+func TestAcceptingALossDoesNotHitAQueryThatGoesOn(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: 1, State: Waiting, Resolves: "n3"})
+	k := &GenerationChange{Query: q.ID, Complete: 128, StateVersion: 2, Seals: []SealGrant{{process(1), processes(2, 3)}}, Why: "n3 is gone"}
+	on := must(t, s, &QueryStateChange{Query: q.ID, StateVersion: 2, State: Running})
+	want(t, on, k, Stale, OldVersion)
+	s = must(t, s, k)
+	if n := s.Query("q"); n.State != Running || n.Resealed != 2 {
+		t.Fatalf("%v, resealed by generation %d", n.State, n.Resealed)
+	}
+	n := s.Query("q")
+	s = must(t, s, &CheckpointComplete{n.ID, 256}, &GenerationChange{Query: n.ID, Complete: 256, Keep: true, Seals: k.Seals, Why: "n2 acted on more than was kept"})
+	if n := s.Query("q"); n.ID.Generation != 3 || n.Resealed != 2 {
+		t.Fatalf("generation %d, resealed by %d", n.ID.Generation, n.Resealed)
+	}
+}
+
 func TestAJoinWithANewBootIDVoidsTheOldProcess(t *testing.T) {
 	s := founded(t)
 	again := join(1)

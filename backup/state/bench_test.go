@@ -258,3 +258,56 @@ func TestLongestStepWithTenMillionKeys(t *testing.T) {
 	t.Logf("%d MB in tables, %.1f B/key; a full collection takes %v, the longest stop of the world was %v",
 		bytes>>20, float64(bytes)/keys, time.Since(start), slices.Max(stats.Pause))
 }
+
+func BenchmarkSnapshot(b *testing.B) {
+	for _, keys := range []int{1_000_000, 10_000_000} {
+		const touched = 128_000
+		groups := make([]*Group, benchGroups)
+		for i := range groups {
+			groups[i] = NewGroup()
+			if _, err := groups[i].Register("t", []batch.Type{batch.TypeBigInt}); err != nil {
+				b.Fatal(err)
+			}
+			groups[i].Begin(1)
+		}
+		touch := func(v int64) {
+			key := bigKey(v)
+			hash := batch.HashKey(key)
+			t := groups[hash%benchGroups].tables[0]
+			slot, _ := t.Upsert(hash, key)
+			t.Int64s(0)[slot]++
+		}
+		for v := range keys {
+			touch(int64(v))
+		}
+		for _, g := range groups {
+			g.Acknowledge(1)
+			g.Begin(2)
+		}
+		rnd := rand.New(rand.NewPCG(4, 4))
+		for range touched {
+			touch(rnd.Int64N(int64(keys)))
+		}
+		snapshots := make([]Snapshot, benchGroups)
+		cold := make([]byte, 64<<20)
+		var dst []byte
+		each := func(name string, f func(i int, g *Group)) {
+			b.Run(fmt.Sprintf("%s/keys=%d", name, keys), func(b *testing.B) {
+				for range b.N {
+					b.StopTimer()
+					for i := range cold {
+						cold[i]++
+					}
+					b.StartTimer()
+					for i, g := range groups {
+						f(i, g)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/touched, "ns/key")
+			})
+		}
+		each("take", func(i int, g *Group) { g.Snapshot(&snapshots[i], 1) })
+		each("encode", func(i int, _ *Group) { dst = snapshots[i].Append(dst[:0]) })
+		each("delta", func(_ int, g *Group) { dst = g.AppendDelta(dst[:0], 1) })
+	}
+}

@@ -8,5 +8,6 @@
 // Guarantees: encodings, hashes and orders of iteration depend on the logical content alone, never on the order of
 // insertion, slot numbers, deletions, growth or restores. Nothing that grows with the data holds a pointer. Finding and
 // updating an existing entry allocates nothing. Decoding arbitrary bytes gives an error or a valid state, and memory in
-// proportion to the bytes. Nothing here is safe for concurrent use: a key group has one owner at a time.
+// proportion to the bytes. Nothing here is safe for concurrent use: a key group has one owner at a time. A Snapshot shares nothing
+// that changes with the group it was taken of, so that another goroutine may encode it.
 package state

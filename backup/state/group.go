@@ -258,6 +258,15 @@ func (g *Group) Len() int {
 	return n
 }
 
+// TouchedLen is the number of keys touched and not yet acknowledged, of all tables.
+func (g *Group) TouchedLen() int {
+	n := 0
+	for _, t := range g.tables {
+		n += t.TouchedLen()
+	}
+	return n
+}
+
 // MemBytes is the memory that the group takes, in bytes, capacity counted.
 func (g *Group) MemBytes() int {
 	n := int(unsafe.Sizeof(*g)) + cap(g.scope) + cap(g.scratch)

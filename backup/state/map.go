@@ -145,7 +145,7 @@ func (m *Map[K, V]) Clear() {
 	}
 }
 
-// iteration is the working memory of one iteration.
+// iteration is the working memory of going through a scope.
 type iteration struct {
 	slots []uint32
 	keys  []byte
@@ -163,7 +163,7 @@ func (s *iteration) fill(t *Table, hash uint64, current []byte) {
 	}
 }
 
-// iterationKeep is the most bytes of keys of an iteration that is kept for the next iteration.
+// iterationKeep is the most bytes of keys of an iteration that is kept for the next one.
 const iterationKeep = 1 << 16
 
 func (g *Group) takeIteration() *iteration {

@@ -19,8 +19,8 @@ type Access interface {
 	Fence(ctx context.Context, r FenceRequest, take func(s *Seal) error) (LogState, error)
 	// Chain calls take with what leads to a state. Take must not keep the delta's bytes.
 	Chain(ctx context.Context, r ChainRequest, take func(d *Delta) error) error
-	// Acknowledged says what is durably held of key groups.
-	Acknowledged(ctx context.Context, id topology.QueryID, stage topology.StageID, r topology.Range) ([]Held, error)
+	// Acknowledged says what is durably held of key groups, and of which epoch at or before at.
+	Acknowledged(ctx context.Context, id topology.QueryID, stage topology.StageID, r topology.Range, at topology.Epoch) ([]Held, error)
 	// Node and Boot say whose vault it is and in which life.
 	Node() topology.NodeID
 	Boot() topology.BootID

@@ -43,6 +43,7 @@ type Held struct {
 	KeyGroup topology.KeyGroup
 	Through  topology.Epoch // the last epoch whose state can be restored
 	Floor    topology.Epoch // the first one
+	At       topology.Epoch // the last one that is not behind the epoch asked for, 0 for none
 	Bytes    int64          // on disk
 	Deltas   int
 	// WantsBase says that the deltas have outgrown the base: the next delta should be a base, or restores get slow and the

@@ -391,12 +391,12 @@ func (c *Client) Chain(ctx context.Context, r ChainRequest, take func(d *Delta) 
 }
 
 // Acknowledged is Vault.Acknowledged on the other node.
-func (c *Client) Acknowledged(ctx context.Context, id topology.QueryID, stage topology.StageID, r topology.Range) ([]Held, error) {
+func (c *Client) Acknowledged(ctx context.Context, id topology.QueryID, stage topology.StageID, r topology.Range, at topology.Epoch) ([]Held, error) {
 	if r.From >= r.To || r.To > topology.MaxKeyGroups {
 		return nil, fmt.Errorf("%w: key groups %v", ErrMalformed, r)
 	}
 	var all []Held
-	err := c.ask(ctx, &message{typ: typeStatus, chain: ChainRequest{Query: id, Stage: stage, Range: r}}, func(m *message) error {
+	err := c.ask(ctx, &message{typ: typeStatus, chain: ChainRequest{Query: id, Stage: stage, Range: r, Through: max(0, at)}}, func(m *message) error {
 		all = m.held
 		return nil
 	})

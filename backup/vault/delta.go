@@ -184,8 +184,8 @@ func (v *Vault) chainParts(r *ChainRequest) ([]part, error) {
 	return parts, nil
 }
 
-// Acknowledged says what is durably held of key groups; those of which nothing is are left out.
-func (v *Vault) Acknowledged(_ context.Context, id topology.QueryID, stage topology.StageID, r topology.Range) ([]Held, error) {
+// Acknowledged says what is durably held of key groups, and of which epoch at or before at; those of which nothing is are left out.
+func (v *Vault) Acknowledged(_ context.Context, id topology.QueryID, stage topology.StageID, r topology.Range, at topology.Epoch) ([]Held, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
@@ -199,6 +199,9 @@ func (v *Vault) Acknowledged(_ context.Context, id topology.QueryID, stage topol
 	for g := r.From; g < r.To; g++ {
 		if c := q.chains[chainKey{stage, g}]; c != nil {
 			if h, ok := c.held(g); ok {
+				if i := c.durableUpTo(at, 0); i < len(c.entries) {
+					h.At = c.entries[i].to
+				}
 				out = append(out, h)
 			}
 		}

@@ -134,7 +134,7 @@ func testMessages(t testing.TB) []message {
 		{typ: typeDelta, id: 1, delta: d},
 		{typ: typeSeal, id: 1, put: SealPut{Seal: seals[0]}},
 		{typ: typeFenced, id: 1, state: LogState{Boot: 1, LogBoot: 2, JoinTerm: 3, Joined: true, Trim: 4, Next: 5, Seals: 6}},
-		{typ: typeStanding, id: 1, held: []Held{{KeyGroup: 1, Through: 9, Floor: 3, Bytes: 100, Deltas: 4, WantsBase: true}}},
+		{typ: typeStanding, id: 1, held: []Held{{KeyGroup: 1, Through: 9, Floor: 3, Bytes: 100, Deltas: 4, At: 7, WantsBase: true}}},
 	}
 }
 

@@ -117,9 +117,10 @@ func (m *message) appendBody(dst []byte) []byte {
 	case typeChain, typeStatus:
 		c := &m.chain
 		dst = appendKeyGroups(appendUint(appendQuery(dst, c.Query), uint64(c.Stage)), c.Range)
-		if m.typ == typeChain {
-			dst = appendUint(append(appendEpochs(dst, c.After, c.Through), flag(c.OrBefore)), m.credit)
+		if m.typ == typeStatus {
+			return appendUint(dst, uint64(c.Through))
 		}
+		dst = appendUint(append(appendEpochs(dst, c.After, c.Through), flag(c.OrBefore)), m.credit)
 	case typeTrim:
 		return appendUint(appendQuery(dst, m.chain.Query), uint64(m.through))
 	case typeDrop:
@@ -142,7 +143,7 @@ func (m *message) appendBody(dst []byte) []byte {
 		for i := range m.held {
 			h := &m.held[i]
 			dst = appendUint(appendEpochs(appendUint(dst, uint64(h.KeyGroup)), h.Floor, h.Through), uint64(h.Bytes))
-			dst = append(appendUint(dst, uint64(h.Deltas)), flag(h.WantsBase))
+			dst = appendUint(append(appendUint(dst, uint64(h.Deltas)), flag(h.WantsBase)), uint64(h.At))
 		}
 	}
 	return dst
@@ -216,11 +217,13 @@ func (m *message) decodeBody(r *reader) {
 	case typeChain, typeStatus:
 		c := &m.chain
 		c.Query, c.Stage, c.Range = r.query(), r.stage(), r.keyGroups()
-		if m.typ == typeChain {
-			c.After, c.Through = r.epochs()
-			c.OrBefore = r.flags("chain flags", 1) == 1
-			m.credit = r.uint("credit", math.MaxInt64)
+		if m.typ == typeStatus {
+			c.Through = r.epoch("epoch asked for")
+			return
 		}
+		c.After, c.Through = r.epochs()
+		c.OrBefore = r.flags("chain flags", 1) == 1
+		m.credit = r.uint("credit", math.MaxInt64)
 	case typeTrim:
 		m.chain.Query, m.through = r.query(), r.epoch("trim point")
 	case typeDrop:
@@ -251,7 +254,7 @@ const AdoptSealsMax = 1 << 18
 
 const (
 	sealBytesMin = 5 // of an encoded seal
-	heldBytesMin = 6 // of an encoded Held
+	heldBytesMin = 7 // of an encoded Held
 )
 
 func (m *message) decodeHeld(r *reader) {
@@ -263,6 +266,7 @@ func (m *message) decodeHeld(r *reader) {
 		h.Bytes = int64(r.uint("bytes", math.MaxInt64))
 		h.Deltas = int(r.uint("number of deltas", math.MaxInt32))
 		h.WantsBase = r.flags("key group flags", 1) == 1
+		h.At = r.epoch("epoch held")
 		m.held = append(m.held, h)
 	}
 }

@@ -216,7 +216,7 @@ func (x *model) putDeltas() {
 	var all []attempt
 	for range 1 + x.r.IntN(8) {
 		g := topology.KeyGroup(x.r.IntN(modelGroups))
-		held, _ := x.v.Acknowledged(context.Background(), testQuery, 2, topology.Range{From: g, To: g + 1})
+		held, _ := x.v.Acknowledged(context.Background(), testQuery, 2, topology.Range{From: g, To: g + 1}, topology.EpochForever)
 		from := topology.Epoch(0)
 		if len(held) > 0 {
 			from = max(0, held[0].Through-topology.Epoch(x.r.IntN(4)))

@@ -66,6 +66,12 @@ func (p Payload) Len() int { return int(p.raw) }
 // StoredLen is the number of bytes as stored and sent.
 func (p Payload) StoredLen() int { return len(p.bytes) }
 
+// Clone is a payload of its own memory.
+func (p Payload) Clone() Payload {
+	p.bytes = append([]byte(nil), p.bytes...)
+	return p
+}
+
 // Append appends the bytes as they were before compression.
 func (p Payload) Append(dst []byte) ([]byte, error) {
 	if !p.packed {

@@ -74,8 +74,8 @@ func TestARemoteVaultBehavesAsALocalOne(t *testing.T) {
 			t.Fatalf("key group %d: %v", g, states[g])
 		}
 	}
-	local, _ := v.Acknowledged(ctx, testQuery, 2, r.Range)
-	if held, err := c.Acknowledged(ctx, testQuery, 2, r.Range); err != nil || !reflect.DeepEqual(held, local) || len(held) != 200 {
+	local, _ := v.Acknowledged(ctx, testQuery, 2, r.Range, 2)
+	if held, err := c.Acknowledged(ctx, testQuery, 2, r.Range, 2); err != nil || !reflect.DeepEqual(held, local) || len(held) != 200 {
 		t.Errorf("%d held, %v; local %d", len(held), err, len(local))
 	}
 	if err := AdoptLog(ctx, c, adoption(t, 5, 1, "a", "b")).Wait(ctx); err != nil {
@@ -218,7 +218,7 @@ func TestLargeChainsFlowWithCreditAndStopWhenAsked(t *testing.T) {
 	if err := c.Chain(ended, ask, func(*Delta) error { cancel(); return nil }); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := c.Acknowledged(ctx, testQuery, 2, ask.Range); err != nil {
+	if _, err := c.Acknowledged(ctx, testQuery, 2, ask.Range, 2); err != nil {
 		t.Errorf("the connection after that: %v", err)
 	}
 }

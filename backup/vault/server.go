@@ -208,7 +208,7 @@ func (s *server) handle(ctx context.Context, m *message) error {
 	case typeDrop:
 		s.v.drop(ctx, m.chain.Query, done)
 	case typeStatus:
-		all, err := s.v.Acknowledged(ctx, m.chain.Query, m.chain.Stage, m.chain.Range)
+		all, err := s.v.Acknowledged(ctx, m.chain.Query, m.chain.Stage, m.chain.Range, m.chain.Through)
 		if err != nil {
 			s.finish(id, outcome{err: err})
 			return nil

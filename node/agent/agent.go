@@ -29,7 +29,7 @@ import (
 // Agent is one node of a cluster.
 type Agent struct {
 	config Config
-	world  *world
+	world  *surroundings
 	log    *slog.Logger
 
 	self    topology.Process

@@ -89,6 +89,65 @@ func TestAClusterOfOneSurvivesItsOwnRestart(t *testing.T) {
 	})
 }
 
+func TestOfTwoNodesOneLeavesAtOnceAndTheOtherGoesOn(t *testing.T) {
+	const rows = 2000
+	want := undisturbed(t, rows)
+	for _, who := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t)
+			defer c.close()
+			var agents []*Agent
+			for _, name := range []string{"n1", "n2"} {
+				agents = append(agents, c.start(name, func(k *Config) { k.BootstrapExpect, k.Join = 2, everybody[:2] }))
+			}
+			c.ready(agents...)
+			if _, err := c.api(agents[0]).AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: countSQL(rows, 200)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			began := time.Now()
+			agents[who].Leave(t.Context())
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("leaving took %v; left are %v", took, agents[1-who].Machine().View().NamedBy(agents[who].self.Node, 10))
+			}
+			c.kill(agents[who])
+			c.finished(agents[1-who], "counts")
+			if got := c.counts(agents[1-who]); !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestWhenOneOfThreeIsLostAndAnotherLeavesTheThirdGoesOn(t *testing.T) {
+	const rows = 4000
+	want := undisturbed(t, rows)
+	for who := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t)
+			defer c.close()
+			agents := c.three()
+			if _, err := c.api(agents[0]).AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: countSQL(rows, 200)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+			c.kill(agents[2])
+			time.Sleep(5 * time.Second)
+			leaving, last := agents[who], agents[1-who]
+			began := time.Now()
+			leaving.Leave(t.Context())
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("leaving took %v; left are %v", took, last.Machine().View().NamedBy(leaving.self.Node, 10))
+			}
+			c.kill(leaving)
+			c.finished(last, "counts")
+			if got := c.counts(last); !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestANodeThatIsAskedToStopHandsItsPartitionsOver(t *testing.T) {
 	const rows = 2000
 	want := undisturbed(t, rows)

@@ -14,7 +14,7 @@
 // Not here: any decision about partitions, copies, checkpoints or failures (node/coordinator), running operators (node/engine), the
 // metadata's rules (raftfsm).
 //
-// It guarantees: a process acts on the metadata only after it has applied the log up to its own joining; a process that is taken for
-// lost, or that another has replaced under its name, runs nothing; a query that fails on this node ends no other; every goroutine has
-// ended when Close returns.
+// It guarantees: a process acts on the metadata only after it has applied the log up to its own joining; a process that another has
+// replaced under its name runs nothing, and one that was taken for lost only what was not put on others yet; a query that fails on this
+// node ends no other; every goroutine has ended when Close returns.
 package agent

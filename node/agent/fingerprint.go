@@ -12,18 +12,15 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/seepnode/seepnode/node/engine"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
-
-// semantics numbers what operators, expressions and the order of rows mean: another number gives other results. It grows with every
-// change that some golden output shows.
-const semantics = 1
 
 // fingerprint is what two processes must share to replace each other: the engine's semantics, the architecture with its level and
 // whether it fuses multiplications (which the standard library's mathematics asks at run time), the Go release, and with operators
 // of its own the binary.
 func fingerprint(ownOperators bool) (topology.Fingerprint, error) {
-	parts := []string{fmt.Sprintf("semantics-%d", semantics), architecture(), fused(), runtime.Version()}
+	parts := []string{fmt.Sprintf("semantics-%d", engine.Semantics), architecture(), fused(), runtime.Version()}
 	if ownOperators {
 		hash, err := binaryHash()
 		if err != nil {

@@ -15,10 +15,10 @@ import (
 )
 
 // Option replaces something of the outside world: for tests of whole clusters in one process.
-type Option func(*world)
+type Option func(*surroundings)
 
-// world is what an agent takes from outside beside its Config.
-type world struct {
+// surroundings are what an agent takes from outside beside its Config.
+type surroundings struct {
 	network port.Network
 	member  Membership
 	logger  *slog.Logger
@@ -29,11 +29,10 @@ type world struct {
 	raft    func(*raftfsm.Config)
 	vault   func(*vault.Config)
 	memory  bool // the process's memory limit is the agent's to set
-	sockets bool // the host's addresses mean something
 }
 
-func outside(options []Option) *world {
-	w := &world{network: port.TCP{}, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, chance: draw, memory: true, sockets: true,
+func outside(options []Option) *surroundings {
+	w := &surroundings{network: port.TCP{}, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, chance: draw, memory: true,
 		raft: func(*raftfsm.Config) {}, vault: func(*vault.Config) {}}
 	for _, o := range options {
 		o(w)
@@ -44,26 +43,28 @@ func outside(options []Option) *world {
 // WithNetwork makes all connections through n instead of sockets; membership is m instead of gossip's packets. The process's memory
 // limit is left as it is: it is not this agent's alone.
 func WithNetwork(n port.Network, m Membership) Option {
-	return func(w *world) { w.network, w.member, w.memory, w.sockets = n, m, false, false }
+	return func(w *surroundings) { w.network, w.member, w.memory = n, m, false }
 }
 
 // WithLogger logs to l instead of standard error.
-func WithLogger(l *slog.Logger) Option { return func(w *world) { w.logger = l } }
+func WithLogger(l *slog.Logger) Option { return func(w *surroundings) { w.logger = l } }
 
 // WithStdout is where tables that print write; safe for concurrent use.
-func WithStdout(o io.Writer) Option { return func(w *world) { w.stdout = o } }
+func WithStdout(o io.Writer) Option { return func(w *surroundings) { w.stdout = o } }
 
 // WithClock is the time that epochs and histories follow.
-func WithClock(now func() time.Time) Option { return func(w *world) { w.now = now } }
+func WithClock(now func() time.Time) Option { return func(w *surroundings) { w.now = now } }
 
 // WithChance draws boot ids, cluster ids and command ids: never 0, never the same twice.
-func WithChance(chance func() (uint64, error)) Option { return func(w *world) { w.chance = chance } }
+func WithChance(chance func() (uint64, error)) Option {
+	return func(w *surroundings) { w.chance = chance }
+}
 
 // WithRaft changes how the metadata is kept, after the agent has said where.
-func WithRaft(change func(*raftfsm.Config)) Option { return func(w *world) { w.raft = change } }
+func WithRaft(change func(*raftfsm.Config)) Option { return func(w *surroundings) { w.raft = change } }
 
 // WithVault changes how the vault is kept, after the agent has said where.
-func WithVault(change func(*vault.Config)) Option { return func(w *world) { w.vault = change } }
+func WithVault(change func(*vault.Config)) Option { return func(w *surroundings) { w.vault = change } }
 
 // draw is a random number that is not 0.
 func draw() (uint64, error) {

@@ -35,8 +35,9 @@ type running struct {
 
 	mu      sync.Mutex
 	query   *engine.Query // nil before it is made and when that failed
-	whole   bool          // the whole query has finished
-	err     error         // why it failed here, for good
+	copies  *backup.Replicator
+	whole   bool  // the whole query has finished
+	err     error // why it failed here, for good
 	waiting map[topology.StageID]string
 }
 
@@ -121,12 +122,14 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 		return fmt.Errorf("the plan in the metadata cannot be read: %w", err)
 	}
 	var query *engine.Query
-	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, Logger: r.log,
-		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch) { query.Acknowledge(stage, instance, e) },
-		NeedBase: func(stage topology.StageID, instance uint64, g []topology.KeyGroup) {
-			query.NeedBase(stage, instance, g)
-		}})
-	defer func() { err = errors.Join(err, saver.Close(), r.seals.close()) }()
+	needBase := func(stage topology.StageID, instance uint64, g []topology.KeyGroup) {
+		query.NeedBase(stage, instance, g)
+	}
+	copies := backup.NewReplicator(backup.ReplicatorConfig{Vaults: r.of.vaults, NeedBase: needBase, Changed: r.of.changed, Logger: r.log,
+		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) }})
+	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, NeedBase: needBase, Replicas: copies, Logger: r.log,
+		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch) { query.Acknowledge(stage, instance, e) }})
+	defer func() { err = errors.Join(err, saver.Close(), copies.Close(), r.seals.close()) }()
 	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true,
 		Sealer: r.seals, Backup: saver, Restore: r.restore})
 	if err != nil {
@@ -134,7 +137,7 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 	}
 	query.OnStatus(r.of.changed)
 	r.mu.Lock()
-	r.query = query
+	r.query, r.copies = query, copies
 	r.mu.Unlock()
 	ran := make(chan error, 1)
 	go func() { ran <- r.guarded(func() error { return query.Run(r.ctx) }) }()
@@ -169,10 +172,49 @@ func (r *running) update(s *raftfsm.State, query *engine.Query, saver *backup.Sa
 		return // it is about to be ended
 	}
 	saver.SetVaults(vaultSets(w))
-	r.seals.follow(w.SealSet(r.of.self))
+	r.copies.Update(duty(s, w, r.of.self))
+	set := w.SealSet(r.of.self)
+	if r.seals.current() == nil {
+		r.seals.follow(set) // a source that begins finds its log
+	}
+	query.Update(placement(w))
+	r.seals.follow(set) // to a higher term only behind the sources that are another's by now
 	r.seals.trim(w.TrimPoint())
 	r.seals.repair()
-	query.Update(placement(w))
+}
+
+// duty is what the metadata says of what must be in the vaults of the partitions that are active here.
+func duty(s *raftfsm.State, w *raftfsm.Query, self topology.Process) backup.Duty {
+	d := backup.Duty{Version: s.Version, Complete: w.Complete, Query: savedUnder(w, w.Complete)}
+	for i, st := range w.Stages {
+		stage := topology.StageID(i)
+		d.Stages = append(d.Stages, backup.DutyStage{Groups: st.Groups, Sets: st.Vaults, Empty: emptyBlocks(w, stage, w.Complete)})
+		for _, a := range st.Partitions {
+			if a.Process == self {
+				d.Parts = append(d.Parts, backup.DutyPart{Stage: stage, Range: a.Range, Instance: a.Instance})
+			}
+		}
+	}
+	return d
+}
+
+// savedUnder is the query in the generation under which vaults have the state at an epoch: where the present one began, one before.
+func savedUnder(w *raftfsm.Query, epoch topology.Epoch) topology.QueryID {
+	id := w.ID
+	if epoch == w.Since && w.SinceGeneration != 0 {
+		id.Generation = w.SinceGeneration
+	}
+	return id
+}
+
+// emptyBlocks are the blocks of a stage that have no state at an epoch, since it was lost.
+func emptyBlocks(w *raftfsm.Query, stage topology.StageID, epoch topology.Epoch) (list []topology.BlockID) {
+	for _, b := range w.Empty {
+		if b.Stage == stage && epoch == w.Since {
+			list = append(list, b.Block)
+		}
+	}
+	return list
 }
 
 // vaultSets are the vaults of a query, by stage and block.
@@ -206,23 +248,11 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 	}
 }
 
-// fetch asks for a state under the generation that it was saved in: the present one, or, where this one began, one before.
+// fetch asks vaults for a state once.
 func (r *running) fetch(ctx context.Context, s *raftfsm.State, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
-	request := backup.FetchRequest{Query: r.id, Stage: stage, Range: rng, Epoch: epoch, Groups: w.Stages[stage].Groups, Sets: w.Stages[stage].Vaults,
-		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(s, n) }}
-	for _, b := range w.Empty {
-		if b.Stage == stage && epoch == w.Since {
-			request.Empty = append(request.Empty, b.Block)
-		}
-	}
-	for {
-		deltas, err := backup.Fetch(ctx, r.of.vaults, request)
-		var lost *backup.LostError
-		if epoch != w.Since || request.Query.Generation <= 1 || !errors.As(err, &lost) || !lost.Reachable {
-			return deltas, err
-		}
-		request.Query.Generation--
-	}
+	st := w.Stages[stage]
+	return backup.Fetch(ctx, r.of.vaults, backup.FetchRequest{Query: savedUnder(w, epoch), Stage: stage, Range: rng, Epoch: epoch, Groups: st.Groups, Sets: st.Vaults,
+		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(s, n) }})
 }
 
 // currentProcess is a node's last known process; false when the node has left for good.

@@ -12,7 +12,7 @@ import (
 // report is what the leader is told of the query's part here.
 func (r *running) report() coordinator.QueryReport {
 	r.mu.Lock()
-	query, err := r.query, r.err
+	query, copies, err := r.query, r.copies, r.err
 	var waiting []string
 	for _, what := range r.waiting {
 		waiting = append(waiting, what)
@@ -33,7 +33,9 @@ func (r *running) report() coordinator.QueryReport {
 		}
 		out.Blocked = short(st.Blocked)
 		for i := range st.Partitions {
-			out.Partitions = append(out.Partitions, partitionReport(&st.Partitions[i]))
+			p := partitionReport(&st.Partitions[i])
+			p.Copied = copies.Copied(p.Stage, p.Range, p.Instance)
+			out.Partitions = append(out.Partitions, p)
 		}
 	}
 	if err != nil {
@@ -54,10 +56,11 @@ func partitionReport(p *engine.PartitionStatus) coordinator.PartitionReport {
 	out := coordinator.PartitionReport{
 		Stage: p.Stage, Range: p.Range, Instance: p.Instance, Role: roleName(p.Role), Phase: p.Phase,
 		Epoch: p.Epoch, Durable: p.Durable, Lines: p.Lines, Ended: p.Ended, Restored: p.Restored, RestoreMs: p.RestoreMs, ReplayMs: p.ReplayMs,
-		StateBytes: p.StateBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, Late: p.Late, BusyNs: p.BusyNs, WatermarkMs: p.WatermarkMs,
+		StateBytes: p.StateBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, RowsOut: p.RowsOut, Late: p.Late,
+		BusyNs: p.BusyNs, IdleNs: p.IdleNs, BlockedNs: p.BlockedNs, WatermarkMs: p.WatermarkMs, Beyond: p.Beyond,
 	}
 	for _, c := range p.Chains {
-		out.Chains = append(out.Chains, coordinator.ChainSum{Range: p.Range, Epoch: c.Epoch, Sum: c.Sum})
+		out.Chains = append(out.Chains, coordinator.ChainSum{Range: c.Range, Epoch: c.Epoch, Sum: c.Sum})
 	}
 	return out
 }

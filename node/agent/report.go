@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -69,7 +70,11 @@ func (r *reporter) run(ctx context.Context) {
 			due, last = false, time.Now()
 			if err := r.report(ctx, now); err != nil && ctx.Err() == nil {
 				r.lost.Add(1)
-				r.log.Debug("reporting to the leader", "leader", now.node, "error", err)
+				level := slog.LevelDebug // it is on its way to another, or a connection is gone
+				if errors.Is(err, errRefused) {
+					level = slog.LevelError
+				}
+				r.log.Log(ctx, level, "reporting to the leader", "leader", now.node, "error", err)
 				now = leadership{}
 			}
 			to = now
@@ -124,12 +129,18 @@ func (r *reporter) report(ctx context.Context, to leadership) error {
 	status, answer, err := r.control.Post(ctx, to.address, pathReport, "application/json", body, recordBytesMax)
 	if err == nil && status != http.StatusNoContent {
 		err = fmt.Errorf("status %d: %s", status, answer)
+		if status == http.StatusBadRequest {
+			err = fmt.Errorf("%w: %s", errRefused, answer)
+		}
 	}
 	if err == nil {
 		r.sent.Add(1)
 	}
 	return err
 }
+
+// errRefused says that the leader cannot read a report: a defect, after which this process would be taken for dead.
+var errRefused = errors.New("the leader refuses the report")
 
 // recordBytesMax bounds answers that are read for their errors.
 const recordBytesMax = 64 << 10

@@ -32,7 +32,7 @@ func TestAVaultForgetsOnlyWhatTheMetadataNeedsNoMore(t *testing.T) {
 	}
 }
 
-func TestAProcessThatIsGivenUpOrReplacedRunsNothing(t *testing.T) {
+func TestAProcessThatIsReplacedRunsNothingAndOneTakenForLostWhatIsStillItsOwn(t *testing.T) {
 	self := topology.Process{Node: "n1", Boot: 7}
 	query := &raftfsm.Query{Name: "q", ID: topology.QueryID{Incarnation: 1, Generation: 1}, State: raftfsm.Running,
 		Stages: []*raftfsm.Stage{{Groups: 1, Partitions: []topology.Assignment{{Range: topology.Range{To: 1}, Process: self, Instance: 1}}}}}
@@ -46,7 +46,7 @@ func TestAProcessThatIsGivenUpOrReplacedRunsNothing(t *testing.T) {
 		{"alive", 7, raftfsm.Alive, raftfsm.Running, true},
 		{"leaving", 7, raftfsm.Leaving, raftfsm.Running, true},
 		{"finished, for its tables", 7, raftfsm.Alive, raftfsm.Finished, true},
-		{"lost", 7, raftfsm.Lost, raftfsm.Running, false},
+		{"lost, and not yet reassigned", 7, raftfsm.Lost, raftfsm.Running, true},
 		{"replaced", 8, raftfsm.Alive, raftfsm.Running, false},
 		{"failed", 7, raftfsm.Alive, raftfsm.Failed, false},
 		{"removed", 7, raftfsm.Alive, raftfsm.Removing, false},

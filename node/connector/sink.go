@@ -56,14 +56,18 @@ type Lane interface {
 // the goroutine that writes, except where it says otherwise.
 type Keeper interface {
 	Lane
-	// AppendDelta appends what has changed of key group g behind the checkpoint at epoch from: every key touched, with its final
-	// row or a tombstone. From 0 it is all there is.
-	AppendDelta(dst []byte, g topology.KeyGroup, from topology.Epoch) []byte
-	// Changed says whether AppendDelta would hold anything.
+	// AppendDelta appends what changed of key group g in the epochs (from, through]: every key touched, with its final row or a
+	// tombstone. From 0 it is all there was at through. through has been written, and from is not before the epoch last acknowledged.
+	// One other goroutine may call it while the lane is written.
+	AppendDelta(dst []byte, g topology.KeyGroup, from, through topology.Epoch) []byte
+	// Changed says whether anything was written to key group g behind epoch from.
 	Changed(g topology.KeyGroup, from topology.Epoch) bool
+	// Size is about how many bytes AppendDelta from 0 would give now.
+	Size(g topology.KeyGroup) int
 	// Apply adds a delta that AppendDelta wrote to what is kept of g, which becomes the state of epoch at. Only before the first Write.
 	Apply(g topology.KeyGroup, delta []byte, at topology.Epoch) error
-	// Acknowledge says that deltas will start from epoch c or later.
+	// Acknowledge says that deltas will start from epoch c or later, those under way too. What is done about it may be done bit by bit
+	// in the Writes that follow.
 	Acknowledge(c topology.Epoch)
 	// Trim says that no read will ask for an epoch before through. Any goroutine may call it.
 	Trim(through topology.Epoch)

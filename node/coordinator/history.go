@@ -5,77 +5,135 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Recovery is one reassignment from the loss to where its ranges run.
+// Recovery is one reassignment from the loss to where its ranges run, as the history tells of it.
 type Recovery struct {
-	Lost      []topology.Process
+	Node      string // whose ranges these were
 	Version   uint64 // of the topology that it was decided on
-	Moves     []raftfsm.Move
+	Instances []instances
 	DetectMs  int64
-	DecidedMs int64
-	CommitMs  int64 // -1 until it was seen committed
+	DecidedMs int64 // by the clock of the leader that decided it
+}
+
+// instances are those from First to Last.
+type instances struct{ First, Last uint64 }
+
+// Commit is how long a reassignment took to be committed, as far as the leader that decided it saw.
+type Commit struct {
+	Version  uint64 // of the topology that it was decided on
+	AtMs     int64  // when it was decided
+	CommitMs int64  // -1 until it was seen committed
 }
 
 const (
-	maxRecoveries = 16 // under way, of one query
-	versionFigure = "topology_version"
+	maxRecoveries = 16 // that are looked at, of one query: the last ones
 	recoveredKind = "recovered"
 )
 
-// recovering notes a reassignment that is being proposed.
-func (m *QueryMemory) recovering(v *View, q *raftfsm.Query, k *raftfsm.Reassign) {
-	m.Recoveries = slices.DeleteFunc(m.Recoveries, func(r Recovery) bool { return r.CommitMs < 0 })
-	r := Recovery{Lost: k.Lost, Version: q.Version, Moves: k.Moves, DecidedMs: v.NowMs, CommitMs: -1}
-	for _, l := range v.Losses {
-		if slices.Contains(k.Lost, l.Process) {
-			r.DetectMs = max(r.DetectMs, l.DetectMs)
-		}
-	}
-	m.Recoveries = append(m.Recoveries, r)
-	m.Recoveries = m.Recoveries[max(0, len(m.Recoveries)-maxRecoveries):]
+// committing notes a reassignment that is being proposed.
+func (m *QueryMemory) committing(v *View, q *raftfsm.Query) {
+	m.Commits = slices.DeleteFunc(m.Commits, func(c Commit) bool { return c.CommitMs < 0 })
+	m.Commits = append(m.Commits, Commit{Version: q.Version, AtMs: v.NowMs, CommitMs: -1})
+	m.Commits = m.Commits[max(0, len(m.Commits)-maxRecoveries):]
 }
 
-// Recovered writes a recovery with the times of its phases into the history when all its ranges run. One that the leader who
-// decided it does not see to its end is not written.
-func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
-	var d Decision
-	var open []Recovery
-	for _, r := range m.Recoveries {
-		if r.CommitMs < 0 && q.Version > r.Version {
-			r.CommitMs = max(0, v.NowMs-r.DecidedMs)
-		}
-		there, running, restoreMs, replayMs := v.progress(q, &r)
-		switch {
-		case r.CommitMs < 0:
-			open = append(open, r)
-		case there == 0 || wrote(q, r.Version):
-		case running < there:
-			open = append(open, r)
-		default:
-			open = append(open, r)
-			figures := []raftfsm.KV{
-				{Key: "detect_ms", Value: fmt.Sprint(r.DetectMs)}, {Key: "commit_ms", Value: fmt.Sprint(r.CommitMs)},
-				{Key: "restore_ms", Value: fmt.Sprint(restoreMs)}, {Key: "replay_ms", Value: fmt.Sprint(replayMs)},
-				{Key: "ranges", Value: fmt.Sprint(there)}, {Key: versionFigure, Value: fmt.Sprint(r.Version)},
-			}
-			text := cut(fmt.Sprintf("%d ranges of %s run again", there, nodeNames(r.Lost)))
-			d.command(&raftfsm.HistoryAdd{Query: q.ID, Entries: []raftfsm.Entry{{AtMs: v.NowMs, Kind: recoveredKind, Text: text, Figures: figures}}})
-			d.Notes = append(d.Notes, Note{Kind: recoveredKind, Query: q.Name, Text: text, Figures: figures})
+// detectMs is how long nobody knew that these were lost.
+func (v *View) detectMs(lost []topology.Process) (ms int64) {
+	for _, l := range v.Losses {
+		if slices.Contains(lost, l.Process) {
+			ms = max(ms, l.DetectMs)
 		}
 	}
-	m.Recoveries = open
+	return ms
+}
+
+// Recovered writes a recovery with the times of its phases into the history when all its ranges run. What it is about stands in the
+// history too, so any leader sees it to its end; how long it took to commit only the leader knows that decided it.
+func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
+	var d Decision
+	for i, c := range m.Commits {
+		if c.CommitMs < 0 && q.Version > c.Version {
+			m.Commits[i].CommitMs = max(0, v.NowMs-c.AtMs)
+		}
+	}
+	for _, r := range recoveries(q) {
+		there, running, restoreMs, replayMs := v.progress(q, &r)
+		if there == 0 || running < there {
+			continue
+		}
+		figures := []raftfsm.KV{{Key: raftfsm.FigureNode, Value: r.Node}, {Key: raftfsm.FigureDetect, Value: fmt.Sprint(r.DetectMs)}}
+		if i := slices.IndexFunc(m.Commits, func(c Commit) bool { return c.Version == r.Version && c.CommitMs >= 0 }); i >= 0 {
+			figures = append(figures, raftfsm.KV{Key: "commit_ms", Value: fmt.Sprint(m.Commits[i].CommitMs)})
+		}
+		figures = append(figures, raftfsm.KV{Key: "restore_ms", Value: fmt.Sprint(restoreMs)}, raftfsm.KV{Key: "replay_ms", Value: fmt.Sprint(replayMs)},
+			raftfsm.KV{Key: "ranges", Value: fmt.Sprint(there)}, raftfsm.KV{Key: raftfsm.FigureVersion, Value: fmt.Sprint(r.Version)})
+		text := cut(fmt.Sprintf("%d ranges of %s run again", there, r.Node))
+		if there == 1 {
+			text = cut(fmt.Sprintf("1 range of %s runs again", r.Node))
+		}
+		d.command(&raftfsm.HistoryAdd{Query: q.ID, Entries: []raftfsm.Entry{{AtMs: v.NowMs, Kind: recoveredKind, Text: text, Figures: figures}}})
+		d.Notes = append(d.Notes, Note{Kind: recoveredKind, Query: q.Name, Text: text, Figures: figures})
+	}
 	return d
+}
+
+// recoveries are the last reassignments in the history of q whose end is not written there, the earliest first.
+func recoveries(q *raftfsm.Query) (open []Recovery) {
+	var ended []string
+	looked := 0
+	for i := len(q.History) - 1; i >= 0 && looked < maxRecoveries; i-- {
+		e := &q.History[i]
+		switch e.Kind {
+		case recoveredKind:
+			ended = append(ended, figure(e, raftfsm.FigureVersion))
+		case raftfsm.KindReassigned:
+			looked++
+			if r, ok := recoveryOf(e); ok && !slices.Contains(ended, figure(e, raftfsm.FigureVersion)) {
+				open = append(open, r)
+			}
+		}
+	}
+	slices.Reverse(open)
+	return open
+}
+
+// recoveryOf reads a line of a history; ok is false when it does not say enough.
+func recoveryOf(e *raftfsm.Entry) (r Recovery, ok bool) {
+	var err error
+	r = Recovery{Node: figure(e, raftfsm.FigureNode), DecidedMs: e.AtMs}
+	if r.Version, err = strconv.ParseUint(figure(e, raftfsm.FigureVersion), 10, 64); err != nil {
+		return r, false
+	}
+	r.DetectMs, _ = strconv.ParseInt(figure(e, raftfsm.FigureDetect), 10, 64) // 0 when it is not told
+	for part := range strings.SplitSeq(figure(e, raftfsm.FigureInstances), ",") {
+		var x instances
+		if _, err := fmt.Sscanf(part, "%d-%d", &x.First, &x.Last); err != nil {
+			return r, false
+		}
+		r.Instances = append(r.Instances, x)
+	}
+	return r, true
+}
+
+func figure(e *raftfsm.Entry, key string) string {
+	for _, f := range e.Figures {
+		if f.Key == key {
+			return f.Value
+		}
+	}
+	return ""
 }
 
 // progress counts the ranges of a recovery that are still where it put them, and those of them that run.
 func (v *View) progress(q *raftfsm.Query, r *Recovery) (there, running int, restoreMs, replayMs int64) {
 	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
-		moved := slices.ContainsFunc(r.Moves, func(k raftfsm.Move) bool { return k.Stage == s && k.Range == a.Range && k.Process == a.Process })
-		if !moved {
+		if !slices.ContainsFunc(r.Instances, func(x instances) bool { return x.First <= a.Instance && a.Instance <= x.Last }) {
 			return true
 		}
 		there++
@@ -86,12 +144,6 @@ func (v *View) progress(q *raftfsm.Query, r *Recovery) (there, running int, rest
 		return true
 	})
 	return there, running, restoreMs, replayMs
-}
-
-// wrote says whether the history has the end of the recovery that was decided on a version.
-func wrote(q *raftfsm.Query, version uint64) bool {
-	at := raftfsm.KV{Key: versionFigure, Value: fmt.Sprint(version)}
-	return slices.ContainsFunc(q.History, func(e raftfsm.Entry) bool { return e.Kind == recoveredKind && slices.Contains(e.Figures, at) })
 }
 
 // CommandIDOf is the id that a command of a step is proposed with. Only lines of a history have one: it names what they are about,
@@ -110,7 +162,7 @@ func CommandIDOf(k raftfsm.Command) (id raftfsm.CommandID) {
 	for _, e := range add.Entries {
 		h.Write([]byte(e.Kind))
 		for _, f := range e.Figures {
-			if f.Key == versionFigure {
+			if f.Key == raftfsm.FigureVersion {
 				h.Write([]byte(f.Value))
 			}
 		}

@@ -13,9 +13,9 @@ import (
 type QueryMemory struct {
 	ID topology.QueryID
 	// WaitsMs is since when a node says that it waits, 0 when none does.
-	WaitsMs    int64
-	Recoveries []Recovery
-	Shadows    []ShadowSeen // ascending by instance
+	WaitsMs int64
+	Commits []Commit     // of the last reassignments
+	Shadows []ShadowSeen // ascending by instance
 }
 
 // lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are
@@ -86,8 +86,9 @@ func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		k.Seals = v.sealGrants(q.ID.Incarnation, q, owners)
 	}
 	k.Why = cut(v.whyLost(lost, blamed))
+	k.DetectMs = v.detectMs(k.Lost)
 	d.command(k)
-	m.recovering(v, q, k)
+	m.committing(v, q)
 	return d
 }
 

@@ -166,6 +166,20 @@ func TestInvariant22ALeavingNodeHandsEverythingOver(t *testing.T) {
 	w.converge(5000)
 }
 
+func TestOfTwoNodesOneLeavesAndTheOtherKeepsEverything(t *testing.T) {
+	for _, leaving := range []topology.NodeID{"n0", "n1"} {
+		w := newWorld(t, 4, 2)
+		w.addQuery("a")
+		w.runFor(1000)
+		n := w.state.Node(leaving)
+		w.apply(&raftfsm.NodeStatus{Process: n.Process(), Version: n.Version, Status: raftfsm.Leaving, Reason: "SIGTERM"})
+		w.runFor(3000)
+		if named := w.state.NamedBy(leaving, 5); len(named) > 0 {
+			t.Fatalf("%s is named by %v", leaving, named)
+		}
+	}
+}
+
 func TestInvariant12StepsAreAFunctionOfViewAndMemory(t *testing.T) {
 	w := newWorld(t, 9, 5)
 	w.addQuery("a")

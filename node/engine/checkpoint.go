@@ -25,113 +25,183 @@ const (
 	groupBase      = 8
 )
 
-// checkpoint saves the state after epoch c. All epochs up to c have been taken and none after it.
-func (p *partition) checkpoint(c topology.Epoch, ended bool) {
-	b := p.query.config.Backup
-	if b == nil || p.role != Active {
-		return
+// baseBytes is how much state one checkpoint takes whole of key groups whose vaults ask for that; the others' turn comes at the next
+// ones. A base that is missing only delays a vault, while copying it delays an epoch.
+const baseBytes = 8 << 20
+
+// checkpoint saves the state after epoch c: it is copied here and encoded elsewhere. All epochs up to c have been taken and none after it.
+func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
+	if p.query.config.Backup == nil || p.role != Active {
+		return nil
+	}
+	if err := p.saving.failed(); err != nil {
+		return err
 	}
 	p.saved = c
-	p.report.Lock()
-	bases := p.bases
-	p.bases = nil
-	p.report.Unlock()
-	cp := backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended,
-		Groups: make([]backup.GroupDelta, p.rng.Len())}
-	encode := func(rng topology.Range) {
-		var scratch, all []byte
-		for g := rng.From; g < rng.To; g++ {
-			at := len(all)
-			all = p.appendGroup(all, &scratch, g, bases[g], ended)
-			cp.Groups[g-p.rng.From] = backup.GroupDelta{Group: g, Base: bases[g], Data: all[at:len(all):len(all)]}
-		}
+	to, overtaken := p.saving.take()
+	if overtaken != nil {
+		p.needBases(overtaken)
 	}
-	if parts := p.cut(p.changes()); len(parts) == 1 || len(p.keepers) > 0 {
-		encode(p.rng)
-	} else {
-		var wg sync.WaitGroup
-		for _, rng := range parts[1:] {
-			wg.Go(func() {
-				p.node.tokens <- struct{}{}
-				defer func() { <-p.node.tokens }()
-				encode(rng)
-			})
-		}
-		encode(parts[0])
-		wg.Wait()
+	to.checkpoint = backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended}
+	p.capture(to, p.takeBases())
+	err := p.captureStates(to)
+	if err == nil {
+		p.saving.put(to)
 	}
-	b.Save(cp)
+	return err
 }
 
-// changes is about how many entries of state have changed since the last checkpoint: none does without a row.
-func (p *partition) changes() int64 {
+// needBases asks again for the bases that an overtaken checkpoint would have brought.
+func (p *partition) needBases(overtaken *capture) {
+	var again []topology.KeyGroup
+	for i, g := range overtaken.groups {
+		if g.base {
+			again = append(again, p.rng.From+topology.KeyGroup(i))
+		}
+	}
+	if len(again) > 0 {
+		p.needBase(again)
+	}
+}
+
+// takeBases gives the key groups whose whole state this checkpoint brings: of those asked for as many as baseBytes allows, at least one.
+func (p *partition) takeBases() map[topology.KeyGroup]bool {
+	p.report.Lock()
+	defer p.report.Unlock()
+	if len(p.bases) == 0 {
+		return nil
+	}
+	take, size := map[topology.KeyGroup]bool{}, 0
+	for g := p.rng.From; g < p.rng.To && size < baseBytes; g++ {
+		if p.bases[g] {
+			take[g] = true
+			delete(p.bases, g)
+			size += p.groupBytes(g)
+		}
+	}
+	return take
+}
+
+// groupBytes is about the size of a key group's state.
+func (p *partition) groupBytes(g topology.KeyGroup) (n int) {
+	for op := range p.groups {
+		n += int(p.memory[op*p.rng.Len()+int(g-p.rng.From)])
+	}
+	for _, k := range p.keepers {
+		n += k.Size(g)
+	}
+	return n
+}
+
+// capture fills to but for the states.
+func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
+	to.keepers = p.keepers
+	to.groups, to.bytes = resize(to.groups, p.rng.Len()), to.bytes[:0]
+	for i := range to.groups {
+		g := p.rng.From + topology.KeyGroup(i)
+		c, from, flags := capturedGroup{base: bases[g]}, p.from, byte(0)
+		if p.idle {
+			flags |= groupIdle
+		}
+		if to.checkpoint.Ended {
+			flags |= groupEnded
+		}
+		if c.base {
+			from = 0
+			flags |= groupBase
+		} else if c.unchanged = p.changed[i] <= from && !p.keptChanged(g, from); c.unchanged {
+			flags |= groupUnchanged
+		}
+		to.bytes = binary.AppendVarint(append(to.bytes, groupVersion, flags), p.watermark)
+		if !c.unchanged {
+			to.bytes = binary.AppendUvarint(to.bytes, uint64(len(p.chains)))
+			for _, chain := range p.chains {
+				to.bytes = binary.LittleEndian.AppendUint64(to.bytes, chain[i])
+			}
+		}
+		c.head = len(to.bytes)
+		switch {
+		case c.unchanged:
+		case p.source == nil:
+			to.bytes = binary.AppendUvarint(to.bytes, 0)
+		default:
+			to.bytes = p.source.appendSplits(to.bytes, g, from)
+		}
+		c.tail = len(to.bytes)
+		to.groups[i] = c
+	}
+}
+
+// captureStates copies what has changed of the states, by all workers when that is much.
+func (p *partition) captureStates(to *capture) error {
+	n := 0
+	for _, groups := range p.groups {
+		n += len(groups)
+	}
+	if len(to.states) != n {
+		to.states = make([]capturedState, n)
+	}
 	rows := p.stats.rows.Load()
-	defer func() { p.rowsSaved = rows }()
-	return rows - p.rowsSaved
+	parts := p.cut(rows - p.rowsSaved) // about as many entries have changed: none does without a row
+	p.rowsSaved = rows
+	failed := make([]error, len(parts))
+	work := func(k int) {
+		p.node.tokens <- struct{}{}
+		defer func() { <-p.node.tokens }()
+		defer func() {
+			if r := recover(); r != nil {
+				failed[k] = p.panicked(r)
+			}
+		}()
+		p.captureRange(to, parts[k])
+	}
+	var wg sync.WaitGroup
+	for k := range parts[1:] {
+		wg.Go(func() { work(k + 1) })
+	}
+	work(0)
+	wg.Wait()
+	return errors.Join(failed...)
 }
 
-// saveEnd saves the final state of a partition that has ended: when it became active only then, and again for vaults that have come since.
-func (p *partition) saveEnd() {
-	p.report.Lock()
-	n := len(p.bases)
-	p.report.Unlock()
-	if final := topology.Epoch(p.stats.final.Load()); n > 0 || p.saved < final {
-		p.checkpoint(final, true)
-	}
-}
-
-// appendGroup appends what changed of key group g since the last acknowledged checkpoint; with base all there is of it. It may be called
-// concurrently for different key groups of a partition without keepers.
-func (p *partition) appendGroup(dst []byte, scratch *[]byte, g topology.KeyGroup, base, ended bool) []byte {
-	i, from := g-p.rng.From, p.from
-	if base {
-		from = 0
-	}
-	flags := byte(0)
-	if p.idle {
-		flags |= groupIdle
-	}
-	if ended {
-		flags |= groupEnded
-	}
-	if base {
-		flags |= groupBase
-	}
-	if !base && p.changed[i] <= from && !p.keptChanged(g, from) {
-		flags |= groupUnchanged
-	}
-	dst = binary.AppendVarint(append(dst, groupVersion, flags), p.watermark)
-	if flags&groupUnchanged != 0 {
-		return dst
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(p.chains)))
-	for _, c := range p.chains {
-		dst = binary.LittleEndian.AppendUint64(dst, c[i])
-	}
+func (p *partition) captureRange(to *capture, rng topology.Range) {
+	at := 0
 	for _, groups := range p.groups {
 		if groups == nil {
 			continue
 		}
-		s := groups[i].State
-		if s == nil {
-			dst = binary.AppendUvarint(dst, 0)
-			continue
+		for g := rng.From; g < rng.To; g++ {
+			i := int(g - p.rng.From)
+			from, captured := groups[i].State, &to.states[at+i]
+			captured.have = from != nil
+			switch {
+			case from == nil || to.groups[i].unchanged:
+			case to.groups[i].base:
+				from.SnapshotBase(&captured.Snapshot)
+			default:
+				from.Snapshot(&captured.Snapshot, to.checkpoint.From)
+			}
 		}
-		if base {
-			*scratch = s.AppendBase((*scratch)[:0])
-		} else {
-			*scratch = s.AppendDelta((*scratch)[:0], from)
-		}
-		dst = append(binary.AppendUvarint(dst, uint64(len(*scratch))), *scratch...)
+		at += len(groups)
 	}
-	for _, k := range p.keepers {
-		*scratch = k.AppendDelta((*scratch)[:0], g, from)
-		dst = append(binary.AppendUvarint(dst, uint64(len(*scratch))), *scratch...)
+}
+
+// saveEnd saves the final state of a partition that has ended: when it became active only then, and again for vaults that have come since.
+func (p *partition) saveEnd() error {
+	if err := p.saving.failed(); err != nil {
+		return err
 	}
-	if p.source == nil {
-		return binary.AppendUvarint(dst, 0)
+	if final := topology.Epoch(p.stats.final.Load()); p.saved < final || p.saveWaits() && !p.saving.full() {
+		return p.checkpoint(final, true)
 	}
-	return p.source.appendSplits(dst, g, from)
+	return nil
+}
+
+// saveWaits says whether bases are asked for.
+func (p *partition) saveWaits() bool {
+	p.report.Lock()
+	defer p.report.Unlock()
+	return len(p.bases) > 0
 }
 
 func (p *partition) keptChanged(g topology.KeyGroup, from topology.Epoch) bool {

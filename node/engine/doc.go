@@ -7,7 +7,7 @@
 //	shuffle.go                          rows sorted by the consumer's key group, in canonical order
 //	chains.go                           proof that two runs gave the same rows
 //	paranoid.go                         encode, drop and decode all state between epochs
-//	checkpoint.go                       the state of partitions as deltas, and restoring from them
+//	checkpoint.go, saving.go            the state of partitions as deltas, and restoring from them
 //	node.go, query.go, placement.go     one node's part of a query, and whom it takes rows from
 //	run.go                              a query on in-process nodes with a fixed topology
 //

@@ -69,6 +69,7 @@ func (p *partition) leave() {
 // shut gives back what the instance holds. Who reads its logs is told that it is gone.
 func (p *partition) shut() {
 	p.open.Store(false)
+	p.saving.close()
 	for _, l := range p.logs {
 		l.Fail(dataplane.ErrNotYet)
 	}
@@ -92,7 +93,6 @@ func (p *partition) run(ctx context.Context) (err error) {
 		}
 	}()
 	begun := time.Now()
-	p.stats.phase.Store(int32(restoring))
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
@@ -268,7 +268,11 @@ func (p *partition) innerLoop(ctx context.Context) error {
 			if !ok && p.wired {
 				p.caughtUp()
 			}
-			if err := p.wait(ctx); err != nil {
+			if p.toForget > 0 {
+				p.forget(forgetIdle)
+				continue
+			}
+			if err := p.waitCounted(ctx, ok); err != nil {
 				return err
 			}
 			continue
@@ -310,7 +314,9 @@ func (p *partition) afterEnd(ctx context.Context) error {
 			if err := p.finishLanes(); err != nil {
 				return err
 			}
-			p.saveEnd()
+			if err := p.saveEnd(); err != nil {
+				return err
+			}
 		}
 		if err := p.wait(ctx); err != nil {
 			return err
@@ -473,8 +479,21 @@ func (p *partition) wait(ctx context.Context) error {
 	}
 }
 
+// waitCounted is wait, and counts the time as waiting for room in the logs or for input.
+func (p *partition) waitCounted(ctx context.Context, blocked bool) error {
+	counter, begun := &p.stats.idleNs, time.Now()
+	if blocked {
+		counter = &p.stats.blockedNs
+	}
+	err := p.wait(ctx)
+	counter.Add(int64(time.Since(begun)))
+	return err
+}
+
 // waitFor waits until the partition is woken or d has passed.
 func (p *partition) waitFor(ctx context.Context, d time.Duration) error {
+	begun := time.Now()
+	defer func() { p.stats.idleNs.Add(int64(time.Since(begun))) }()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -491,8 +510,8 @@ func (p *partition) waitFor(ctx context.Context, d time.Duration) error {
 func (p *partition) acknowledged(c topology.Epoch) {
 	raise(&p.acked, int64(c))
 	p.report.Lock()
-	if !slices.Contains(p.lines, c) {
-		p.lines = append(p.lines, c)
+	if i, found := slices.BinarySearch(p.lines, c); !found {
+		p.lines = slices.Insert(p.lines, i, c) // vaults may acknowledge a later one first
 	}
 	p.report.Unlock()
 	p.query.statusChanged()

@@ -76,6 +76,9 @@ type partition struct {
 	tasks     []task
 	rows      []connector.Rows
 	laneRows  [][]connector.Rows
+	saving    saving
+	toForget  int                                // states of key groups that have not been told of from; the first of them is forgetAt
+	forgetAt  int                                // op * key groups + key group
 	rowsSaved int64                              // rows taken up to the last checkpoint
 	replicas  map[*relational.Group]*state.Group // paranoid mode: what the deltas alone give
 	memory    []int64                            // by op and key group: last known state size
@@ -88,9 +91,10 @@ type partition struct {
 type partitionStats struct {
 	epoch, rows, late, stateBytes, steps           atomic.Int64
 	durable, committed, restored, final, watermark atomic.Int64
+	beyond                                         atomic.Int64
 	role                                           atomic.Int32
 	restoreMs, replayMs                            atomic.Int64
-	busyNs                                         atomic.Int64
+	busyNs, idleNs, blockedNs, emitted             atomic.Int64
 	phase                                          atomic.Int32
 	blocked                                        atomic.Pointer[string]
 	// longestStepNs is the longest time that one epoch took here, longestEpochNs the longest time from the instant an epoch was to
@@ -112,9 +116,11 @@ func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
 		wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone, durable: dataplane.DurableUnknown,
 		inlets: make([][]*inlet, len(spec.Inputs)), standings: make([]standing, len(spec.Inputs)), keeps: map[int]bool{},
 		groups: make([][]relational.Group, len(spec.Ops)), replicas: map[*relational.Group]*state.Group{}}
+	p.saving.part = p
 	p.sealed.Store(int64(dataplane.DurableUnknown))
 	p.stats.durable.Store(int64(dataplane.DurableUnknown))
 	p.stats.role.Store(int32(pl.Role))
+	p.stats.phase.Store(int32(restoring))
 	for i, op := range spec.Ops {
 		if op.Sink != nil {
 			p.sinkOps = append(p.sinkOps, i)
@@ -170,7 +176,9 @@ func (p *partition) mayAppend() bool {
 // step takes the epochs [p.next, last] of an inner stage.
 func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) error {
 	p.begun = time.Now()
-	p.skippedCheckpoint(last)
+	if err := p.skippedCheckpoint(last); err != nil {
+		return err
+	}
 	rows := int64(0)
 	watermark, idle := topology.WatermarkEnd, true
 	for _, stream := range p.inlets {
@@ -368,21 +376,30 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		x := p.tasks[i].x
 		p.lastRows += x.rows
 		p.stats.rows.Add(x.rows)
+		p.stats.emitted.Add(x.emitted)
 		p.stats.late.Add(x.late)
 		p.measureState(x)
 		p.executors = append(p.executors, x)
 	}
 	p.query.traceChains(p, last)
 	p.watermark, p.idle, p.next = watermark, idle, last+1
+	if p.query.config.Backup != nil {
+		p.acknowledge(topology.Epoch(p.acked.Load()))
+	}
 	if c := p.checkpointEpochs(); last%c == 0 || ended {
-		p.acknowledge(last)
+		if p.query.config.Backup == nil {
+			p.acknowledge(last)
+		}
 		line := (last + c - 1) / c * c
 		p.noteChains(line)
 		if ended {
 			p.stats.final.Store(int64(line))
 		}
-		p.checkpoint(line, ended)
+		if err := p.checkpoint(line, ended); err != nil {
+			return err
+		}
 	}
+	p.forget(forgetExtra + 2*int(p.lastRows))
 	p.stats.epoch.Store(int64(last))
 	p.stats.watermark.Store(watermark)
 	took := int64(time.Since(p.begun))
@@ -401,34 +418,54 @@ func (p *partition) checkpointEpochs() topology.Epoch {
 
 // skippedCheckpoint saves the state at the last checkpoint epoch within [p.next, last): all epochs before last are empty, so it is the
 // state as it stands.
-func (p *partition) skippedCheckpoint(last topology.Epoch) {
-	if c := (last - 1) / p.checkpointEpochs() * p.checkpointEpochs(); c >= p.next {
-		p.acknowledge(c)
-		p.noteChains(c)
-		p.checkpoint(c, false)
+func (p *partition) skippedCheckpoint(last topology.Epoch) error {
+	c := (last - 1) / p.checkpointEpochs() * p.checkpointEpochs()
+	if c < p.next {
+		return nil
+	}
+	p.noteChains(c)
+	return p.checkpoint(c, false)
+}
+
+// acknowledge takes over up to where all vaults have the partition's checkpoints: deltas start there from now on, and what was touched until
+// then is to be forgotten. Without a Backup there is nobody to send deltas to, and every checkpoint epoch does that.
+func (p *partition) acknowledge(c topology.Epoch) {
+	if c <= p.from {
+		return
+	}
+	p.from = c
+	p.toForget = len(p.groups) * p.rng.Len()
+	kept := p.saving.from(c) // deltas of keepers are made behind their epoch
+	for _, k := range p.keepers {
+		k.Acknowledge(kept)
+		if p.query.config.Backup == nil {
+			k.Trim(c)
+		}
 	}
 }
 
-// acknowledge takes over up to where all vaults have the partition's checkpoints: what was touched until then is forgotten and deleted keys
-// give their memory back. Without a Backup there is nobody to send deltas to, and every checkpoint epoch does that.
-func (p *partition) acknowledge(c topology.Epoch) {
-	if p.query.config.Backup != nil {
-		if c = topology.Epoch(p.acked.Load()); c <= p.from {
-			return
+const (
+	// forgetExtra is how many touched entries every epoch looks at for forgetting, beside two for each of its rows.
+	forgetExtra = 1 << 10
+	// forgetIdle is how many are looked at before seeing whether an epoch has come in.
+	forgetIdle = 1 << 14
+	// forgetGroup is what a key group costs beside its entries, in entries.
+	forgetGroup = 16
+)
+
+// forget lets key groups forget what all vaults have, as many as have some budget touched entries: deleted keys give their memory back
+// then. It takes time for each entry, too much to do it for all at once.
+func (p *partition) forget(budget int) {
+	n := p.rng.Len()
+	for ; p.toForget > 0 && budget > 0; p.toForget-- {
+		op, i := p.forgetAt/n, p.forgetAt%n
+		p.forgetAt = (p.forgetAt + 1) % (len(p.groups) * n)
+		if p.groups[op] == nil {
+			continue
 		}
-		p.from = c
-	}
-	for _, groups := range p.groups {
-		for g := range groups {
-			if s := groups[g].State; s != nil {
-				s.Acknowledge(c)
-			}
-		}
-	}
-	for _, k := range p.keepers {
-		k.Acknowledge(c)
-		if p.query.config.Backup == nil {
-			k.Trim(c)
+		if s := p.groups[op][i].State; s != nil {
+			budget -= forgetGroup + s.TouchedLen()
+			s.Acknowledge(p.from)
 		}
 	}
 }

@@ -71,7 +71,7 @@ type Query struct {
 	parts     []*partition // in the order they were started
 	sinks     []sinkTable
 	// spread says that some partition may be on another node: rows carry their producing key groups then.
-	spread bool
+	spread atomic.Bool
 	err    error // why the query failed here
 }
 
@@ -87,8 +87,9 @@ func (n *Node) NewQuery(c QueryConfig) (*Query, error) {
 	if err != nil {
 		return nil, fmt.Errorf("'table.local-time-zone' = '%s': %w", c.Plan.Settings.Zone, err)
 	}
-	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals, spread: c.Retain,
+	q := &Query{node: n, config: c, plan: c.Plan, limits: n.config.Limits, zone: zone, seals: c.Seals,
 		changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	q.spread.Store(c.Retain)
 	q.started = n.config.Clock()
 	if q.clocked() {
 		q.started = q.started.Add(-time.Duration(q.started.UnixMilli()-c.T0Ms) * time.Millisecond)
@@ -125,7 +126,9 @@ func (q *Query) Update(p Placement) {
 	q.placement = &p
 	for _, stage := range p.Stages {
 		for i := range stage {
-			q.spread = q.spread || !q.here(stage[i].Partition)
+			if !q.here(stage[i].Partition) {
+				q.spread.Store(true)
+			}
 		}
 	}
 	q.mu.Unlock()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -30,7 +31,7 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 			return err
 		}
 		if p.role == Retired || !p.mayAppend() || p.pressed() {
-			if err := p.wait(ctx); err != nil {
+			if err := p.waitCounted(ctx, true); err != nil {
 				return err
 			}
 			continue
@@ -125,6 +126,9 @@ func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal
 		}
 		if s.through != nil {
 			s.replay = nil
+			for _, l := range p.logs {
+				l.SetAdopted(min(p.next-1, max(slices.Min(s.through), topology.Epoch(p.stats.restored.Load()))))
+			}
 			if err := s.discover(ctx, p, p.query.timeMs(p.next)); err != nil {
 				return 0, nil, 0, err
 			}

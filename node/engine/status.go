@@ -37,21 +37,23 @@ type PartitionStatus struct {
 	Role     Role
 	Phase    string         // "restoring", "catching up", "running", "ended"
 	Epoch    topology.Epoch // the last that was taken
-	Durable  topology.Epoch
-	// Lines are the checkpoints behind the latest complete one that all vaults have and whose epochs are all committed outside.
+	Durable  topology.Epoch // 0 while it is not known
+	// Lines are the checkpoints behind the latest complete one that all vaults have and whose epochs are all committed outside, ascending.
 	Lines []topology.Epoch
 	// Ended, when not 0, is the checkpoint with the final state: everything is committed, and it counts as every later one too.
 	Ended    topology.Epoch
 	Restored topology.Epoch // the checkpoint that it started from
+	// Beyond, when not 0, says that it has consumed epochs of a source behind this one, whose seals no vault has any more: it stands still.
+	Beyond topology.Epoch
 	// Chains are for holding shadows against what is active, at the last few checkpoint epochs: a shadow gives its range's, an active
 	// partition those of the part of each shadow's range that is its own.
 	Chains []ChainSum
 
-	RestoreMs, ReplayMs              int64
-	StateBytes, LogBytes, Rows, Late int64
-	BusyNs                           int64
-	WatermarkMs                      int64
-	Blocked                          string
+	RestoreMs, ReplayMs                       int64
+	StateBytes, LogBytes, Rows, RowsOut, Late int64
+	BusyNs, IdleNs, BlockedNs                 int64
+	WatermarkMs                               int64
+	Blocked                                   string
 }
 
 // Status is what the node says of its part of the query. It may be called at any time.
@@ -74,9 +76,11 @@ func (q *Query) Status() Status {
 func (p *partition) status(placement *Placement) PartitionStatus {
 	complete := placement.Complete
 	s := PartitionStatus{Stage: p.spec.ID, Range: p.rng, Instance: p.instance, Role: Role(p.stats.role.Load()), Phase: phase(p.stats.phase.Load()).String(),
-		Epoch: topology.Epoch(p.stats.epoch.Load()), Durable: topology.Epoch(p.stats.durable.Load()), Restored: topology.Epoch(p.stats.restored.Load()),
+		Epoch: topology.Epoch(p.stats.epoch.Load()), Durable: max(0, topology.Epoch(p.stats.durable.Load())), Restored: topology.Epoch(p.stats.restored.Load()),
+		Beyond:    topology.Epoch(p.stats.beyond.Load()),
 		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), Rows: p.stats.rows.Load(),
-		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), WatermarkMs: p.stats.watermark.Load()}
+		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), IdleNs: p.stats.idleNs.Load(),
+		BlockedNs: p.stats.blockedNs.Load(), RowsOut: p.stats.emitted.Load(), WatermarkMs: p.stats.watermark.Load()}
 	for _, l := range p.logs {
 		s.LogBytes += l.HeldBytes()
 	}

@@ -36,6 +36,7 @@ type executor struct {
 	shuffler
 	outputs []([]*dataplane.Rows) // by stage output: what this run gives
 	rows    int64                 // rows taken by this run
+	emitted int64                 // rows given by it
 	late    int64
 	// watermark computes the watermark column of a source stage that has one; nil otherwise.
 	watermark *expr.Program
@@ -57,7 +58,7 @@ func newExecutor(p *partition) (*executor, error) {
 	x := &executor{part: p, kernels: make([]relational.Kernel, len(p.spec.Ops)), values: make([][]*relational.Grouped, len(p.spec.Ops)),
 		owned: make([][]*relational.Grouped, len(p.spec.Ops)), streams: make([][]*relational.Grouped, max(1, len(p.spec.Inputs))),
 		outputs: make([][]*dataplane.Rows, len(p.spec.Outputs))}
-	x.runs = p.query.spread
+	x.runs = p.query.spread.Load()
 	for i, op := range p.spec.Ops {
 		if op.Watermark != nil {
 			w, err := expr.Compile(op.Watermark.Expr)
@@ -83,7 +84,7 @@ func (x *executor) keyed(op int) relational.Keyed { return x.kernels[op].(relati
 
 // begin readies the executor for epoch range [.., last] of the key groups in rng.
 func (x *executor) begin(rng topology.Range, last topology.Epoch, before, watermark int64) {
-	x.rng, x.rows, x.late, x.nviews = rng, 0, 0, 0
+	x.rng, x.rows, x.emitted, x.late, x.nviews = rng, 0, 0, 0, 0
 	x.touch = x.touch[:0]
 	for i := range x.values {
 		x.values[i] = nil
@@ -332,6 +333,7 @@ func (x *executor) emit() error {
 		out := &x.part.spec.Outputs[o]
 		pieces := x.values[out.Op]
 		x.chain(x.part.chains[o], pieces)
+		x.emitted += rowsOf(pieces)
 		rows, err := x.shuffle(out, pieces, x.ctx.Epoch, x.part.pools[o], x.outputs[o])
 		if err != nil {
 			return err
@@ -340,9 +342,17 @@ func (x *executor) emit() error {
 	}
 	for n, op := range x.part.sinkOps {
 		x.chain(x.part.chains[len(x.part.spec.Outputs)+n], x.values[op])
+		x.emitted += rowsOf(x.values[op])
 	}
 	x.late += x.ctx.Late
 	return nil
+}
+
+func rowsOf(pieces []*relational.Grouped) (n int64) {
+	for _, g := range pieces {
+		n += int64(g.Offsets[len(g.Offsets)-1] - g.Offsets[0])
+	}
+	return n
 }
 
 // chain folds the rows of pieces into the chain of each key group that has any: chain = H(chain, epoch, rows in emission order).

@@ -17,6 +17,7 @@ type inlet struct {
 	front    dataplane.Entry   // the entry holding the next epoch
 	have     bool
 	begun    bool // watermark, idle and chain are those before front
+	known    bool // something has been had of the instance
 	ended    bool
 	dataplane.Stand
 }
@@ -63,8 +64,12 @@ func (p *partition) rewire() error {
 				in = &inlet{instance: pl.Instance, producer: pl.Partition, Stand: dataplane.Stand{Watermark: topology.WatermarkNone}}
 			}
 			if in.cursor == nil {
+				consumed := topology.Epoch(0) // from instances before this one
+				if !in.known && int64(p.next-1) > p.stats.restored.Load() {
+					consumed = p.next - 1
+				}
 				in.begun, in.ended = false, false
-				c, err := p.connect(input, pl)
+				c, err := p.connect(input, pl, consumed)
 				if err != nil {
 					return err
 				}
@@ -105,7 +110,7 @@ func contains(list []*inlet, in *inlet) bool {
 }
 
 // connect subscribes to an instance; nil when it is not there yet.
-func (p *partition) connect(input plan.Input, pl *Placed) (*dataplane.Cursor, error) {
+func (p *partition) connect(input plan.Input, pl *Placed, consumed topology.Epoch) (*dataplane.Cursor, error) {
 	stream := dataplane.Stream{Query: p.query.config.ID, Stage: input.Stage, Output: uint16(input.Output), Instance: pl.Instance}
 	if p.query.here(pl.Partition) {
 		log := p.query.log(stream)
@@ -116,6 +121,7 @@ func (p *partition) connect(input plan.Input, pl *Placed) (*dataplane.Cursor, er
 		if err != nil {
 			return nil, fmt.Errorf("%v cannot take from %v: %w", p.place(), pl.Partition, err)
 		}
+		c.Took(consumed)
 		return c, nil
 	}
 	link := p.node.linkWith(Peer{pl.Node, pl.Boot})
@@ -123,7 +129,7 @@ func (p *partition) connect(input plan.Input, pl *Placed) (*dataplane.Cursor, er
 		return nil, nil
 	}
 	edge := dataplane.Edge{Stream: stream, Producer: pl.Range, ConsumerStage: p.spec.ID, Consumer: p.rng, ConsumerInstance: p.instance}
-	return link.Subscribe(edge, p.next, p.role == Active, p.query.plan.Stages[input.Stage].Outputs[input.Output].Schema, p.notify), nil
+	return link.Subscribe(edge, p.next, consumed, p.role == Active, p.query.plan.Stages[input.Stage].Outputs[input.Output].Schema, p.notify), nil
 }
 
 // rememberChains notes how a stream stands after the last epoch taken, before its producers change.
@@ -193,7 +199,7 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 				}
 				if !in.begun {
 					in.Stand = in.cursor.Before()
-					in.begun, fresh = true, true
+					in.begun, in.known, fresh = true, true, true
 				}
 			}
 			last = min(last, in.front.Last)
@@ -231,5 +237,21 @@ func (p *partition) missing(in *inlet) error {
 		p.notify()
 		return nil
 	}
+	if err = p.beyond(err); err == nil {
+		return nil
+	}
 	return fmt.Errorf("%v cannot take from %v: %w", p.place(), in.producer, err)
+}
+
+// beyond takes note that the partition has acted on seals that are gone: it goes no further, and the cluster begins a new generation. Any other
+// error is given back.
+func (p *partition) beyond(err error) error {
+	var b *dataplane.BeyondError
+	if !errors.As(err, &b) {
+		return err
+	}
+	if p.stats.beyond.Swap(int64(b.End)) == 0 {
+		p.query.statusChanged()
+	}
+	return nil
 }

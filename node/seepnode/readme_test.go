@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/seepnode/seepnode/node/api/metrics"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/connector/format"
 	"github.com/seepnode/seepnode/node/query/expr"
@@ -112,6 +115,68 @@ func optionsText(b *strings.Builder, options []connector.Option) {
 	b.WriteString("\n")
 }
 
+func commandsText() string {
+	var b strings.Builder
+	b.WriteString("| command | what it does |\n| --- | --- |\n")
+	var walk func(path string, commands []*cli.Command)
+	walk = func(path string, commands []*cli.Command) {
+		for _, c := range commands {
+			full := path + " " + c.Name
+			if len(c.Subcommands) > 0 {
+				walk(full, c.Subcommands)
+				continue
+			}
+			fmt.Fprintf(&b, "| `%s` | %s |\n", strings.TrimSpace(full+" "+c.ArgsUsage), c.Usage)
+		}
+	}
+	walk("seepnode", (&app{streams: Streams{Out: os.Stdout, Err: os.Stderr}}).commands())
+	return b.String()
+}
+
+func settingsText() string {
+	var b strings.Builder
+	b.WriteString("| flag and key | environment | default | |\n| --- | --- | --- | --- |\n")
+	for i := range agentSettings {
+		s := &agentSettings[i]
+		usage := s.usage
+		if s.many {
+			usage += "; may be repeated"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", s.name, s.env(), s.text, strings.ReplaceAll(usage, "`", "*"))
+	}
+	return b.String()
+}
+
+// pathsText lists the paths of the API's description, which a test of package api keeps equal to what is served.
+func pathsText(t *testing.T) string {
+	description, err := os.ReadFile("../api/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("| path | what |\n| --- | --- |\n")
+	path, method, rows := "", "", 0
+	for line := range strings.Lines(string(description)) {
+		text := strings.TrimSpace(line)
+		switch depth := len(line) - len(strings.TrimLeft(line, " ")); {
+		case text == "components:":
+			path = ""
+		case depth == 2 && strings.HasPrefix(text, "/"):
+			path = strings.TrimSuffix(text, ":")
+		case depth == 4 && path != "":
+			method = strings.ToUpper(strings.TrimSuffix(text, ":"))
+		case depth == 6 && path != "" && strings.HasPrefix(text, "summary: "):
+			summary := strings.Trim(strings.TrimPrefix(text, "summary: "), `"`)
+			fmt.Fprintf(&b, "| `%s %s` | %s |\n", method, path, strings.ReplaceAll(summary, "|", `\|`))
+			rows++
+		}
+	}
+	if rows == 0 {
+		t.Fatal("openapi.yaml has no paths where they are looked for")
+	}
+	return b.String()
+}
+
 // between replaces what stands between the comment of that name and the next end.
 func between(t *testing.T, text, name, content string) string {
 	t.Helper()
@@ -124,7 +189,7 @@ func between(t *testing.T, text, name, content string) string {
 	return before + begin + content + end + after
 }
 
-// TestReadmeListsWhatThereIs keeps the tables of functions and options true; -update writes them.
+// TestReadmeListsWhatThereIs keeps the tables of commands, settings, paths, metrics, functions and options true; -update writes them.
 func TestReadmeListsWhatThereIs(t *testing.T) {
 	const path = "../../README.md"
 	text, err := os.ReadFile(path)
@@ -133,6 +198,10 @@ func TestReadmeListsWhatThereIs(t *testing.T) {
 	}
 	want := between(t, string(text), "functions", functionsText())
 	want = between(t, want, "connectors", connectorsText(t))
+	want = between(t, want, "commands", commandsText())
+	want = between(t, want, "settings", settingsText())
+	want = between(t, want, "paths", pathsText(t))
+	want = between(t, want, "metrics", metrics.Table())
 	if want == string(text) {
 		return
 	}

@@ -43,31 +43,30 @@ func (l *layout) fingerprint() uint64 {
 	return batch.HashKey(text)
 }
 
-func (l *lane) appendDelta(dst []byte, g *group, from topology.Epoch) []byte {
-	base := from < l.floor || from == 0
-	entries := l.entries[:0]
+// deltaEntry is where a delta's key and version are in a key group's data.
+type deltaEntry struct{ key, version uint32 }
+
+// appendDelta locks g only while it looks for what belongs to the delta: keys and rows stay where they are in data, which is replaced by
+// another when it is compacted.
+func (l *lane) appendDelta(dst []byte, g *group, from, through topology.Epoch) []byte {
+	g.mu.RLock()
+	data, base := g.data, from < g.floor || from == 0
+	entries := l.deltas[:0]
 	if base {
-		for entry, at := range g.keyAt {
-			if at != none && g.head[entry] != none && g.data[g.head[entry]+versionFixed] != 0 {
-				entries = append(entries, uint32(entry))
-			}
-		}
+		entries = g.appendRows(entries, through)
 	} else {
-		for _, entry := range g.dirty {
-			if g.headEpoch(entry) > from {
-				entries = append(entries, entry)
-			}
-		}
+		entries = g.appendChanges(entries, from, through)
 	}
-	slices.SortFunc(entries, func(a, b uint32) int { return bytes.Compare(g.key(a), g.key(b)) })
+	g.mu.RUnlock()
+	slices.SortFunc(entries, func(a, b deltaEntry) int { return bytes.Compare(keyIn(data, a.key), keyIn(data, b.key)) })
 	dst = append(dst, deltaVersion, 0)
 	if base {
 		dst[len(dst)-1] = 1
 	}
-	dst = binary.LittleEndian.AppendUint64(dst, l.layout.fingerprint())
+	dst = binary.LittleEndian.AppendUint64(dst, l.layout.mark)
 	var before []byte
-	for _, entry := range entries {
-		key := g.key(entry)
+	for _, e := range entries {
+		key := keyIn(data, e.key)
 		shared := 0
 		for shared < min(len(before), len(key), sharedMax) && before[shared] == key[shared] {
 			shared++
@@ -75,15 +74,52 @@ func (l *lane) appendDelta(dst []byte, g *group, from topology.Epoch) []byte {
 		before = key
 		dst = binary.AppendUvarint(dst, uint64(shared))
 		dst = append(binary.AppendUvarint(dst, uint64(len(key)-shared)), key[shared:]...)
-		_, _, row, tombstone := versionIn(g.data, g.head[entry])
-		if tombstone {
+		if row, tombstone := rowIn(data, e.version); tombstone {
 			dst = append(dst, 0)
 		} else {
 			dst = append(binary.AppendUvarint(dst, uint64(len(row)+1)), row...)
 		}
 	}
-	l.entries = entries[:0]
+	l.deltas = nil
+	if cap(entries) <= keepMax {
+		l.deltas = entries[:0]
+	}
 	return dst
+}
+
+// appendRows appends all rows as of epoch through.
+func (g *group) appendRows(dst []deltaEntry, through topology.Epoch) []deltaEntry {
+	for entry, key := range g.keyAt {
+		if key == none {
+			continue
+		}
+		if _, at, tombstone := g.newest(uint32(entry), through); at != none && !tombstone {
+			dst = append(dst, deltaEntry{key, at})
+		}
+	}
+	return dst
+}
+
+// appendChanges appends what was written last in the epochs (from, through]; from is at or behind floor.
+func (g *group) appendChanges(dst []deltaEntry, from, through topology.Epoch) []deltaEntry {
+	for _, entry := range g.dirty {
+		if epoch, at, _ := g.newest(entry, through); at != none && epoch > from {
+			dst = append(dst, deltaEntry{g.keyAt[entry], at})
+		}
+	}
+	return dst
+}
+
+// newest finds the newest version of an entry at epoch through; none without one.
+func (g *group) newest(entry uint32, through topology.Epoch) (epoch topology.Epoch, at uint32, tombstone bool) {
+	for at = g.head[entry]; at != none; {
+		var older uint32
+		if epoch, older, _, tombstone = versionIn(g.data, at); epoch <= through {
+			return epoch, at, tombstone
+		}
+		at = older
+	}
+	return 0, none, false
 }
 
 // deltaReader goes through the entries of a delta.
@@ -161,7 +197,7 @@ func (l *lane) apply(g *group, number topology.KeyGroup, delta []byte, at topolo
 		return corrupt(0, "its head is cut off")
 	case delta[0] != deltaVersion:
 		return corrupt(0, fmt.Sprintf("version %d is not supported, %d is", delta[0], deltaVersion))
-	case binary.LittleEndian.Uint64(delta[2:]) != l.layout.fingerprint():
+	case binary.LittleEndian.Uint64(delta[2:]) != l.layout.mark:
 		return corrupt(2, "it is of a table with other columns or another primary key")
 	}
 	base := delta[1] == 1
@@ -183,6 +219,7 @@ func (l *lane) apply(g *group, number topology.KeyGroup, delta []byte, at topolo
 	if base {
 		g.reset()
 	}
+	g.floor = max(g.floor, at)
 	r := deltaReader{src: delta, at: deltaHeader}
 	for r.next() {
 		hash := batch.HashKey(r.key)

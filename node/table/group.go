@@ -45,7 +45,8 @@ type group struct {
 	garbage int
 
 	last  topology.Epoch // of the newest version
-	dirty []uint32       // entries whose newest version is behind the lane's floor
+	floor topology.Epoch // deltas start here or later
+	dirty []uint32       // entries whose newest version is behind floor
 	// queue holds the entries that were written, oldest first: those that have something to prune once marks' epochs are trimmed.
 	queue  []uint32
 	queued int // elements of queue that are done with
@@ -88,6 +89,16 @@ func versionIn(data []byte, at uint32) (epoch topology.Epoch, older uint32, row 
 	}
 	from := versionFixed + n
 	return epoch, older, v[from : from+int(size)-1], false
+}
+
+// rowIn is the row of the version at offset at, which has one or is a tombstone. It may be called while the version's link to older ones changes.
+func rowIn(data []byte, at uint32) (row []byte, tombstone bool) {
+	v := data[at+versionFixed:]
+	size, n := binary.Uvarint(v)
+	if size == 0 {
+		return nil, true
+	}
+	return v[n : n+int(size)-1], false
 }
 
 func (g *group) headEpoch(entry uint32) topology.Epoch {
@@ -237,7 +248,7 @@ func uvarintLen(v uint64) int {
 
 // put gives an entry a version at epoch, which is behind its newest one. It does nothing when that is the same row or a tombstone too.
 // row is not in g.data. It fails when the arena is full.
-func (g *group) put(entry uint32, epoch, floor topology.Epoch, row []byte, tombstone bool) (changed, ok bool) {
+func (g *group) put(entry uint32, epoch topology.Epoch, row []byte, tombstone bool) (changed, ok bool) {
 	first, before := g.head[entry] == none, topology.Epoch(0)
 	if first && tombstone {
 		return false, true
@@ -253,7 +264,7 @@ func (g *group) put(entry uint32, epoch, floor topology.Epoch, row []byte, tombs
 	if !g.push(entry, epoch, row, tombstone) {
 		return false, false
 	}
-	if first || before <= floor {
+	if first || before <= g.floor {
 		g.dirty = append(g.dirty, entry)
 	}
 	if !first { // a first version leaves nothing to prune
@@ -357,9 +368,10 @@ func (g *group) compact(n int) {
 	g.data, g.garbage = data, 0
 }
 
-// prune drops versions that no read at or behind limit sees, and entries that are tombstones by then, of at most budget written entries.
-// Deltas from limit on do not need them either.
+// prune drops versions that no read at or behind limit sees and no delta from floor or later, and entries that are tombstones by then, of
+// at most budget written entries.
 func (g *group) prune(limit topology.Epoch, budget int) {
+	limit = min(limit, g.floor)
 	done, past := 0, 0
 	for past < len(g.marks) && g.marks[past].epoch <= limit && done < budget {
 		m := &g.marks[past]
@@ -418,6 +430,10 @@ func (g *group) pruneEntry(entry uint32, limit topology.Epoch) {
 
 // acknowledge says that deltas start at floor or later.
 func (g *group) acknowledge(floor topology.Epoch) {
+	if floor <= g.floor {
+		return
+	}
+	g.floor = floor
 	kept := g.dirty[:0]
 	if g.last > floor {
 		for _, entry := range g.dirty {

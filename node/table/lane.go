@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,13 +21,16 @@ type lane struct {
 
 	// Of the goroutine that writes.
 	floor    topology.Epoch // deltas start here or later
+	behind   int            // key groups that have not been told of floor, from tell on, around
+	tell     int
 	written  topology.Epoch
 	begun    bool // the epoch that it starts from is known
 	views    []connector.Rows
-	entries  []uint32
 	changes  changes
 	keyBytes []byte
 	rowBytes []byte
+
+	deltas []deltaEntry // of the goroutine that makes deltas
 
 	rows, bytes atomic.Int64
 
@@ -56,13 +60,14 @@ func (l *lane) Write(first, last topology.Epoch, rows []connector.Rows) error {
 		l.begin(first - 1)
 	}
 	l.written = last
+	l.acknowledge(acknowledgeExtra)
 	if len(rows) == 0 {
 		return nil
 	}
 	l.views = l.views[:0]
-	sorted := true
+	sorted, total := true, 0
 	for _, r := range rows {
-		if r.From < r.To {
+		if total += r.To - r.From; r.From < r.To {
 			sorted = sorted && (len(l.views) == 0 || l.views[len(l.views)-1].Group <= r.Group)
 			l.views = append(l.views, r)
 		}
@@ -70,6 +75,7 @@ func (l *lane) Write(first, last topology.Epoch, rows []connector.Rows) error {
 	if !sorted { // several inputs: within a key group the order stays
 		slices.SortStableFunc(l.views, func(a, b connector.Rows) int { return int(a.Group) - int(b.Group) })
 	}
+	l.acknowledge(2 * total)
 	limit, following := l.pruneLimit(), l.tailing.following()
 	for from := 0; from < len(l.views); {
 		to := from + 1
@@ -112,9 +118,9 @@ func (l *lane) writeGroup(number topology.KeyGroup, views []connector.Rows, epoc
 		switch effect {
 		case upsert:
 			l.rowBytes = l.layout.appendRow(l.rowBytes[:0], views[view].Batch, row)
-			changed, ok = g.put(k.entry, epoch, l.floor, l.rowBytes, false)
+			changed, ok = g.put(k.entry, epoch, l.rowBytes, false)
 		case remove:
-			changed, ok = g.put(k.entry, epoch, l.floor, nil, true)
+			changed, ok = g.put(k.entry, epoch, nil, true)
 		}
 		if !ok {
 			return false
@@ -187,8 +193,8 @@ func (l *lane) Close() error {
 }
 
 // AppendDelta: see connector.Keeper.
-func (l *lane) AppendDelta(dst []byte, g topology.KeyGroup, from topology.Epoch) []byte {
-	return l.appendDelta(dst, l.group(g), from)
+func (l *lane) AppendDelta(dst []byte, g topology.KeyGroup, from, through topology.Epoch) []byte {
+	return l.appendDelta(dst, l.group(g), from, through)
 }
 
 // Changed: see connector.Keeper. From an epoch of which it is no longer known what changed, it is true.
@@ -196,11 +202,17 @@ func (l *lane) Changed(g topology.KeyGroup, from topology.Epoch) bool {
 	switch group := l.group(g); {
 	case from == 0:
 		return group.live > 0
-	case from < l.floor:
+	case from < group.floor:
 		return true
 	default:
 		return group.last > from
 	}
+}
+
+// Size: see connector.Keeper.
+func (l *lane) Size(g topology.KeyGroup) int {
+	group := l.group(g)
+	return len(group.data) - group.garbage
 }
 
 // Apply: see connector.Keeper. A delta that cannot be read changes nothing.
@@ -225,20 +237,39 @@ func (l *lane) Acknowledge(c topology.Epoch) {
 		return
 	}
 	l.floor = c
+	l.behind = len(l.groups)
+	if !l.begun { // restored: there are no Writes that this could wait for
+		l.acknowledge(math.MaxInt)
+	}
+}
+
+// acknowledgeExtra is how many touched entries a Write without rows looks at for acknowledging.
+const acknowledgeExtra = 1024
+
+// acknowledge tells key groups of the floor, as many as have some budget touched entries.
+func (l *lane) acknowledge(budget int) {
+	if l.behind == 0 {
+		return
+	}
 	limit := l.pruneLimit()
-	for i := range l.groups {
-		g := &l.groups[i]
+	for ; l.behind > 0 && budget > 0; l.behind-- {
+		g := &l.groups[l.tell]
+		l.tell = (l.tell + 1) % len(l.groups)
 		if g.used == 0 && g.data == nil {
 			continue
 		}
+		budget -= acknowledgeGroup + len(g.dirty)
 		g.mu.Lock()
 		memory := g.memBytes()
-		g.acknowledge(c)
+		g.acknowledge(l.floor)
 		g.prune(limit, pruneExtra)
 		l.bytes.Add(int64(g.memBytes() - memory))
 		g.mu.Unlock()
 	}
 }
+
+// acknowledgeGroup is what acknowledging a key group costs beside its touched entries, in entries.
+const acknowledgeGroup = 32
 
 // Trim: see connector.Keeper.
 func (l *lane) Trim(through topology.Epoch) {

@@ -21,6 +21,22 @@ type partition struct {
 	complete topology.Epoch
 	deltas   [][][]byte // by key group: what was saved
 	at       [][]topology.Epoch
+	pending  []pendingDelta
+}
+
+// pendingDelta is a delta that a checkpoint asked for and that is not made yet.
+type pendingDelta struct {
+	g             topology.KeyGroup
+	from, through topology.Epoch
+}
+
+// save makes the deltas that are pending.
+func (p *partition) save() {
+	for _, d := range p.pending {
+		p.deltas[d.g] = append(p.deltas[d.g], p.lane.AppendDelta(nil, d.g, d.from, d.through))
+		p.at[d.g] = append(p.at[d.g], d.through)
+	}
+	p.pending = p.pending[:0]
 }
 
 func TestEveryEpochFromTheTrimPointOnReadsAsTheModelSays(t *testing.T) {
@@ -48,6 +64,7 @@ func TestEveryEpochFromTheTrimPointOnReadsAsTheModelSays(t *testing.T) {
 			case op == 14 && p.visible > p.saved:
 				p.checkpoint(m, random)
 			case op == 15 && p.saved > p.acked:
+				p.save()
 				p.acked = p.saved
 				p.lane.Acknowledge(p.acked)
 			case op == 16 && p.acked > p.oldest:
@@ -77,8 +94,10 @@ func (p *partition) checkpoint(m *model, random *rand.Rand) {
 		if from != 0 && !p.lane.Changed(g, from) {
 			continue
 		}
-		p.deltas[g] = append(p.deltas[g], p.lane.AppendDelta(nil, g, from))
-		p.at[g] = append(p.at[g], p.saved)
+		p.pending = append(p.pending, pendingDelta{g, from, p.saved})
+	}
+	if random.IntN(2) == 0 { // else they are made when more has been written
+		p.save()
 	}
 	p.complete = p.saved
 }
@@ -86,6 +105,7 @@ func (p *partition) checkpoint(m *model, random *rand.Rand) {
 // restore replaces the lane by one made of what was saved, which replays what came behind.
 func (p *partition) restore(t *testing.T, store *Store, m *model, random *rand.Rand) {
 	t.Helper()
+	p.save()
 	before, again := p.lane, openLane(t, store, p.rng)
 	for _, g := range random.Perm(testGroups) {
 		for i, delta := range p.deltas[g] {
@@ -171,7 +191,7 @@ func TestDeltasDependOnContentsAlone(t *testing.T) {
 			one.Trim(e)
 			other = openLane(t, NewStore(), testAll)
 			for g := range topology.KeyGroup(testGroups) {
-				if err := other.Apply(g, one.AppendDelta(nil, g, 0), e); err != nil {
+				if err := other.Apply(g, one.AppendDelta(nil, g, 0, e), e); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -181,11 +201,61 @@ func TestDeltasDependOnContentsAlone(t *testing.T) {
 			write(t, other, testAll, e, m.rows[e]...)
 			for g := range topology.KeyGroup(testGroups) {
 				for _, from := range []topology.Epoch{0, e / 10 * 10} {
-					if a, b := one.AppendDelta(nil, g, from), other.AppendDelta(nil, g, from); string(a) != string(b) {
+					if a, b := one.AppendDelta(nil, g, from, e), other.AppendDelta(nil, g, from, e); string(a) != string(b) {
 						t.Fatalf("epoch %d, key group %d, from %d: %x and %x", e, g, from, a, b)
 					}
 				}
 			}
 		}
+	}
+}
+
+// TestDeltasMadeWhileTheLaneIsWrittenLeadToTheStateOfTheirEpoch has one goroutine write, acknowledge and trim while another makes the deltas of
+// each checkpoint and applies them to a lane of its own.
+func TestDeltasMadeWhileTheLaneIsWrittenLeadToTheStateOfTheirEpoch(t *testing.T) {
+	const line = 5
+	random, m := rand.New(rand.NewPCG(9, 9)), newModel()
+	for range 400 {
+		m.write(m.random(random, 300))
+	}
+	lane, copied := openLane(t, NewStore(), testAll), NewStore()
+	target := openLane(t, copied, testAll)
+	checkpoints, saved := make(chan pendingDelta, 2), make(chan topology.Epoch, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for c := range checkpoints {
+			for g := range topology.KeyGroup(testGroups) {
+				delta := lane.AppendDelta(nil, g, c.from, c.through)
+				if base := delta[1] == 1; base != (c.from == 0) {
+					t.Errorf("the delta from %d is a base: %v", c.from, base)
+				}
+				if err := target.Apply(g, delta, c.through); err != nil {
+					t.Error(err)
+				}
+			}
+			saved <- c.through
+		}
+	}()
+	acked := topology.Epoch(0)
+	var underway []pendingDelta
+	for e := topology.Epoch(1); e <= m.last(); e++ {
+		write(t, lane, testAll, e, m.rows[e]...)
+		commit(t, lane, e)
+		for len(saved) > 0 {
+			acked, underway = <-saved, underway[1:]
+		}
+		if e%line == 0 {
+			underway = append(underway, pendingDelta{from: acked, through: e})
+			checkpoints <- underway[len(underway)-1]
+			lane.Acknowledge(underway[0].from)
+			lane.Trim(acked)
+		}
+	}
+	close(checkpoints)
+	<-done
+	commit(t, target, m.last())
+	if got, want := read(t, copied, testAll, m.last()), m.at(m.last(), testAll); got != want {
+		t.Fatalf("the copy shows\n%s\nwant\n%s", got, want)
 	}
 }

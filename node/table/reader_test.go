@@ -127,7 +127,7 @@ func TestAReadIsTheSameCutOfAllLanesAndNeverGoesBackWhileLanesAreReplaced(t *tes
 				visible[i], saved[i] = m.last(), m.last()
 				commit(t, lanes[i], visible[i])
 				for g := ranges[i].From; g < ranges[i].To; g++ {
-					bases[i][g] = lanes[i].AppendDelta(nil, g, 0)
+					bases[i][g] = lanes[i].AppendDelta(nil, g, 0, saved[i])
 				}
 			case 4: // the lane dies and comes back elsewhere: it is committed once it has passed what was visible
 				node := nodeName(random.IntN(3))

@@ -24,8 +24,9 @@ var errBadRow = errors.New("bytes are not a row of this table")
 // Equal values give equal bytes.
 type layout struct {
 	schema *batch.Schema
-	key    []int // in the order of PRIMARY KEY
-	values []int // in the order of the schema
+	key    []int  // in the order of PRIMARY KEY
+	values []int  // in the order of the schema
+	mark   uint64 // its fingerprint, which tells tables of other columns or keys
 }
 
 func newLayout(schema *batch.Schema, key []int) *layout {
@@ -35,6 +36,7 @@ func newLayout(schema *batch.Schema, key []int) *layout {
 			l.values = append(l.values, i)
 		}
 	}
+	l.mark = l.fingerprint()
 	return l
 }
 

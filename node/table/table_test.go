@@ -145,7 +145,7 @@ func TestValuesOfAllTypesAreShownAsJSON(t *testing.T) {
 	if err := lane.Write(1, 1, []connector.Rows{{Batch: b, To: 2}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := again.(connector.Keeper).Apply(0, lane.(connector.Keeper).AppendDelta(nil, 0, 0), 1); err != nil {
+	if err := again.(connector.Keeper).Apply(0, lane.(connector.Keeper).AppendDelta(nil, 0, 0, topology.EpochForever), 1); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"k":"null false","b":true,"d":184467440737095516.21,"f":"NaN","y":"AP8=","day":"1970-01-02","at":"1970-01-01T00:00:00.001","ltz":"1969-12-31T23:59:59.999Z",` +
@@ -356,7 +356,7 @@ func FuzzApply(f *testing.F) {
 	write(f, l, testAll, 2, change{-1, 1, "a"}, change{1, 2, "b"})
 	for g := range topology.KeyGroup(testGroups) {
 		for _, from := range []topology.Epoch{0, 1} {
-			delta := l.AppendDelta(nil, g, from)
+			delta := l.AppendDelta(nil, g, from, 2)
 			f.Add(delta)
 			f.Add(delta[:len(delta)/2])
 		}
@@ -371,13 +371,13 @@ func FuzzApply(f *testing.F) {
 		if err := l.Write(1, 1, []connector.Rows{{Batch: write, To: 1}}); err != nil {
 			t.Fatal(err)
 		}
-		before := l.AppendDelta(nil, 0, 0)
+		before := l.AppendDelta(nil, 0, 0, topology.EpochForever)
 		base := openLane(t, s, testAll)
 		if err := base.Apply(0, before, 1); err != nil {
 			t.Fatal(err)
 		}
 		err := base.Apply(0, delta, 2)
-		after := base.AppendDelta(nil, 0, 0)
+		after := base.AppendDelta(nil, 0, 0, topology.EpochForever)
 		if corrupt := (*CorruptError)(nil); err != nil && (!errors.As(err, &corrupt) || string(after) != string(before)) {
 			t.Fatalf("%v, and the table changed", err)
 		}

@@ -34,7 +34,7 @@ func NewControl(dial Dialer) *Control {
 	c := &Control{dial: dial, open: map[*controlConn]bool{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.client = &http.Client{Transport: &http.Transport{
-		DialContext: c.connect, MaxIdleConnsPerHost: 4, IdleConnTimeout: controlIdle, DisableCompression: true,
+		DialContext: c.connect, MaxIdleConnsPerHost: 64, IdleConnTimeout: controlIdle, DisableCompression: true,
 	}}
 	return c
 }

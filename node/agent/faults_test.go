@@ -1,0 +1,419 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/backup/state"
+	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/node/engine"
+	"github.com/seepnode/seepnode/node/operator"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm"
+)
+
+// faultQueries are seeded queries whose sink files must be the same bytes whatever happens to the processes that run them.
+var faultQueries = []struct {
+	name, sql string
+	sinks     []string
+}{
+	{name: "stateless", sinks: []string{"out"}, sql: `
+SET 'seal' = 'rows:5';
+SET 'checkpoint.epochs' = '32';
+SET 'parallelism.default' = '3';
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='5000','splits'='5','fields.k.min'='0','fields.k.max'='99','fields.v.kind'='sequence','fields.v.start'='0','fields.v.end'='4999');
+CREATE TABLE out (v BIGINT, k BIGINT, r BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv','sink.lanes'='2');
+INSERT INTO out SELECT v, k * 2, RAND_INTEGER(1000) FROM src WHERE k <> 7`},
+	{name: "two keyed stages", sinks: []string{"out"}, sql: `
+SET 'seal' = 'rows:5';
+SET 'checkpoint.epochs' = '16';
+SET 'parallelism.default' = '3';
+SET 'execution.runtime-mode' = 'batch';
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='6000','splits'='6','fields.k.min'='0','fields.k.max'='300','fields.v.min'='0','fields.v.max'='1000');
+CREATE TABLE out (n BIGINT, keys BIGINT, ma BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO out SELECT n, COUNT(*), MAX(s) FROM (SELECT k, COUNT(*) AS n, SUM(v) AS s FROM src GROUP BY k) GROUP BY n`},
+	{name: "windows", sinks: []string{"out"}, sql: `
+SET 'seal' = 'rows:5';
+SET 'checkpoint.epochs' = '32';
+SET 'parallelism.default' = '2';
+CREATE TABLE src (id BIGINT, k INT, v DOUBLE, ts AS TO_TIMESTAMP_LTZ(id * 10, 3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+  WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='4000','splits'='4','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='3999','fields.k.min'='0','fields.k.max'='20','fields.v.min'='-1000','fields.v.max'='1000');
+CREATE TABLE out (k INT, ws TIMESTAMP_LTZ(3), n BIGINT, s DOUBLE) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO out SELECT k, window_start, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '2' SECOND)) GROUP BY k, window_start, window_end`},
+	{name: "custom operator with timers", sinks: []string{"out"}, sql: `
+SET 'seal' = 'rows:4';
+SET 'checkpoint.epochs' = '32';
+SET 'parallelism.default' = '2';
+CREATE TABLE src (id BIGINT, k BIGINT, ts AS TO_TIMESTAMP_LTZ(id * 10, 3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+  WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='3000','splits'='3','fields.id.kind'='sequence','fields.id.start'='0','fields.id.end'='2999','fields.k.min'='0','fields.k.max'='200');
+CREATE TABLE out (k BIGINT, started BIGINT, n BIGINT, r BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO out SELECT k, started, n, r FROM bursts(TABLE src PARTITION BY k, 1500)`},
+	{name: "union of two sources", sinks: []string{"out", "raw"}, sql: `
+SET 'seal' = 'rows:5';
+SET 'checkpoint.epochs' = '16';
+SET 'parallelism.default' = '2';
+SET 'execution.runtime-mode' = 'batch';
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='3000','splits'='4','fields.k.min'='0','fields.k.max'='50','fields.v.kind'='sequence','fields.v.start'='0','fields.v.end'='2999');
+CREATE TABLE src2 (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='800','splits'='2','seed'='9','fields.k.min'='0','fields.k.max'='50','fields.v.kind'='sequence','fields.v.start'='10000','fields.v.end'='10799');
+CREATE TABLE out (k BIGINT, n BIGINT, s BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+CREATE TABLE raw (k BIGINT, v BIGINT, side STRING) WITH ('connector'='filesystem','path'='-','format'='csv','sink.lanes'='3');
+CREATE VIEW both_sides AS SELECT k, v, 'low' AS side FROM src WHERE v < 2000 UNION ALL SELECT k, v + 1, 'high' FROM src WHERE v >= 1000 UNION ALL SELECT k, v, 'other' FROM src2;
+INSERT INTO raw SELECT * FROM both_sides;
+INSERT INTO out SELECT k, COUNT(*), SUM(v) FROM both_sides GROUP BY k`},
+}
+
+// bursts groups the rows of a key that are no further apart than a gap, and emits a burst when the watermark has passed it.
+type bursts struct {
+	gap   int64
+	burst *state.Value[burst]
+}
+
+type burst struct {
+	Started, Last, Rows int64
+	Random              uint64
+}
+
+func burstsRegistry(t *testing.T) *operator.Registry {
+	t.Helper()
+	r := &operator.Registry{}
+	err := r.Register(&operator.Definition{Name: "bursts", Bind: func(c operator.Call) (operator.Binding, error) {
+		gap, err := strconv.ParseInt(c.Args[0].Text, 10, 64)
+		if err != nil {
+			return operator.Binding{}, err
+		}
+		out := batch.NewSchema(batch.Field{Name: "started", Type: batch.TypeBigInt}, batch.Field{Name: "n", Type: batch.TypeBigInt}, batch.Field{Name: "r", Type: batch.TypeBigInt})
+		return operator.Binding{Output: out, New: func() operator.Operator { return &bursts{gap: gap} }}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (b *bursts) Open(s operator.Setup) (err error) {
+	b.burst, err = state.NewValue[burst](s, "burst")
+	return err
+}
+
+func (b *bursts) Row(ctx *operator.Context, row batch.Row) error {
+	at := row.Int64(row.Batch.Schema.Index("ts"))
+	v, ok := b.burst.Get()
+	if !ok {
+		v = burst{Started: at, Random: ctx.Rand() % 100}
+	}
+	v.Started, v.Last, v.Rows = min(v.Started, at), max(v.Last, at), v.Rows+1
+	b.burst.Set(v)
+	return ctx.SetTimer("over", v.Last+b.gap)
+}
+
+func (b *bursts) Timer(ctx *operator.Context, t operator.Timer) error {
+	v, ok := b.burst.Get()
+	if !ok {
+		return fmt.Errorf("timer %q without a burst", t.Name)
+	}
+	b.burst.Delete()
+	ctx.Out.Int64(v.Started).Int64(v.Rows).Int64(int64(v.Random)).End()
+	return nil
+}
+
+// sinkPaths puts every sink into a folder of its own.
+func sinkPaths(t *testing.T, dir string, sinks []string) map[string]string {
+	t.Helper()
+	set := map[string]string{}
+	for _, s := range sinks {
+		path := filepath.Join(dir, s)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		set[s+".path"] = path
+	}
+	return set
+}
+
+// sinkFiles are the bytes of all that sinks show, by sink and name without the incarnation.
+func sinkFiles(t *testing.T, dir string, sinks []string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, s := range sinks {
+		found, err := os.ReadDir(filepath.Join(dir, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			name := f.Name()
+			if strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".") {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(dir, s, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, name, _ = strings.Cut(name, "-")
+			files[s+"/"+name] = string(b)
+		}
+	}
+	return files
+}
+
+// onOneNode is what a query gives on one node that never fails.
+func onOneNode(t *testing.T, sql string, sinks []string) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	c := catalog{registry(t), burstsRegistry(t)}
+	p, err := plan.Compile(sql, c, plan.Options{Set: sinkPaths(t, dir, sinks)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.Run(t.Context(), p, engine.Options{Connectors: c.connectors, Operators: c.operators, Incarnation: 7}); err != nil {
+		t.Fatal(err)
+	}
+	files := sinkFiles(t, dir, sinks)
+	if len(files) == 0 {
+		t.Fatal("the query gives nothing")
+	}
+	return files
+}
+
+// sameFiles compares what a query gave with what it gives on one node.
+func sameFiles(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
+		t.Errorf("files %v, one node gives %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if g, w := got[name], want[name]; g != w {
+			t.Errorf("file %s differs: %d bytes, one node gives %d", name, len(g), len(w))
+		}
+	}
+}
+
+// fault is one thing that happens: when, and what.
+type fault struct {
+	after time.Duration // behind the fault before it; with an event at most so long
+	event string        // "" none
+	nth   int
+	kind  int
+	pick  [5]int // what chance says of victims
+	lasts time.Duration
+}
+
+const (
+	faultKill = iota
+	faultKillLeader
+	faultKillTwo
+	faultPowerLoss
+	faultFreeze
+	faultIsolate
+	faultOneWay
+	faultPair
+	faultSlow
+	faultReset
+	faultStep
+	faultKillAll
+	faultPowerLossAll
+	faultKinds
+)
+
+// watched are the commands that faults happen at.
+var watched = []raftfsm.Kind{raftfsm.KindCheckpoint, raftfsm.KindCheckpoint, raftfsm.KindReassign, raftfsm.KindNodeStatus, raftfsm.KindVaultsChange, raftfsm.KindSealSetChange,
+	raftfsm.KindSealsAdopted, raftfsm.KindNodeJoin, raftfsm.KindQueryAdd, raftfsm.KindQueryState, raftfsm.KindShadow, raftfsm.KindSwitch}
+
+// drawFaults draws a schedule.
+func drawFaults(r *rand.Rand, names []string) (list []fault) {
+	for range 2 + r.IntN(5) {
+		f := fault{after: time.Duration(r.IntN(500_000)) * time.Microsecond, kind: r.IntN(faultKinds), lasts: time.Duration(20+r.IntN(2500)) * time.Millisecond}
+		for i := range f.pick {
+			f.pick[i] = r.IntN(1 << 20)
+		}
+		switch r.IntN(4) {
+		case 0, 1:
+			f.event, f.nth, f.after = commandEvent(watched[r.IntN(len(watched))]), 1+r.IntN(3), 400*time.Millisecond
+		case 2:
+			f.event, f.nth, f.after = syncEvent(names[r.IntN(len(names))]), 1+r.IntN(40), 400*time.Millisecond
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// cause makes a fault happen.
+func (w *trial) cause(f fault) {
+	n := len(w.names)
+	x, y := w.names[f.pick[0]%n], w.names[(f.pick[0]+1+f.pick[1]%(n-1))%n]
+	others := slices.DeleteFunc(slices.Clone(w.names), func(o string) bool { return o == x })
+	restart := func(names ...string) {
+		for i, name := range names {
+			w.later(f.lasts+time.Duration(f.pick[2+i%3]%300)*time.Millisecond, func() { w.up(name) })
+		}
+	}
+	switch f.kind {
+	case faultKillLeader:
+		x = w.leads()
+		fallthrough
+	case faultKill:
+		w.down(false, x)
+		restart(x)
+	case faultKillTwo:
+		w.down(f.pick[2]%2 == 0, x, y)
+		restart(x, y)
+	case faultPowerLoss:
+		w.down(true, x)
+		restart(x)
+	case faultKillAll, faultPowerLossAll:
+		w.down(f.kind == faultPowerLossAll, w.names...)
+		restart(w.names...)
+	case faultFreeze:
+		w.freeze(x, f.lasts)
+	case faultIsolate:
+		w.hold([]string{x}, others, f.lasts)
+		w.hold(others, []string{x}, f.lasts)
+	case faultOneWay:
+		if f.pick[2]%2 == 0 {
+			w.hold([]string{x}, others, f.lasts)
+		} else {
+			w.hold(others, []string{x}, f.lasts)
+		}
+	case faultPair:
+		w.hold([]string{x}, []string{y}, f.lasts)
+		if f.pick[2]%2 == 0 {
+			w.hold([]string{y}, []string{x}, f.lasts)
+		}
+	case faultSlow:
+		w.slow(x, time.Duration(1+f.pick[1]%150)*time.Millisecond, f.lasts)
+	case faultReset:
+		w.note("connections between %s and %s are reset", x, y)
+		w.net.Disconnect(x, y)
+	case faultStep:
+		w.step(x, int64(f.pick[1]%1201)-600)
+	}
+}
+
+// aloneAt is what a fault does within the event itself: who is killed sends nothing any more.
+func (w *trial) aloneAt(f fault) func() {
+	switch f.kind {
+	case faultKill, faultPowerLoss:
+		return func() { w.net.Kill(w.names[f.pick[0]%len(w.names)]) }
+	case faultKillAll, faultPowerLossAll:
+		return func() {
+			for _, n := range w.names {
+				w.net.Kill(n)
+			}
+		}
+	}
+	return nil
+}
+
+// endure makes faults happen, one after the other, while done does not say that all is done, ends them, and waits for done; at most so
+// long after the last one has ended. It says whether done did.
+func (w *trial) endure(faults []fault, most time.Duration, done func() bool) bool {
+	var armed *trigger
+	last, over := time.Now(), time.Time{}
+	for {
+		healed := w.healed()
+		if len(faults) > 0 && done() {
+			faults = nil
+		}
+		if len(faults) > 0 {
+			f := faults[0]
+			if f.event != "" && armed == nil {
+				armed = &trigger{event: f.event, nth: f.nth, at: w.aloneAt(f)}
+				w.events.arm(armed)
+			}
+			if time.Since(last) >= f.after || armed != nil && armed.fired.Load() {
+				if armed != nil {
+					w.note("at %q number %d: %v", f.event, f.nth, armed.fired.Load())
+					w.events.arm(nil)
+				}
+				w.during++
+				w.cause(f)
+				armed, faults, last = nil, faults[1:], time.Now()
+			}
+		} else if healed {
+			if over.IsZero() {
+				over = time.Now()
+			}
+			if time.Since(over) > most {
+				return false
+			}
+		}
+		if len(faults) == 0 && healed && done() {
+			return true
+		}
+		if len(faults) == 0 && healed {
+			time.Sleep(20 * time.Millisecond)
+		} else {
+			time.Sleep(500 * time.Microsecond)
+		}
+	}
+}
+
+// TestIdentityUnderFaults: what sinks show is byte for byte what one node that never fails gives, whatever happens to processes, disks,
+// network and clocks.
+func TestIdentityUnderFaults(t *testing.T) {
+	for i, q := range faultQueries {
+		t.Run(q.name, func(t *testing.T) {
+			want := onOneNode(t, q.sql, q.sinks)
+			for _, seed := range seeds(t, 14, 2) {
+				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) { identityUnderFaults(t, seed, i, want) })
+				})
+			}
+		})
+	}
+}
+
+func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]string) {
+	q := &faultQueries[query]
+	w := newTrial(t, seed*uint64(len(faultQueries))+uint64(query), 5, burstsRegistry(t))
+	defer w.end()
+	set := sinkPaths(t, w.dir, q.sinks)
+	var adding sync.WaitGroup
+	defer adding.Wait()
+	adding.Go(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if _, err := w.person().AddQuery(ctx, client.AddQueryRequest{Name: "q", SQL: q.sql, Set: set}); err != nil {
+			t.Errorf("adding: %v", err)
+		}
+	})
+	state := func() raftfsm.QueryState {
+		if query := w.latest().Query("q"); query != nil {
+			return query.State
+		}
+		return 0
+	}
+	ok := w.endure(drawFaults(w.r, w.names), 2*time.Minute, func() bool { return state() == raftfsm.Finished || state() == raftfsm.Failed })
+	if !ok || state() != raftfsm.Finished {
+		if query := w.latest().Query("q"); query != nil {
+			t.Errorf("the query is %v: %s %s; complete %d", query.State, query.Reason, query.Resolves, query.Complete)
+			for _, h := range query.History[max(0, len(query.History)-40):] {
+				t.Logf("history %d %s %s", h.AtMs%1_000_000, h.Kind, h.Text)
+			}
+		}
+		w.explain()
+	}
+	sameFiles(t, sinkFiles(t, w.dir, q.sinks), want)
+	if query := w.latest().Query("q"); query != nil {
+		count := map[string]int{}
+		for _, h := range query.History {
+			count[h.Kind]++
+		}
+		t.Logf("%v; %d faults, history %v", time.Since(w.began), w.during, count)
+	}
+	if t.Failed() {
+		t.Logf("seed %d:\n%s", seed, w.story())
+	}
+}

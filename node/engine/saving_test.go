@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/node/connector"
+	"github.com/seepnode/seepnode/node/connector/blackhole"
+	"github.com/seepnode/seepnode/node/connector/datagen"
+	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// slowBackup takes a checkpoint for each value sent to turn.
+type slowBackup struct {
+	turn  chan struct{}
+	saved []backup.Checkpoint
+}
+
+func (b *slowBackup) Save(c backup.Checkpoint) {
+	<-b.turn
+	b.saved = append(b.saved, c)
+}
+
+func (b *slowBackup) epochs() (out []topology.Epoch) {
+	for _, c := range b.saved {
+		out = append(out, c.Epoch)
+	}
+	return out
+}
+
+// bases are the key groups that the n-th checkpoint brought whole.
+func (b *slowBackup) bases(n int) (out []topology.KeyGroup) {
+	for _, g := range b.saved[n].Groups {
+		if g.Base {
+			out = append(out, g.Group)
+		}
+	}
+	return out
+}
+
+// savingPartition is the partition of a keyed count that has begun, driven by hand.
+func savingPartition(t *testing.T) (*partition, *slowBackup) {
+	t.Helper()
+	c := &testCatalog{}
+	for _, d := range []*connector.Definition{blackhole.Definition(), datagen.Definition()} {
+		if err := c.connectors.Register(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := plan.Compile(`
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='1','fields.k.min'='0','fields.k.max'='9');
+CREATE TABLE out (k BIGINT, n BIGINT) WITH ('connector'='blackhole');
+INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := onOneNode(t, c, p, Limits{})
+	b := &slowBackup{turn: make(chan struct{})}
+	q.config.Backup = b
+	part := newPartition(q, p.Stages[1], &q.placement.Stages[1][0])
+	part.placement.Store(q.placement)
+	if err := part.begin(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		part.shut()
+		if err := q.Close(false); err != nil {
+			t.Error(err)
+		}
+	})
+	return part, b
+}
+
+func (p *partition) mustCheckpoint(t *testing.T, c topology.Epoch, ended bool) {
+	t.Helper()
+	if err := p.checkpoint(c, ended); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func TestACheckpointThatIsOvertakenIsNotSavedAndItsBasesComeWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		p.mustCheckpoint(t, 128, false) // the backup is slow with this one
+		p.needBase([]topology.KeyGroup{3, 5})
+		p.mustCheckpoint(t, 256, false)
+		p.needBase([]topology.KeyGroup{4})
+		p.mustCheckpoint(t, 384, false)
+		close(b.turn)
+		synctest.Wait()
+		if want := []topology.Epoch{128, 384}; !slices.Equal(b.epochs(), want) {
+			t.Fatalf("saved %v, want %v", b.epochs(), want)
+		}
+		if want := []topology.KeyGroup{3, 4, 5}; !slices.Equal(b.bases(1), want) {
+			t.Errorf("bases of %v, want %v", b.bases(1), want)
+		}
+	})
+}
+
+func TestAPartitionThatLeavesGivesUpWhatWaitsUnlessItIsItsFinalState(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p, b := savingPartition(t)
+			p.mustCheckpoint(t, 128, false)
+			p.mustCheckpoint(t, 256, ended)
+			left := make(chan struct{})
+			go func() {
+				p.saving.close()
+				close(left)
+			}()
+			synctest.Wait()
+			close(b.turn)
+			<-left
+			want := []topology.Epoch{128}
+			if ended {
+				want = append(want, 256)
+			}
+			if !slices.Equal(b.epochs(), want) {
+				t.Errorf("ended %v: saved %v, want %v", ended, b.epochs(), want)
+			}
+		})
+	}
+}
+
+func TestBasesOfLargeKeyGroupsAreSpreadOverCheckpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		for i := range p.memory {
+			p.memory[i] = baseBytes / 2 / int64(len(p.groups))
+		}
+		p.needBase([]topology.KeyGroup{9, 1, 4, 2, 200})
+		for i, want := range [][]topology.KeyGroup{{1, 2}, {4, 9}, {200}, nil} {
+			p.mustCheckpoint(t, topology.Epoch(128*(i+1)), false)
+			if got := b.bases(i); !slices.Equal(got, want) {
+				t.Errorf("checkpoint %d has bases of %v, want %v", i+1, got, want)
+			}
+		}
+	})
+}
+
+func TestAPartitionThatHasEndedSavesItsFinalStateAgainUntilAllBasesAreThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		for i := range p.memory {
+			p.memory[i] = baseBytes
+		}
+		p.stats.final.Store(128)
+		p.needBase([]topology.KeyGroup{1, 2, 3})
+		for range 10 {
+			select {
+			case <-p.wake:
+			default:
+			}
+			if err := p.saveEnd(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		var bases []topology.KeyGroup
+		for i, c := range b.saved {
+			if !c.Ended || c.Epoch != 128 {
+				t.Errorf("checkpoint %d, ended %v", c.Epoch, c.Ended)
+			}
+			bases = append(bases, b.bases(i)...)
+		}
+		if want := []topology.KeyGroup{1, 2, 3}; !slices.Equal(bases, want) {
+			t.Errorf("bases of %v, want %v", bases, want)
+		}
+	})
+}
+
+// lateKeeper is a Keeper that notes what is asked of it.
+type lateKeeper struct {
+	connector.Keeper
+	t    *testing.T
+	told topology.Epoch
+	asks int
+}
+
+func (k *lateKeeper) Acknowledge(c topology.Epoch)                   { k.told = max(k.told, c) }
+func (k *lateKeeper) Changed(topology.KeyGroup, topology.Epoch) bool { return true }
+func (k *lateKeeper) Size(topology.KeyGroup) int                     { return 0 }
+func (k *lateKeeper) AppendDelta(dst []byte, _ topology.KeyGroup, from, through topology.Epoch) []byte {
+	if k.asks++; from < k.told {
+		k.t.Errorf("a delta from %d, though those before %d are acknowledged", from, k.told)
+	}
+	return binary.AppendVarint(dst, int64(through))
+}
+
+func TestAKeeperIsNotToldOfWhatAPendingDeltaStartsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		k := &lateKeeper{t: t}
+		p.keepers = append(p.keepers, k)
+		acknowledge := func(c topology.Epoch) {
+			p.acknowledged(c)
+			p.acknowledge(topology.Epoch(p.acked.Load()))
+		}
+		p.mustCheckpoint(t, 128, false)
+		p.mustCheckpoint(t, 256, false) // it waits, and starts at 0
+		b.turn <- struct{}{}
+		acknowledge(128)
+		if k.told != 0 {
+			t.Errorf("it was told of %d", k.told)
+		}
+		synctest.Wait()
+		p.mustCheckpoint(t, 384, false)
+		b.turn <- struct{}{}
+		synctest.Wait()
+		acknowledge(256)
+		if k.told != 128 {
+			t.Errorf("it was told of %d, the delta that is made starts at 128", k.told)
+		}
+		b.turn <- struct{}{}
+		synctest.Wait()
+		acknowledge(384)
+		if k.told != 384 || k.asks != 3*p.rng.Len() {
+			t.Errorf("it was told of %d and asked %d times", k.told, k.asks)
+		}
+		p.keepers = nil
+	})
+}
+
+// TestAPanicWhileStateIsEncodedIsTheQuerysError has a keeper that has no AppendDelta.
+func TestAPanicWhileStateIsEncodedIsTheQuerysError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := savingPartition(t)
+		p.keepers = append(p.keepers, &brokenKeeper{})
+		p.mustCheckpoint(t, 128, false)
+		if err := p.checkpoint(256, false); err == nil || !strings.Contains(err.Error(), "while state was saved") {
+			t.Errorf("the error is %v", err)
+		}
+		p.keepers = nil
+	})
+}
+
+type brokenKeeper struct{ connector.Keeper }
+
+func (brokenKeeper) Changed(topology.KeyGroup, topology.Epoch) bool { return true }
