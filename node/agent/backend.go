@@ -20,7 +20,7 @@ const changeWait = 10 * time.Second
 type backend struct{ a *Agent }
 
 // front is the backend for people: what only the leader knows it has the leader say, everything else it answers here. While the
-// leader cannot be asked it answers from what is known here.
+// leader cannot be asked it answers from what is known here, but for what queries there are: that is so now or not said at all.
 type front struct{ backend }
 
 var (
@@ -39,6 +39,11 @@ func (a *Agent) handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathTable, a.readPart)
 	whole := api.New(api.Config{Backend: backend{a}, Token: a.config.Token, Logger: a.log})
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		// Peers ask the leader: one that was deposed and has not heard of it must not answer by what was so then.
+		if _, err := a.member.Group().Current(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		// Peers call each other by their data addresses; browsers do not get here.
 		r.Host = "localhost"
 		whole.ServeHTTP(w, r)
@@ -51,13 +56,59 @@ func asLeader[T any](ctx context.Context, f front, here func(backend) (T, error)
 	if _, leads := group.Leads(); !leads {
 		if leader, ok := group.Leader(); ok && leader.Node != f.a.self.Node && leader.Address != "" {
 			v, err := askPeer(f.a, leader.Address, there)
-			var answered *client.Error
-			if err == nil || errors.As(err, &answered) || ctx.Err() != nil {
+			if err == nil || answered(err) || ctx.Err() != nil {
 				return v, err
 			}
 		}
 	}
 	return here(f.backend)
+}
+
+// answered says whether err is what a leader had to say.
+func answered(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Status != http.StatusServiceUnavailable
+}
+
+// asCurrent has the leader answer as it is at present, once it has made sure that it still leads: whoever asks any peer sees all that was
+// answered before. While there is none to be found nobody answers.
+func asCurrent[T any](ctx context.Context, f front, here func(context.Context, backend) (T, error), there func(context.Context, *client.Client) (T, error)) (T, error) {
+	group := f.a.member.Group()
+	for end := time.Now().Add(currentWait); ; {
+		try, cancel := context.WithTimeout(ctx, askWait)
+		v, done, err := askLeader(try, f, group, here, there)
+		cancel()
+		if done {
+			return v, err
+		}
+		if time.Now().After(end) || !sleep(ctx, askPause) {
+			return v, api.NoLeader("there is no leader who could say what is so now")
+		}
+	}
+}
+
+const (
+	// currentWait is how long a question waits for a leader, askWait for one answer, askPause between two.
+	currentWait = 3 * time.Second
+	askWait     = changeWait + time.Second
+	askPause    = 20 * time.Millisecond
+)
+
+// askLeader makes one attempt; done says that it gave an answer.
+func askLeader[T any](ctx context.Context, f front, group *raftfsm.Group, here func(context.Context, backend) (T, error), there func(context.Context, *client.Client) (T, error)) (v T, done bool, err error) {
+	if _, leads := group.Leads(); leads {
+		if _, err := group.Current(ctx); err != nil {
+			return v, false, err
+		}
+		v, err = here(ctx, f.backend)
+		return v, true, err
+	}
+	leader, ok := group.Leader()
+	if !ok || leader.Node == f.a.self.Node || leader.Address == "" {
+		return v, false, nil
+	}
+	v, err = askPeer(f.a, leader.Address, func(c *client.Client) (T, error) { return there(ctx, c) })
+	return v, err == nil || answered(err), err
 }
 
 // askPeer calls the API of the node with that data address.
@@ -71,13 +122,36 @@ func askPeer[T any](a *Agent, address string, call func(*client.Client) (T, erro
 }
 
 func (f front) Queries(ctx context.Context) ([]client.Query, error) {
-	return asLeader(ctx, f, func(b backend) ([]client.Query, error) { return b.Queries(ctx) },
-		func(c *client.Client) ([]client.Query, error) { return c.Queries(ctx) })
+	return asCurrent(ctx, f, func(ctx context.Context, b backend) ([]client.Query, error) { return b.Queries(ctx) },
+		func(ctx context.Context, c *client.Client) ([]client.Query, error) { return c.Queries(ctx) })
 }
 
 func (f front) Query(ctx context.Context, name string) (*client.QueryDetail, error) {
-	return asLeader(ctx, f, func(b backend) (*client.QueryDetail, error) { return b.Query(ctx, name) },
-		func(c *client.Client) (*client.QueryDetail, error) { return c.Query(ctx, name) })
+	return asCurrent(ctx, f, func(ctx context.Context, b backend) (*client.QueryDetail, error) { return b.Query(ctx, name) },
+		func(ctx context.Context, c *client.Client) (*client.QueryDetail, error) { return c.Query(ctx, name) })
+}
+
+// A change of a query is decided on what is so now, so the leader makes it, under the request's id.
+
+func (f front) RemoveQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error) {
+	return asCurrent(ctx, f, func(ctx context.Context, b backend) (*client.Query, error) { return b.RemoveQuery(ctx, id, name) },
+		func(ctx context.Context, c *client.Client) (*client.Query, error) {
+			return c.RemoveQuery(client.WithRequestID(ctx, id), name)
+		})
+}
+
+func (f front) PauseQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error) {
+	return asCurrent(ctx, f, func(ctx context.Context, b backend) (*client.Query, error) { return b.PauseQuery(ctx, id, name) },
+		func(ctx context.Context, c *client.Client) (*client.Query, error) {
+			return c.PauseQuery(client.WithRequestID(ctx, id), name)
+		})
+}
+
+func (f front) ResumeQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error) {
+	return asCurrent(ctx, f, func(ctx context.Context, b backend) (*client.Query, error) { return b.ResumeQuery(ctx, id, name) },
+		func(ctx context.Context, c *client.Client) (*client.Query, error) {
+			return c.ResumeQuery(client.WithRequestID(ctx, id), name)
+		})
 }
 
 func (f front) AwaitQuery(ctx context.Context, name, until string) (*client.QueryDetail, error) {
@@ -133,7 +207,7 @@ func (b backend) state() (*raftfsm.State, error) {
 	return s, nil
 }
 
-// query is the metadata of a query.
+// query is the metadata of a query. With an error that there is none comes the metadata that has none.
 func (b backend) query(name string) (*raftfsm.State, *raftfsm.Query, error) {
 	s, err := b.state()
 	if err != nil {
@@ -141,7 +215,7 @@ func (b backend) query(name string) (*raftfsm.State, *raftfsm.Query, error) {
 	}
 	q := s.Query(name)
 	if q == nil {
-		return nil, nil, api.NotFound("there is no query %s", name)
+		return s, nil, api.NotFound("there is no query %s", name)
 	}
 	return s, q, nil
 }
@@ -199,6 +273,10 @@ func (b backend) Ready(context.Context) error {
 // takeReport takes another process's report, when this node leads.
 func (a *Agent) takeReport(w http.ResponseWriter, r *http.Request) {
 	report, err := coordinator.DecodeReport(r.Body)
+	var unread *coordinator.UnreadError
+	if errors.As(err, &unread) {
+		a.reports.Unread(unread.Process)
+	}
 	switch _, leads := a.member.Group().Leads(); {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)

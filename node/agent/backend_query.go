@@ -118,7 +118,7 @@ func (b backend) AddQuery(ctx context.Context, id client.RequestID, r client.Add
 			if err != nil {
 				return nil, err
 			}
-			return b.lineOf(r.Name)
+			return b.addedLine(r.Name, out.Value)
 		}
 		// The metadata here may be behind what the command met.
 		if !sleep(ctx, awaitEvery) {
@@ -126,6 +126,19 @@ func (b backend) AddQuery(ctx context.Context, id client.RequestID, r client.Add
 		}
 	}
 	return nil, api.Unavailable("query %s could not be added: the cluster changed each time it was tried", r.Name)
+}
+
+// addedLine is the query that was added, also when it was removed since.
+func (b backend) addedLine(name string, incarnation uint64) (*client.Query, error) {
+	s, err := b.state()
+	if err != nil {
+		return nil, err
+	}
+	if q := s.Incarnation(incarnation); q != nil {
+		line := b.figures(s, q).line()
+		return &line, nil
+	}
+	return &client.Query{Name: name, Incarnation: incarnation, State: client.StateRemoving}, nil
 }
 
 // added says what became of an addition: again when it was decided on what has changed since.
@@ -192,6 +205,9 @@ func (b backend) change(ctx context.Context, id client.RequestID, name string, t
 	for range addTries {
 		s, q, err := b.query(name)
 		if err != nil {
+			if to == raftfsm.Removing && s != nil && slices.ContainsFunc(s.Receipts, func(r raftfsm.Receipt) bool { return r.ID == raftfsm.CommandID(id) }) {
+				return &client.Query{Name: name, State: client.StateRemoving}, nil // by this very request, whose answer was lost
+			}
 			return nil, err
 		}
 		allowed := len(from) == 0

@@ -368,14 +368,14 @@ func TestIdentityUnderFaults(t *testing.T) {
 			for _, seed := range seeds(t, 14, 2) {
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { identityUnderFaults(t, seed, i, want) })
+					synctest.Test(t, func(t *testing.T) { identityUnderFaults(t, seed, i, want, drawFaults) })
 				})
 			}
 		})
 	}
 }
 
-func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]string) {
+func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]string, draw func(r *rand.Rand, names []string) []fault) {
 	q := &faultQueries[query]
 	w := newTrial(t, seed*uint64(len(faultQueries))+uint64(query), 5, burstsRegistry(t))
 	defer w.end()
@@ -395,7 +395,7 @@ func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]s
 		}
 		return 0
 	}
-	ok := w.endure(drawFaults(w.r, w.names), 2*time.Minute, func() bool { return state() == raftfsm.Finished || state() == raftfsm.Failed })
+	ok := w.endure(draw(w.r, w.names), 2*time.Minute, func() bool { return state() == raftfsm.Finished || state() == raftfsm.Failed })
 	if !ok || state() != raftfsm.Finished {
 		if query := w.latest().Query("q"); query != nil {
 			t.Errorf("the query is %v: %s %s; complete %d", query.State, query.Reason, query.Resolves, query.Complete)

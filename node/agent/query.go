@@ -130,7 +130,7 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, NeedBase: needBase, Replicas: copies, Logger: r.log,
 		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch) { query.Acknowledge(stage, instance, e) }})
 	defer func() { err = errors.Join(err, saver.Close(), copies.Close(), r.seals.close()) }()
-	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true,
+	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true, Resealed: w.Resealed,
 		Sealer: r.seals, Backup: saver, Restore: r.restore})
 	if err != nil {
 		return err

@@ -77,6 +77,9 @@ type Config struct {
 	UpsertKey []int
 	// Query is the identity of the query's generation.
 	Query topology.QueryID
+	// Resealed is the last generation that gave up what was sealed, 0 when none did: behind where it began, earlier ones may have put
+	// other rows outside than this one will. Generations that only start anew from the same seals put the same there.
+	Resealed uint32
 }
 
 // Get is the value of an option, its default when not set. The name must be declared.

@@ -112,11 +112,13 @@ func recoveryOf(e *raftfsm.Entry) (r Recovery, ok bool) {
 	}
 	r.DetectMs, _ = strconv.ParseInt(figure(e, raftfsm.FigureDetect), 10, 64) // 0 when it is not told
 	for part := range strings.SplitSeq(figure(e, raftfsm.FigureInstances), ",") {
-		var x instances
-		if _, err := fmt.Sscanf(part, "%d-%d", &x.First, &x.Last); err != nil {
+		first, last, _ := strings.Cut(part, "-")
+		x, err := strconv.ParseUint(first, 10, 64)
+		y, err2 := strconv.ParseUint(last, 10, 64)
+		if err != nil || err2 != nil {
 			return r, false
 		}
-		r.Instances = append(r.Instances, x)
+		r.Instances = append(r.Instances, instances{x, y})
 	}
 	return r, true
 }

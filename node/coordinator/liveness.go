@@ -34,8 +34,14 @@ type Pair struct {
 
 // Nodes decides which processes are lost, and who is to blame when two do not reach each other.
 //
-// A process that has reported after a complaint about it began lives, so the complaint is about the pair. Nobody is lost for want
-// of reports before this leader has led for Timing.Silence, and the leader's own process never is.
+// A process that has reported after a complaint about it began lives, so the complaint is about the pair; a report that could not
+// be read is as good for that. Nobody is lost for want of reports before this leader has led for Timing.Silence, and the leader's
+// own process never is.
+//
+// Where processor time is short, keep-alives and reports of the living come late. So the word of who has not reported lately does not
+// count against the silent; a process of which nobody complains has twice the time to report, since of a dead one all do; and when
+// most of the others are silent at once, it is likelier the leader or its machine: then nobody is lost for silence before
+// Timing.Silence. Connections that ended are no silence.
 func Nodes(v *View, m *NodesMemory) Decision {
 	var d Decision
 	if m.BeganMs == 0 || v.NowMs-m.LastMs > v.Timing.Stall || v.NowMs < m.LastMs {
@@ -45,6 +51,7 @@ func Nodes(v *View, m *NodesMemory) Decision {
 	m.LastMs = v.NowMs
 	m.seeLives(v, first)
 	complaints := v.complaints()
+	patient := v.mostAreSilent(m, complaints)
 	var pairs []Pair
 	for _, n := range v.State.Nodes {
 		if n.Status != raftfsm.Alive && n.Status != raftfsm.Leaving {
@@ -55,7 +62,7 @@ func Nodes(v *View, m *NodesMemory) Decision {
 			pairs = append(pairs, pairsOf(p, complaints)...)
 			continue
 		}
-		loss, conflicts := v.judge(p, m, complaints)
+		loss, conflicts := v.judge(p, m, complaints, patient)
 		if loss != nil {
 			d.command(&raftfsm.NodeStatus{Process: p, Version: n.Version, Status: raftfsm.Lost, Reason: loss.Why})
 			d.Notes = append(d.Notes, Note{Kind: "lost", Text: fmt.Sprintf("%s: %s", p.Node, loss.Why),
@@ -86,6 +93,7 @@ type complaint struct {
 	kind    string
 	beganMs int64
 	sinceMs int64
+	fresh   bool // its reporter has reported lately: it would have taken it back
 }
 
 // complaints are those of living processes that report, in the order of their reporters.
@@ -99,7 +107,7 @@ func (v *View) complaints() []complaint {
 		for _, c := range r.Report.Complaints {
 			if c.Process != p && v.State.Lives(c.Process) {
 				since := c.SinceMs + v.NowMs - r.AtMs
-				out = append(out, complaint{p, c.Process, c.Kind, r.AtMs - c.SinceMs, since})
+				out = append(out, complaint{p, c.Process, c.Kind, r.AtMs - c.SinceMs, since, v.NowMs-r.AtMs <= v.Timing.Fresh})
 			}
 		}
 	}
@@ -128,15 +136,40 @@ func (m *NodesMemory) seeLives(v *View, first bool) {
 
 // signMs is when p last showed that it lives, 0 when never to this leader.
 func (v *View) signMs(p topology.Process, m *NodesMemory) int64 {
-	sign := v.reportedMs(p)
+	sign := max(v.reportedMs(p), v.unreadMs(p))
 	if i, ok := slices.BinarySearchFunc(m.Lives, p, func(l Life, p topology.Process) int { return compareProcess(l.Process, p) }); ok {
 		sign = max(sign, m.Lives[i].AtMs)
 	}
 	return sign
 }
 
-// judge says why a process is lost, nil when it is not, and which complaints about it are about pairs.
-func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint) (*Loss, []Pair) {
+// mostAreSilent says whether the leader hears nothing of more than half of the other processes, of more than one at least.
+func (v *View) mostAreSilent(m *NodesMemory, all []complaint) bool {
+	others, silent := 0, 0
+	for _, n := range v.State.Nodes {
+		p := n.Process()
+		if p == v.Leader || !v.State.Lives(p) {
+			continue
+		}
+		others++
+		sign := max(v.signMs(p, m), m.BeganMs)
+		complains := slices.ContainsFunc(all, func(c complaint) bool {
+			return c.of == p && c.by == v.Leader && c.kind == ComplaintSilent && sign <= c.beganMs+v.Timing.Slack
+		})
+		if complains || v.NowMs-sign > v.Timing.Fresh {
+			silent++
+		}
+	}
+	return silent > 1 && 2*silent > others
+}
+
+// judge says why a process is lost, nil when it is not, and which complaints about it are about pairs. Patient: not for silence yet.
+func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patient bool) (*Loss, []Pair) {
+	one, pair := v.Timing.SilentOne, v.Timing.SilentPair
+	if patient {
+		one, pair = v.Timing.Silence, v.Timing.Silence
+	}
+	complained := false
 	sign := v.signMs(p, m)
 	lost := func(c complaint, why string) *Loss {
 		return &Loss{p, v.NowMs, v.NowMs - c.beganMs, why}
@@ -147,6 +180,7 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint) (*Loss
 		if c.of != p {
 			continue
 		}
+		complained = true
 		if c.kind == ComplaintSerf {
 			if c.sinceMs >= v.Timing.Serf && v.NowMs-sign > v.Timing.Serf/2 {
 				return lost(c, "the membership protocol has it failed"), nil
@@ -161,21 +195,35 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint) (*Loss
 		case ComplaintEnded:
 			return lost(c, fmt.Sprintf("its connection with %s ended without goodbye", c.by.Node)), nil
 		case ComplaintSilent:
-			if c.sinceMs >= v.Timing.SilentOne {
+			if !c.fresh {
+				continue
+			}
+			if c.sinceMs >= one {
 				return lost(c, fmt.Sprintf("%s has heard nothing of it for %d ms", c.by.Node, c.sinceMs)), nil
 			}
-			if c.sinceMs >= v.Timing.SilentPair {
+			if c.sinceMs >= pair {
 				silent = append(silent, c)
 			}
 		}
 	}
 	if len(silent) >= 2 {
-		return lost(silent[0], fmt.Sprintf("%s and %s have heard nothing of it for %d ms", silent[0].by.Node, silent[1].by.Node, v.Timing.SilentPair)), nil
+		return lost(silent[0], fmt.Sprintf("%s and %s have heard nothing of it for %d ms", silent[0].by.Node, silent[1].by.Node, pair)), nil
 	}
-	if heard := max(sign, m.BeganMs); v.NowMs-heard > v.Timing.Silence {
+	silence := v.Timing.Silence
+	if !complained && v.heardBy(p) {
+		silence *= 2
+	}
+	if heard := max(sign, m.BeganMs); v.NowMs-heard > silence {
 		return &Loss{p, v.NowMs, v.NowMs - heard, fmt.Sprintf("it has not reported for %d ms", v.NowMs-heard)}, nil
 	}
 	return nil, slices.Compact(pairs)
+}
+
+// heardBy says whether somebody else reports, who would complain of p.
+func (v *View) heardBy(p topology.Process) bool {
+	return slices.ContainsFunc(v.Reports, func(r Received) bool {
+		return r.Report.Process != p && v.State.Lives(r.Report.Process) && v.NowMs-r.AtMs <= v.Timing.Fresh
+	})
 }
 
 // pairsOf are the complaints about the leader's own process, which lives.

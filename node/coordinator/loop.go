@@ -111,7 +111,8 @@ func (l *loop) now() int64 { return l.startMs + l.Clock().Sub(l.start).Milliseco
 // step decides for every lane that is not busy.
 func (l *loop) step(ctx context.Context) {
 	s := l.Machine.View()
-	v := &View{State: s, Reports: l.Reports.received(s, l.start, l.startMs), NowMs: l.now(), Leader: l.Leader, Timing: DefaultTiming(), Losses: l.memory.Losses}
+	reports, unread := l.Reports.received(s, l.start, l.startMs)
+	v := &View{State: s, Reports: reports, Unread: unread, NowMs: l.now(), Leader: l.Leader, Timing: DefaultTiming(), Losses: l.memory.Losses}
 	if l.free(l.nodes) {
 		l.run(ctx, l.nodes, StepNodes(v, &l.memory))
 	}

@@ -133,12 +133,47 @@ type Complaint struct {
 	SinceMs int64 `json:"since_ms"`
 }
 
+// UnreadError is a report that cannot be read, of a process that can: it lives.
+type UnreadError struct {
+	Process topology.Process
+	Err     error
+}
+
+func (e *UnreadError) Error() string { return e.Err.Error() }
+
+func (e *UnreadError) Unwrap() error { return e.Err }
+
 // DecodeReport reads a report from JSON and validates it. Fields that it does not know are skipped: a newer node may send them.
+// The error is an *UnreadError when it is known whose report it is.
 func DecodeReport(r io.Reader) (*Report, error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxReportBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read report: %w", err)
+		err = fmt.Errorf("read report: %w", err)
+	} else {
+		var report *Report
+		if report, err = decodeReport(data); err == nil {
+			return report, nil
+		}
 	}
+	if p, ok := reporterOf(data); ok {
+		err = &UnreadError{p, err}
+	}
+	return nil, err
+}
+
+// reporterOf is whose report begins with data, however it goes on: the process comes first.
+func reporterOf(data []byte) (p topology.Process, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return p, false
+	}
+	if t, err := dec.Token(); err != nil || t != "process" {
+		return p, false
+	}
+	return p, dec.Decode(&p) == nil && validProcess(p) == nil
+}
+
+func decodeReport(data []byte) (*Report, error) {
 	if len(data) > MaxReportBytes {
 		return nil, fmt.Errorf("report has more than %d bytes", MaxReportBytes)
 	}
@@ -150,7 +185,10 @@ func DecodeReport(r io.Reader) (*Report, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("report is not valid: bytes after it")
 	}
-	return out, out.Validate()
+	if err := out.Validate(); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Validate says what of a report is over a limit or makes no sense.

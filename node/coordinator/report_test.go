@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -54,6 +55,43 @@ func TestReportsThatMakeNoSenseAreRefused(t *testing.T) {
 				t.Fatal("it was taken")
 			}
 		})
+	}
+}
+
+func TestAReportThatCannotBeReadSaysWhoLives(t *testing.T) {
+	wrong := fullReport()
+	wrong.Queries[0].Partitions[0].Role = "spare"
+	data, err := json.Marshal(wrong)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		data string
+		who  topology.NodeID
+	}{
+		"makes no sense": {string(data), "n1"},
+		"cut":            {string(data[:len(data)/2]), "n1"},
+		"other types":    {`{"process":{"node":"n1","boot":7},"seq":"x"}`, "n1"},
+		"nobody":         {`{"process":{"node":"","boot":7}}`, ""},
+		"no report":      {`[1]`, ""},
+	} {
+		_, err := DecodeReport(strings.NewReader(c.data))
+		var unread *UnreadError
+		if errors.As(err, &unread) != (c.who != "") || unread != nil && unread.Process.Node != c.who {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	now := time.Unix(1000, 0)
+	table := NewReportTable(func() time.Time { return now })
+	p := topology.Process{Node: "n1", Boot: 7}
+	table.Unread(p)
+	now = now.Add(time.Second)
+	if v := table.View(new(raftfsm.State), topology.Process{}); v.unreadMs(p) != 1_000_000 || v.NowMs != 1_001_000 {
+		t.Errorf("%+v", v)
+	}
+	now = now.Add(time.Minute)
+	if v := table.View(new(raftfsm.State), topology.Process{}); len(v.Unread) > 0 {
+		t.Errorf("kept for a minute: %+v", v.Unread)
 	}
 }
 

@@ -20,7 +20,14 @@ type ReportTable struct {
 	clock   func() time.Time
 	mu      sync.Mutex
 	reports []arrival // ascending by process
+	unread  []unread  // ascending by process
 	changed chan struct{}
+}
+
+// unread is when a report came that could not be read.
+type unread struct {
+	process topology.Process
+	at      time.Time
 }
 
 type arrival struct {
@@ -61,6 +68,19 @@ func (t *ReportTable) put(r *Report) bool {
 	return true
 }
 
+// Unread notes that a report of a process came that could not be read: it lives.
+func (t *ReportTable) Unread(p topology.Process) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, ok := slices.BinarySearchFunc(t.unread, p, func(u unread, p topology.Process) int { return compareProcess(u.process, p) })
+	switch {
+	case ok:
+		t.unread[i].at = t.clock()
+	case len(t.unread) < 2*raftfsm.MaxNodes:
+		t.unread = slices.Insert(t.unread, i, unread{p, t.clock()})
+	}
+}
+
 // Changed gives something after reports came. One at a time may wait on it.
 func (t *ReportTable) Changed() <-chan struct{} { return t.changed }
 
@@ -93,9 +113,16 @@ func (t *ReportTable) begin() {
 	t.reports = slices.DeleteFunc(t.reports, func(a arrival) bool { return now.Sub(a.at) > keptBeforeReign })
 }
 
-// received gives all reports with the milliseconds from start to their arrival added to startMs, and forgets those of processes
-// that are gone.
-func (t *ReportTable) received(s *raftfsm.State, start time.Time, startMs int64) []Received {
+// View is what is known now: for decisions that a person asks for, beside those of Loop.
+func (t *ReportTable) View(s *raftfsm.State, leader topology.Process) *View {
+	now := t.clock()
+	reports, unread := t.received(s, now, now.UnixMilli())
+	return &View{State: s, Reports: reports, Unread: unread, NowMs: now.UnixMilli(), Leader: leader, Timing: DefaultTiming()}
+}
+
+// received gives all reports and signs of life with the milliseconds from start to their arrival added to startMs, and forgets those
+// of processes that are gone.
+func (t *ReportTable) received(s *raftfsm.State, start time.Time, startMs int64) ([]Received, []Sign) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
@@ -103,11 +130,16 @@ func (t *ReportTable) received(s *raftfsm.State, start time.Time, startMs int64)
 		n := s.Node(a.report.Process.Node)
 		return (n == nil || n.Boot != a.report.Process.Boot) && now.Sub(a.at) > keptOfOthers
 	})
+	t.unread = slices.DeleteFunc(t.unread, func(u unread) bool { return now.Sub(u.at) > keptOfOthers })
 	out := make([]Received, len(t.reports))
 	for i, a := range t.reports {
 		out[i] = Received{a.report, startMs + a.at.Sub(start).Milliseconds()}
 	}
-	return out
+	signs := make([]Sign, len(t.unread))
+	for i, u := range t.unread {
+		signs[i] = Sign{u.process, startMs + u.at.Sub(start).Milliseconds()}
+	}
+	return out, signs
 }
 
 func (t *ReportTable) index(p topology.Process) (int, bool) {

@@ -29,6 +29,14 @@ func TestWhoIsTakenForLost(t *testing.T) {
 	heard := func(ms int64) func(*View, []topology.Process) {
 		return func(v *View, _ []topology.Process) { v.Reports[3].AtMs = now - ms }
 	}
+	// The leader complains of a process.
+	silent := func(of int, since int64) func(*View, []topology.Process) {
+		return func(v *View, p []topology.Process) {
+			v.Reports[of].AtMs = now - since - 100
+			r := v.Reports[0].Report
+			r.Complaints = append(r.Complaints, Complaint{p[of], ComplaintSilent, since})
+		}
+	}
 	for _, c := range []struct {
 		name string
 		want raftfsm.Kind
@@ -43,7 +51,19 @@ func TestWhoIsTakenForLost(t *testing.T) {
 		{"serf says so since a moment", 0, []func(*View, []topology.Process){heard(2000), at(ComplaintSerf, 1, 1000)}},
 		{"serf is certain", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(2900), at(ComplaintSerf, 1, 3000)}},
 		{"serf is certain and wrong", 0, []func(*View, []topology.Process){heard(100), at(ComplaintSerf, 1, 5000)}},
-		{"it does not report", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(3100)}},
+		{"it does not report, and one complains", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(3100), at(ComplaintSilent, 1, 10)}},
+		{"it does not report, and nobody complains", 0, []func(*View, []topology.Process){heard(3100)}},
+		{"it does not report for long", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(6100)}},
+		{"nobody can read its reports", 0, []func(*View, []topology.Process){heard(9000), at(ComplaintSilent, 1, 1000), func(v *View, p []topology.Process) {
+			v.Unread = []Sign{{p[3], now - 200}}
+		}}},
+		{"who has heard nothing of it does not report either", 0, []func(*View, []topology.Process){heard(2000), at(ComplaintSilent, 1, 300), func(v *View, _ []topology.Process) {
+			v.Reports[1].AtMs = now - 1500
+		}}},
+		{"the leader hears nothing of most", 0, []func(*View, []topology.Process){heard(1600), at(ComplaintSilent, 0, 1500), silent(1, 1500), silent(2, 1500)}},
+		{"the leader hears nothing of most for 3 s", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(2990), at(ComplaintSilent, 0, 3000), silent(1, 1500), silent(2, 1500)}},
+		{"the leader hears nothing of half", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(1600), at(ComplaintSilent, 0, 1500), silent(1, 900)}},
+		{"the leader hears nothing of most, and a connection ended", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(1600), at(ComplaintEnded, 0, 20), silent(1, 900), silent(2, 900)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v, p := fiveNodes(t, now)

@@ -14,6 +14,7 @@ type Timing struct {
 	SilentOne  int64 // keep-alives missing at one reporter
 	Serf       int64 // from when the membership protocol's verdict is certain
 	Silence    int64 // no report at all; a new leader waits as long before it judges by that
+	Fresh      int64 // who lives and is not starved has reported within so long
 	Slack      int64 // a report is newer than a complaint only when it came so much later than that began
 	Pair       int64 // two that both report do not reach each other
 	Blame      int64 // how long the one to blame gets no partitions
@@ -25,7 +26,7 @@ type Timing struct {
 
 // DefaultTiming is the design's.
 func DefaultTiming() Timing {
-	return Timing{SilentPair: 400, SilentOne: 1000, Serf: 3000, Silence: 3000, Slack: 100, Pair: 1000, Blame: 60_000,
+	return Timing{SilentPair: 400, SilentOne: 1000, Serf: 3000, Silence: 3000, Fresh: 1200, Slack: 100, Pair: 1000, Blame: 60_000,
 		Waits: 3000, Converge: 60_000, ClockOff: 1000, Stall: 1000}
 }
 
@@ -53,11 +54,19 @@ type Received struct {
 	AtMs   int64
 }
 
+// Sign is when a process showed that it lives without saying anything that could be read.
+type Sign struct {
+	Process topology.Process
+	AtMs    int64
+}
+
 // View is what a step decides on. It does not change.
 type View struct {
 	State *raftfsm.State
 	// Reports are the latest of each process, ascending by node, then boot id.
 	Reports []Received
+	// Unread are the processes whose last report could not be read, ascending by process.
+	Unread []Sign
 	// NowMs is the leader's time: milliseconds since 1970 when it began to lead and its monotonic clock since then.
 	NowMs int64
 	// Leader is the process that leads.
@@ -111,6 +120,15 @@ func (v *View) reportedMs(p topology.Process) int64 {
 		return v.Reports[i].AtMs
 	}
 	return 0
+}
+
+// unreadMs is when a report of p came that could not be read, 0 when none did.
+func (v *View) unreadMs(p topology.Process) int64 {
+	i, ok := slices.BinarySearchFunc(v.Unread, p, func(s Sign, p topology.Process) int { return compareProcess(s.Process, p) })
+	if !ok {
+		return 0
+	}
+	return v.Unread[i].AtMs
 }
 
 func (v *View) reportIndex(p topology.Process) (int, bool) {

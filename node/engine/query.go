@@ -46,6 +46,8 @@ type QueryConfig struct {
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
 	// Skipped is told of rows left out by 'on-error' = 'skip'; may be nil. Safe for concurrent use.
 	Skipped func(table string, row connector.SkippedRow)
+	// Resealed is the last generation that gave up what was sealed, 0 when none did: see connector.Config.
+	Resealed uint32
 }
 
 // Query is one node's part of a running query: the instances of partitions that the placement puts there. Update says where everything
@@ -289,7 +291,7 @@ func (q *Query) connector(t *plan.Table) (*connector.Definition, connector.Confi
 	}
 	c := connector.Config{Table: t.Name, Schema: t.Schema, Primary: t.Primary, Options: t.Options, Incarnation: q.config.ID.Incarnation,
 		CheckpointEpochs: q.plan.Settings.CheckpointEpochs, Lanes: max(1, t.Lanes), Zone: q.zone, Logger: n.Logger, Stdout: n.Stdout,
-		UpsertKey: t.UpsertKey, Query: q.config.ID}
+		UpsertKey: t.UpsertKey, Query: q.config.ID, Resealed: q.config.Resealed}
 	if q.plan.Settings.SealRows == 0 {
 		c.EpochMs = q.plan.Settings.EpochMs
 	}

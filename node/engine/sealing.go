@@ -133,7 +133,16 @@ func (p *partition) seal(ctx context.Context, seals []Seal, through topology.Epo
 			return false, nil
 		}
 	}
-	return true, nil
+	// What was released after the partition was taken over is its successor's to act on: the placement is asked, not what has been
+	// followed of it, because it is told before the sealer's new term.
+	return p.query.active(p.spec.ID, p.instance), nil
+}
+
+// active says whether an instance is active in the placement as it was told last.
+func (q *Query) active(stage topology.StageID, instance uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.placement.Stages[stage], func(pl Placed) bool { return pl.Instance == instance && pl.Role == Active })
 }
 
 // beginSource readies a source for where its partition stands: it goes on from what former owners have sealed behind it.

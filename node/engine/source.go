@@ -42,6 +42,7 @@ type source struct {
 	// after it the key group is sealed anew even if others are still replayed. Nil: the replay decides all.
 	through []topology.Epoch
 	quiet   int            // epochs since the last with news
+	news    topology.Epoch // the last epoch with news
 	tried   topology.Epoch // there was nothing up to this epoch when it was last looked
 	told    topology.Epoch // a paused source has told the others that it stands here
 }

@@ -61,8 +61,7 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 // source at the one that the furthest source stands at.
 func (p *partition) pressed() bool {
 	q, line := p.query, p.checkpointEpochs()
-	resting := p.source.quiet > quietEpochs && q.quietens() // nothing is on its way
-	if (p.next-1)%line != 0 && !(p.followed.Paused && resting) || !q.config.Retain {
+	if (p.next-1)%line != 0 && !(p.followed.Paused && p.resting()) || !q.config.Retain {
 		return false
 	}
 	if p.followed.Paused && !p.source.replaying() {
@@ -108,7 +107,7 @@ func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []
 		return 1, nil, 0, nil // all partitions find their first splits in the same epoch
 	default:
 		from, line := p.next, p.checkpointEpochs()
-		if s.quiet > quietEpochs && q.quietens() {
+		if p.resting() {
 			from = max(from, (end-1)/line*line+1) // the checkpoints between are of nothing new
 		}
 		last = rangeEnd(from, end, int(line))
@@ -172,9 +171,10 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	over = s.ended()
 	news := len(splits) > 0 || len(s.found) > 0 || over
 	if s.quiet++; news {
-		s.quiet = 0
+		s.quiet, s.news = 0, last
 	}
-	if s.quiet > quietEpochs && q.quietens() && topology.Epoch(q.heard.Load()) < p.next {
+	line := last%p.checkpointEpochs() == 0
+	if s.quiet > quietEpochs && q.quietens() && topology.Epoch(q.heard.Load()) < p.next && (p.resting() || !line) {
 		for i := range p.tasks {
 			p.executors = append(p.executors, p.tasks[i].x)
 		}
@@ -191,11 +191,18 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
 			return false, p.park(ctx, err)
 		}
-		if news && q.quietens() {
+		if (news || line) && q.quietens() {
 			p.tell(last)
 		}
 	}
 	return over, p.finish(ctx, last, watermark, idle, over)
+}
+
+// resting says that the source has had no row for some time and has sealed through the checkpoint epoch behind the last one, so that what it
+// gave is all in a checkpoint and may be seen outside: until there is a row again it has nothing to say.
+func (p *partition) resting() bool {
+	line := p.checkpointEpochs()
+	return p.source.quiet > quietEpochs && p.query.quietens() && p.next-1 >= (p.source.news+line-1)/line*line
 }
 
 // quietens says that sources leave empty epochs out: a clock says when they would have been, and peers hear of those that are not.

@@ -118,18 +118,21 @@ func optionsText(b *strings.Builder, options []connector.Option) {
 func commandsText() string {
 	var b strings.Builder
 	b.WriteString("| command | what it does |\n| --- | --- |\n")
-	var walk func(path string, commands []*cli.Command)
-	walk = func(path string, commands []*cli.Command) {
+	var walk func(path, of string, commands []*cli.Command)
+	walk = func(path, of string, commands []*cli.Command) {
 		for _, c := range commands {
-			full := path + " " + c.Name
+			full, usage := path+" "+c.Name, c.Usage
 			if len(c.Subcommands) > 0 {
-				walk(full, c.Subcommands)
+				walk(full, c.Usage, c.Subcommands)
 				continue
 			}
-			fmt.Fprintf(&b, "| `%s` | %s |\n", strings.TrimSpace(full+" "+c.ArgsUsage), c.Usage)
+			if strings.HasPrefix(usage, "its ") { // the group's
+				usage += ": " + of
+			}
+			fmt.Fprintf(&b, "| `%s` | %s |\n", strings.TrimSpace(full+" "+c.ArgsUsage), usage)
 		}
 	}
-	walk("seepnode", (&app{streams: Streams{Out: os.Stdout, Err: os.Stderr}}).commands())
+	walk("seepnode", "", (&app{streams: Streams{Out: os.Stdout, Err: os.Stderr}}).commands())
 	return b.String()
 }
 

@@ -32,6 +32,7 @@ type lane struct {
 	marker  *marker
 
 	seen      topology.Epoch // the last one written, or 0
+	began     int64          // the first roll
 	committed topology.Epoch
 	filling   *roll   // nil: none has a row
 	finished  []*roll // ascending; wait for Commit
@@ -79,7 +80,8 @@ func (l *lane) follow(first, last topology.Epoch) error {
 		return fmt.Errorf("epoch %d is not the first of a roll of %d epochs", first, l.sink.epochs)
 	}
 	if l.seen == 0 {
-		if err := l.findEarlier(int64(first-1) / l.sink.epochs); err != nil {
+		l.began = int64(first-1) / l.sink.epochs
+		if err := l.findEarlier(l.began); err != nil {
 			return err
 		}
 		l.committed = max(l.committed, first-1)
@@ -201,6 +203,12 @@ func (l *lane) End() error {
 	if err := l.publish(maxRoll); err != nil {
 		return l.failed(err)
 	}
+	if l.seen != 0 {
+		// What one that does not know yet that it was replaced has published since.
+		if err := l.supersede(l.began); err != nil {
+			return l.failed(err)
+		}
+	}
 	l.committed, l.ended = max(l.committed, l.seen), true
 	// Nobody needs what others left of the lane's files, all of which have their names. It is in nobody's way either.
 	if err := l.sink.removeLeftovers(l.prefix, l.opening); err != nil && l.sink.config.Logger != nil {
@@ -215,6 +223,11 @@ const maxRoll = int64(1) << 62
 // publish gives the finished rolls below number before their names, in order, and makes that durable.
 func (l *lane) publish(before int64) error {
 	for len(l.finished) > 0 && l.finished[0].number < before {
+		for _, prefix := range l.earlierPrefixes() {
+			if err := l.supersedeRoll(prefix, l.finished[0].number); err != nil {
+				return err
+			}
+		}
 		if err := l.place(l.finished[0]); err != nil {
 			return err
 		}
@@ -281,27 +294,19 @@ func (l *lane) Close() error {
 }
 
 // name is the name of a roll's file: incarnation, lane, first and last epoch.
-func (l *lane) name(number int64) string {
-	return fmt.Sprintf("%s%012d-%012d%s", l.prefix, number*l.sink.epochs+1, (number+1)*l.sink.epochs, l.writing.Extension)
+func (l *lane) name(number int64) string { return l.named(l.prefix, number) }
+
+func (l *lane) named(prefix string, number int64) string {
+	return fmt.Sprintf("%s%012d-%012d%s", prefix, number*l.sink.epochs+1, (number+1)*l.sink.epochs, l.writing.Extension)
 }
 
-// findEarlier lists the files of rolls from number from on: a predecessor's.
-func (l *lane) findEarlier(from int64) error {
-	entries, err := os.ReadDir(l.sink.dir)
-	if err != nil {
+// findEarlier lists the files of rolls from number from on: a predecessor's. Those of earlier generations go, when their rows come again.
+func (l *lane) findEarlier(from int64) (err error) {
+	if err := l.supersede(from); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		var first int64
-		if len(e.Name()) < len(l.prefix) || e.Name()[:len(l.prefix)] != l.prefix {
-			continue
-		}
-		if _, err := fmt.Sscanf(e.Name()[len(l.prefix):], "%d-", &first); err != nil || first < 1 {
-			continue
-		}
-		if number := (first - 1) / l.sink.epochs; number >= from && e.Name() == l.name(number) {
-			l.earlier = append(l.earlier, number)
-		}
+	if l.earlier, err = l.published(l.prefix, from); err != nil {
+		return err
 	}
 	slices.Sort(l.earlier)
 	return nil

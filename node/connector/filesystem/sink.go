@@ -60,7 +60,7 @@ func (s *sink) Open(_ context.Context, number int) (connector.Lane, error) {
 		return nil, s.failed(err)
 	}
 	l := &lane{
-		sink: s, writing: writing, number: number, prefix: fmt.Sprintf("%016x-%04d-", s.config.Incarnation, number),
+		sink: s, writing: writing, number: number, prefix: s.prefix(s.config.Resealed, number),
 		opening: fmt.Sprintf("%016x", rand.Uint64()),
 	}
 	if err := s.removeLeftovers(l.prefix, l.opening); err != nil {
