@@ -205,3 +205,42 @@ func TestNothingIsTrimmedBeforeAllExpectedConsumersHaveSubscribed(t *testing.T) 
 		t.Fatalf("%d entries held, all are acknowledged by everybody", l.Len())
 	}
 }
+
+// TestASubscribeAtOrAboveTheTrimPointSucceedsElseTheAnswerIsTRIMMED is invariant 10 at the log, of an active and of a retired partition: random
+// appends, acknowledgements and trims never take away what somebody may still ask for.
+func TestASubscribeAtOrAboveTheTrimPointSucceedsElseTheAnswerIsTRIMMED(t *testing.T) {
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 10))
+		l := NewLog(1, roomy, true, func(*Rows) {}, nil)
+		active, err := l.Subscribe(1, 1, true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trimmed := topology.Epoch(0)
+		for range 300 {
+			switch r.IntN(4) {
+			case 0, 1:
+				first := l.Next()
+				l.Append(full(first, first+topology.Epoch(r.IntN(3)), int64(first)))
+			case 2:
+				active.Ack(active.Acked() + topology.Epoch(r.Int64N(int64(l.Next()-active.Acked()))))
+			case 3:
+				// The trim point is a complete checkpoint: every active consumer is past it.
+				trimmed = max(trimmed, active.Acked()-topology.Epoch(r.IntN(4)))
+				l.Trim(trimmed)
+			}
+			from := 1 + topology.Epoch(r.Int64N(int64(l.Next())))
+			c, err := l.Subscribe(2, from, false, nil)
+			var below *TrimmedError
+			switch {
+			case err == nil:
+				if e, ok := c.Next(); ok && e.First != from {
+					t.Fatalf("seed %d: asked for epoch %d, got %d", seed, from, e.First)
+				}
+				c.Close()
+			case !errors.As(err, &below) || from > trimmed || below.Floor <= from:
+				t.Fatalf("seed %d: subscribing from epoch %d, trimmed up to %d: %v", seed, from, trimmed, err)
+			}
+		}
+	}
+}
