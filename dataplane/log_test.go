@@ -244,3 +244,33 @@ func TestASubscribeAtOrAboveTheTrimPointSucceedsElseTheAnswerIsTRIMMED(t *testin
 		}
 	}
 }
+
+// TestConsumerThatSubscribesBeforeItIsExpectedHoldsNobodyBackWhenItKeepsUp: after a recovery a consumer may be there before the producer has
+// heard of it.
+func TestConsumerThatSubscribesBeforeItIsExpectedHoldsNobodyBackWhenItKeepsUp(t *testing.T) {
+	l := NewLog(1, Limits{Bytes: 1 << 30, Epochs: 2}, true, nil, nil)
+	c, err := l.Subscribe(7, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Expect([]uint64{7})
+	for e := topology.Epoch(1); e <= 10; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("the producer is held back at epoch %d", e)
+		}
+		l.Append(full(e, e, int64(e)))
+		c.Ack(e)
+	}
+	again, err := l.Subscribe(7, 11, true, nil) // over another connection, before the end of the old one was noticed
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	for e := topology.Epoch(11); e <= 20; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("the producer is held back at epoch %d", e)
+		}
+		l.Append(full(e, e, int64(e)))
+		again.Ack(e)
+	}
+}

@@ -6,8 +6,21 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+)
+
+const (
+	// logAgain is how long the library's warnings of one kind about one peer are told once: it repeats them several times a second for as
+	// long as a peer is gone.
+	logAgain = 10 * time.Second
+	// logKinds bounds how many kinds are remembered.
+	logKinds = 256
+	// fallbackMessage is of an address that the library takes from its own configuration, as it has to before the cluster's record of a
+	// node is applied: nobody can do anything about it.
+	fallbackMessage = "unable to get address for server, using fallback address"
 )
 
 // raftLogger hands what the Raft library says to slog. What it calls info is every day's business here: debug.
@@ -15,14 +28,57 @@ type raftLogger struct {
 	to   *slog.Logger
 	name string
 	args []any
+	told *toldKinds
 }
 
 func newRaftLogger(to *slog.Logger) hclog.Logger {
-	return &raftLogger{to: to.With("component", "raft")}
+	return &raftLogger{to: to.With("component", "raft"), told: &toldKinds{last: map[string]toldKind{}}}
+}
+
+// toldKinds are the kinds of warnings that were told lately.
+type toldKinds struct {
+	mu   sync.Mutex
+	last map[string]toldKind
+}
+
+type toldKind struct {
+	at      time.Time
+	skipped int
+}
+
+// again says whether a warning is told now, and how many of its kind were not since the last.
+func (t *toldKinds) again(kind string, now time.Time) (tell bool, skipped int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, ok := t.last[kind]
+	if ok && now.Sub(k.at) < logAgain {
+		k.skipped++
+		t.last[kind] = k
+		return false, 0
+	}
+	if !ok && len(t.last) >= logKinds {
+		clear(t.last)
+	}
+	t.last[kind] = toldKind{at: now}
+	return true, k.skipped
+}
+
+// kindOf is a message and whom it is about.
+func kindOf(msg string, args []any) string {
+	for i := 0; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "peer", "id", "server-id", "from":
+			msg += fmt.Sprintf(" %v", args[i+1])
+		}
+	}
+	return msg
 }
 
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	at := slogLevel(level)
+	if msg == fallbackMessage {
+		at = slog.LevelDebug
+	}
 	if !l.to.Enabled(context.Background(), at) {
 		return
 	}
@@ -31,6 +87,15 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 			if format, ok := f[0].(string); ok {
 				args[i] = fmt.Sprintf(format, f[1:]...)
 			}
+		}
+	}
+	if at >= slog.LevelWarn {
+		tell, skipped := l.told.again(kindOf(msg, args), time.Now())
+		if !tell {
+			return
+		}
+		if skipped > 0 {
+			args = append(args[:len(args):len(args)], "not_told", skipped)
 		}
 	}
 	l.to.Log(context.Background(), at, msg, args...)
@@ -66,7 +131,7 @@ func (l *raftLogger) ImpliedArgs() []any { return l.args }
 func (l *raftLogger) Name() string       { return l.name }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{l.to.With(args...), l.name, append(l.args[:len(l.args):len(l.args)], args...)}
+	return &raftLogger{l.to.With(args...), l.name, append(l.args[:len(l.args):len(l.args)], args...), l.told}
 }
 
 func (l *raftLogger) Named(name string) hclog.Logger {
@@ -76,7 +141,9 @@ func (l *raftLogger) Named(name string) hclog.Logger {
 	return l.ResetNamed(name)
 }
 
-func (l *raftLogger) ResetNamed(name string) hclog.Logger { return &raftLogger{l.to, name, l.args} }
+func (l *raftLogger) ResetNamed(name string) hclog.Logger {
+	return &raftLogger{l.to, name, l.args, l.told}
+}
 
 // SetLevel does nothing: the level is the slog handler's.
 func (l *raftLogger) SetLevel(hclog.Level) {}

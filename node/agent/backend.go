@@ -37,6 +37,7 @@ func (a *Agent) publicHandler() http.Handler {
 func (a *Agent) handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathReport, a.takeReport)
 	mux.HandleFunc("POST "+pathTable, a.readPart)
+	mux.HandleFunc("GET "+pathTail, a.tailPart)
 	whole := api.New(api.Config{Backend: backend{a}, Token: a.config.Token, Logger: a.log})
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		// Peers ask the leader: one that was deposed and has not heard of it must not answer by what was so then.
@@ -169,13 +170,21 @@ func (f front) Checkpoints(ctx context.Context, name string) (*client.Checkpoint
 }
 
 func (f front) Nodes(ctx context.Context) ([]client.Node, error) {
-	return asLeader(ctx, f, func(b backend) ([]client.Node, error) { return b.Nodes(ctx) },
+	list, err := asLeader(ctx, f, func(b backend) ([]client.Node, error) { return b.Nodes(ctx) },
 		func(c *client.Client) ([]client.Node, error) { return c.Nodes(ctx) })
+	f.completed(ctx, list)
+	return list, err
 }
 
 func (f front) Node(ctx context.Context, name string) (*client.Node, error) {
-	return asLeader(ctx, f, func(b backend) (*client.Node, error) { return b.Node(ctx, name) },
+	n, err := asLeader(ctx, f, func(b backend) (*client.Node, error) { return b.Node(ctx, name) },
 		func(c *client.Client) (*client.Node, error) { return c.Node(ctx, name) })
+	if err != nil {
+		return nil, err
+	}
+	list := []client.Node{*n}
+	f.completed(ctx, list)
+	return &list[0], nil
 }
 
 // Status is the leader's, told as this node's.

@@ -23,6 +23,8 @@ const (
 	awaitEvery = 50 * time.Millisecond
 	// addTries is how often an addition is placed anew because another query or a change of nodes came between.
 	addTries = 20
+	// recoverWait bounds how long it is waited until it is known what is lost.
+	recoverWait = 15 * time.Second
 )
 
 func (b backend) Queries(context.Context) ([]client.Query, error) {
@@ -254,6 +256,74 @@ func (b backend) PauseQuery(ctx context.Context, id client.RequestID, name strin
 
 func (b backend) ResumeQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error) {
 	return b.change(ctx, id, name, raftfsm.Running, raftfsm.Paused)
+}
+
+// RecoverQuery has the leader answer: it alone hears what is lost.
+func (f front) RecoverQuery(ctx context.Context, id client.RequestID, name string) (*client.Recovered, error) {
+	return asLeader(ctx, f, func(b backend) (*client.Recovered, error) { return b.RecoverQuery(ctx, id, name) },
+		func(c *client.Client) (*client.Recovered, error) {
+			return c.RecoverQuery(client.WithRequestID(ctx, id), name, client.RecoverRequest{AcceptLoss: true})
+		})
+}
+
+// RecoverQuery lets a WAITING query go on without what is lost. What is lost its processes find out while it waits: it is waited for.
+func (b backend) RecoverQuery(ctx context.Context, id client.RequestID, name string) (*client.Recovered, error) {
+	if _, leads := b.a.member.Group().Leads(); !leads {
+		return nil, api.NoLeader("the leader cannot be asked what query %s has lost: try again", name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, recoverWait)
+	defer cancel()
+	for {
+		s, q, err := b.query(name)
+		if err != nil {
+			return nil, err
+		}
+		if done := recoveredBy(s, q, id); done != nil {
+			done.Query = b.figures(s, q).line()
+			return done, nil // by this very request, whose answer was lost
+		}
+		k, missing, err := coordinator.AcceptLoss(b.a.reports.View(s, b.a.self), q)
+		if err != nil {
+			return nil, api.Conflict("%v", err)
+		}
+		if k != nil {
+			change, last := k.(*raftfsm.GenerationChange)
+			request := client.RequestID{}
+			if last {
+				request = id
+			}
+			out, err := b.propose(ctx, request, k)
+			switch {
+			case err != nil:
+				return nil, err
+			case out.Code == raftfsm.Refused:
+				return nil, api.Conflict("%s", out.Text)
+			case out.Done() && last:
+				line, err := b.lineOf(name)
+				if err != nil {
+					return nil, err
+				}
+				return &client.Recovered{Query: *line, From: change.Complete, Missing: missing}, nil
+			}
+		}
+		if !sleep(ctx, awaitEvery) {
+			return nil, api.Unavailable("what query %s has lost is not known yet: its processes ask the vaults; try again", name)
+		}
+	}
+}
+
+// recoveredBy is what a request has done already, nil when it has done nothing.
+func recoveredBy(s *raftfsm.State, q *raftfsm.Query, id client.RequestID) *client.Recovered {
+	if raftfsm.CommandID(id).IsZero() || !slices.ContainsFunc(s.Receipts, func(r raftfsm.Receipt) bool { return r.ID == raftfsm.CommandID(id) }) {
+		return nil
+	}
+	out := &client.Recovered{From: q.Since}
+	for _, e := range q.History {
+		if e.Kind == "generation" {
+			out.Missing = []string{e.Text} // the last
+		}
+	}
+	return out
 }
 
 func (b backend) VerifyQuery(_ context.Context, name string) (*client.Verification, error) {

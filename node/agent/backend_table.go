@@ -248,11 +248,3 @@ func (b backend) tableInfo(f *figures, st *plan.Stage, t *plan.Table) client.Tab
 	}
 	return info
 }
-
-func (b backend) Tail(context.Context, string, client.TailRequest, func([]client.TailRow) error) error {
-	return api.NotSupported("following what a sink gets is not supported yet")
-}
-
-func (b backend) RecoverQuery(context.Context, client.RequestID, string) (*client.Recovered, error) {
-	return nil, api.NotSupported("recovering with loss is not supported yet")
-}

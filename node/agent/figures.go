@@ -20,12 +20,13 @@ type figures struct {
 	query  *raftfsm.Query
 	plan   *plan.Plan // nil when it cannot be read
 	latest func(topology.Process) *coordinator.Report
+	heard  func(topology.Process) time.Time
 	rates  *rates
 	now    time.Time
 }
 
 func (b backend) figures(s *raftfsm.State, q *raftfsm.Query) *figures {
-	f := &figures{state: s, query: q, latest: b.a.reports.Latest, rates: &b.a.rates, now: b.a.world.now()}
+	f := &figures{state: s, query: q, latest: b.a.reports.Latest, heard: b.a.reports.Heard, rates: &b.a.rates, now: b.a.world.now()}
 	compiled := new(plan.Plan)
 	if json.Unmarshal(q.Plan, compiled) == nil && len(compiled.Stages) == len(q.Stages) {
 		f.plan = compiled
@@ -94,6 +95,16 @@ func (f *figures) lag(ms int64) int64 {
 	return max(0, f.now.UnixMilli()-ms)
 }
 
+// reportAge is how old what a process said is, in milliseconds: what it has done since is not known, and no lag. Of one that says
+// nothing any more it is 0.
+func (f *figures) reportAge(p topology.Process) int64 {
+	age := f.now.Sub(f.heard(p))
+	if age > 2*reportEvery {
+		return 0
+	}
+	return max(0, age.Milliseconds())
+}
+
 // line is the query in one line.
 func (f *figures) line() client.Query {
 	q := f.query
@@ -117,12 +128,15 @@ func (f *figures) line() client.Query {
 				continue
 			}
 			epoch, watermark = min(epoch, p.Epoch), min(watermark, p.WatermarkMs)
+			out.EpochLagMs = max(out.EpochLagMs, f.lag(f.timeOf(p.Epoch))-f.reportAge(a.Process))
 		}
 	}
 	if sinks {
 		out.Epoch = epoch
 	}
-	out.EpochLagMs, out.CheckpointAgeMs = f.lag(f.timeOf(out.Epoch)), f.lag(f.timeOf(q.Complete))
+	if out.CheckpointAgeMs = f.lag(f.timeOf(q.Complete)); out.PartitionsRunning < out.Partitions {
+		out.EpochLagMs = f.lag(f.timeOf(out.Epoch))
+	}
 	if out.Watermark = client.UnixMs(watermark); !out.Watermark.IsZero() {
 		out.WatermarkLagMs = f.lag(watermark)
 	}

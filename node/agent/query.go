@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/node/engine"
 	"github.com/seepnode/seepnode/node/query/plan"
 	"github.com/seepnode/seepnode/raftfsm"
@@ -39,6 +40,7 @@ type running struct {
 	whole   bool  // the whole query has finished
 	err     error // why it failed here, for good
 	waiting map[topology.StageID]string
+	lost    *coordinator.LostReport // while it waits
 }
 
 func newRunning(ctx context.Context, q *queries, w *raftfsm.Query) *running {
@@ -139,6 +141,16 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 	r.mu.Lock()
 	r.query, r.copies = query, copies
 	r.mu.Unlock()
+	looking, stopLooking := context.WithCancel(r.ctx)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		r.findLost(looking)
+	}()
+	defer func() {
+		stopLooking()
+		<-looked
+	}()
 	ran := make(chan error, 1)
 	go func() { ran <- r.guarded(func() error { return query.Run(r.ctx) }) }()
 	for {
@@ -236,7 +248,7 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		if w == nil || w.ID != r.id {
 			return nil, fmt.Errorf("query %s is gone", r.name)
 		}
-		deltas, err := r.fetch(ctx, s, w, stage, rng, epoch)
+		deltas, err := r.fetch(ctx, w, stage, rng, epoch)
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
@@ -249,10 +261,16 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 }
 
 // fetch asks vaults for a state once.
-func (r *running) fetch(ctx context.Context, s *raftfsm.State, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
+func (r *running) fetch(ctx context.Context, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
+	return backup.Fetch(ctx, r.of.vaults, r.request(w, stage, rng, epoch))
+}
+
+// request asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back
+// while others are asked, and to wait for its former one takes long.
+func (r *running) request(w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) backup.FetchRequest {
 	st := w.Stages[stage]
-	return backup.Fetch(ctx, r.of.vaults, backup.FetchRequest{Query: savedUnder(w, epoch), Stage: stage, Range: rng, Epoch: epoch, Groups: st.Groups, Sets: st.Vaults,
-		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(s, n) }})
+	return backup.FetchRequest{Query: savedUnder(w, epoch), Stage: stage, Range: rng, Epoch: epoch, Groups: st.Groups, Sets: st.Vaults,
+		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) }}
 }
 
 // currentProcess is a node's last known process; false when the node has left for good.

@@ -12,13 +12,13 @@ import (
 // report is what the leader is told of the query's part here.
 func (r *running) report() coordinator.QueryReport {
 	r.mu.Lock()
-	query, copies, err := r.query, r.copies, r.err
+	query, copies, lost, err := r.query, r.copies, r.lost, r.err
 	var waiting []string
 	for _, what := range r.waiting {
 		waiting = append(waiting, what)
 	}
 	r.mu.Unlock()
-	out := coordinator.QueryReport{ID: r.id}
+	out := coordinator.QueryReport{ID: r.id, Lost: lost}
 	if w := r.seals.current(); w != nil {
 		if what := w.Waiting(); what != "" {
 			waiting = append(waiting, what)

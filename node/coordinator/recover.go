@@ -57,8 +57,19 @@ func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		}
 		return d
 	}
-	k := &raftfsm.Reassign{Query: q.ID, Version: q.Version, Lost: append(lost, blamed...)}
-	var culprit string
+	k, culprit := v.reassign(h, q, lost, blamed)
+	if culprit != "" && canFail(q.State) {
+		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Failed, Reason: cut(culprit)})
+		return d
+	}
+	d.command(k)
+	m.committing(v, q)
+	return d
+}
+
+// reassign puts what lost and blamed processes have of a query on hosts; culprit names the query of death.
+func (v *View) reassign(h *hosts, q *raftfsm.Query, lost, blamed []topology.Process) (k *raftfsm.Reassign, culprit string) {
+	k = &raftfsm.Reassign{Query: q.ID, Version: q.Version, Lost: slices.Concat(lost, blamed)}
 	var owners []topology.Process
 	for s, st := range q.Stages {
 		for i := range st.Partitions {
@@ -78,18 +89,12 @@ func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			}
 		}
 	}
-	if culprit != "" && canFail(q.State) {
-		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Failed, Reason: cut(culprit)})
-		return d
-	}
 	if q.State != raftfsm.Finished {
 		k.Seals = v.sealGrants(q.ID.Incarnation, q, owners)
 	}
 	k.Why = cut(v.whyLost(lost, blamed))
 	k.DetectMs = v.detectMs(k.Lost)
-	d.command(k)
-	m.committing(v, q)
-	return d
+	return k, culprit
 }
 
 // moves gives the range of one lost partition to others; text names the query of death.
@@ -262,8 +267,8 @@ func (d Decision) resume(v *View, q *raftfsm.Query, from raftfsm.QueryState) Dec
 		k.State = raftfsm.Finished
 	case q.State != from:
 		return d
-	case from == raftfsm.Waiting && !v.allReported(q):
-		return d // a new leader does not know yet who waits
+	case from == raftfsm.Waiting && !v.allRestored(q):
+		return d // a new leader does not know yet who waits, nor a partition that has just been placed whether it has to
 	case q.WasPaused:
 		k.State = raftfsm.Paused
 	}
@@ -276,6 +281,17 @@ func (v *View) allReported(q *raftfsm.Query) bool {
 	ok := true
 	eachAssignment(q, func(_ topology.StageID, a *topology.Assignment) bool {
 		ok = v.query(a.Process, q.ID) != nil
+		return ok
+	})
+	return ok
+}
+
+// allRestored says whether every active partition of q reports and has its state.
+func (v *View) allRestored(q *raftfsm.Query) bool {
+	ok := true
+	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+		r := v.active(q, s, a)
+		ok = r != nil && r.Phase != PhaseRestoring
 		return ok
 	})
 	return ok

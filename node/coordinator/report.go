@@ -42,8 +42,17 @@ type QueryReport struct {
 	// Blocked is what outside stops it here, a full disk for one.
 	Blocked string `json:"blocked,omitempty"`
 	// Waiting is what it waits for here: vaults of seals or deltas that cannot be reached.
-	Waiting    string            `json:"waiting,omitempty"`
+	Waiting string `json:"waiting,omitempty"`
+	// Lost is, while the query is WAITING, what of its partitions' state no vault has; nil when it is not known.
+	Lost       *LostReport       `json:"lost,omitempty"`
 	Partitions []PartitionReport `json:"partitions,omitempty"` // each Instance and Range once
+}
+
+// LostReport is what a process found out about the state that its active partitions need.
+type LostReport struct {
+	Version  uint64              `json:"version"`  // of the query's topology then
+	Complete topology.Epoch      `json:"complete"` // the checkpoint that it is about
+	Blocks   []topology.BlockRef `json:"blocks,omitempty"`
 }
 
 // Roles of an instance, as node/engine has them.
@@ -253,6 +262,9 @@ func (q *QueryReport) validate() error {
 		if len(text) > raftfsm.MaxTextBytes {
 			return fmt.Errorf("error, blocked or waiting has %d bytes, more than %d", len(text), raftfsm.MaxTextBytes)
 		}
+	}
+	if q.Lost != nil && (len(q.Lost.Blocks) > MaxReportPartitions || q.Lost.Complete < 0) {
+		return fmt.Errorf("%d blocks are lost at epoch %d", len(q.Lost.Blocks), q.Lost.Complete)
 	}
 	for i := range q.Partitions {
 		if err := q.Partitions[i].validate(); err != nil {

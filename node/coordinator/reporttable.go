@@ -94,6 +94,16 @@ func (t *ReportTable) Latest(p topology.Process) *Report {
 	return nil
 }
 
+// Heard is when the latest report of a process came, the zero time without one.
+func (t *ReportTable) Heard(p topology.Process) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i, ok := t.index(p); ok {
+		return t.reports[i].at
+	}
+	return time.Time{}
+}
+
 // All gives the latest reports, ascending by process. They must not be changed.
 func (t *ReportTable) All() []*Report {
 	t.mu.Lock()

@@ -356,16 +356,45 @@ func (w *world) restorable(q *raftfsm.Query, x *running) bool {
 		return true
 	}
 	for g := x.Range.From; g < x.Range.To; g++ {
+		id := q.ID
+		if x.restoreAt == q.Since && q.SinceGeneration != 0 {
+			if id.Generation = q.SinceGeneration; slices.Contains(q.Empty, topology.BlockRef{Stage: x.Stage, Block: topology.BlockOf(g)}) {
+				continue
+			}
+		}
 		set := q.Stages[x.Stage].Vaults[topology.BlockOf(g)]
 		if !slices.ContainsFunc(slices.Concat(set.Members, set.Former), func(p topology.Process) bool {
 			i := slices.IndexFunc(w.nodes, func(n *agent) bool { return n.id == p.Node })
 			m := w.nodes[i]
-			return m.runs() && m.disk[diskKey{q.ID, x.Stage, g}][x.restoreAt]
+			return m.runs() && m.disk[diskKey{id, x.Stage, g}][x.restoreAt]
 		}) {
 			return false
 		}
 	}
 	return true
+}
+
+// lost is what of the state that a's partitions need no running node has.
+func (w *world) lost(a *agent, q *raftfsm.Query) *LostReport {
+	out := &LostReport{Version: q.Version, Complete: q.Complete}
+	eachAssignment(q, func(s topology.StageID, p *topology.Assignment) bool {
+		if p.Process != a.process() {
+			return true
+		}
+		eachBlock(q.Stages[s], p.Range, func(b topology.BlockID, _ *topology.VaultSet) {
+			x := running{restoreAt: q.Complete}
+			x.Stage = s
+			for g := range b.Range(q.Stages[s].Groups).Len() {
+				at := b.Range(q.Stages[s].Groups).From + topology.KeyGroup(g)
+				x.Range = topology.Range{From: at, To: at + 1}
+				if ref := (topology.BlockRef{Stage: s, Block: b}); p.Range.Contains(at) && !w.restorable(q, &x) && !slices.Contains(out.Blocks, ref) {
+					out.Blocks = append(out.Blocks, ref)
+				}
+			}
+		})
+		return true
+	})
+	return out
 }
 
 // adopts fences the former owners' logs: one node of each set must be up.
@@ -414,8 +443,14 @@ func (w *world) report(a *agent) {
 	r := &Report{Process: a.process(), Seq: a.seq, Applied: a.view.Version}
 	for _, q := range a.view.Queries {
 		qr := QueryReport{ID: q.ID}
+		if q.State == raftfsm.Waiting {
+			qr.Lost = w.lost(a, q)
+		}
 		for _, x := range a.instances {
 			if x.query == q.ID {
+				if x.Phase == PhaseRestoring && !w.restorable(q, x) {
+					qr.Waiting = "vaults that have its state"
+				}
 				p := x.PartitionReport
 				p.Lines, p.Chains = slices.Clone(p.Lines), slices.Clone(p.Chains)
 				qr.Partitions = append(qr.Partitions, p)

@@ -48,7 +48,7 @@ func nodeTable(d *display, nodes []client.Node) error {
 	for i := range nodes {
 		n := &nodes[i]
 		up := figure("")
-		if n.Status == client.NodeAlive {
+		if n.Status == client.NodeAlive && n.UptimeMs > 0 {
 			up = figure(agoText(time.Duration(n.UptimeMs) * time.Millisecond))
 		}
 		rows = append(rows, []cell{

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seepnode/seepnode/node/agent"
 	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 // pollInterval is the time between two looks at a query that is waited for.
@@ -285,11 +286,19 @@ func partitionTable(d *display, parts []client.Partition) error {
 			phase.colour = yellow
 		}
 		rows = append(rows, []cell{
-			figure(strconv.Itoa(int(p.Stage))), word(p.Range.String()), word(p.Node), word(p.Role), phase, count(int64(p.Epoch)), count(int64(p.Durable)),
+			figure(strconv.Itoa(int(p.Stage))), word(p.Range.String()), word(p.Node), word(p.Role), phase, count(int64(p.Epoch)), durableCell(p.Durable),
 			count(int64(p.RestoredEpoch)), count(p.RowsIn), count(p.RowsOut), size(p.StateBytes),
 		})
 	}
 	return d.table([]string{"STAGE", "PARTITION", "NODE", "ROLE", "PHASE", "EPOCH", "DURABLE", "RESTORED", "ROWS IN", "ROWS OUT", "STATE"}, rows)
+}
+
+// durableCell is the last epoch on disk everywhere. Of inputs that have ended that is every later one too.
+func durableCell(e topology.Epoch) cell {
+	if e == topology.EpochForever {
+		return figure("all")
+	}
+	return count(int64(e))
 }
 
 func (r *remote) queryTopology(c *cli.Context) error {

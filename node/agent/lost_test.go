@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/node/api/client"
+)
+
+// burn takes away what a node's vault has; its part of the metadata stays.
+func (c *cluster) burn(name string) { c.disks[name].vault = vault.NewMemory() }
+
+// awaitState waits until a query is in a state.
+func (c *cluster) awaitState(a *Agent, name, state string) *client.QueryDetail {
+	c.t.Helper()
+	var q *client.QueryDetail
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var err error
+		if q, err = c.api(a).Query(c.t.Context(), name); err == nil && q.State == state {
+			return q
+		}
+	}
+	c.explain()
+	c.t.Fatalf("query %s does not become %s: %+v", name, state, q)
+	return nil
+}
+
+func TestAQueryGoesOnWithoutWhatIsLostWhenThatIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		agents := c.three()
+		out := filepath.Join(c.dir, "out")
+		if err := os.Mkdir(out, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		sql := countSQL(4000, 200) + fmt.Sprintf(`
+CREATE TABLE files (k BIGINT, v BIGINT) WITH ('connector'='filesystem','path'='%s','format'='csv');
+INSERT INTO files SELECT k, v FROM numbers;
+`, out)
+		if _, err := c.api(agents[0]).AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: sql}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second)
+		if _, err := c.api(agents[0]).RecoverQuery(t.Context(), "counts", client.RecoverRequest{AcceptLoss: true}); !client.IsConflict(err) {
+			t.Fatalf("a query that runs was recovered: %v", err)
+		}
+		// All die, and two lose what their vaults have: what the third one ran is nowhere.
+		for i, a := range agents {
+			c.kill(a)
+			if i > 0 {
+				c.burn(a.config.Name)
+			}
+		}
+		for i := range agents {
+			agents[i] = c.start(agents[i].config.Name, func(k *Config) { k.BootstrapExpect, k.Join = 3, everybody })
+		}
+		c.ready(agents...)
+		q := c.awaitState(agents[0], "counts", client.StateWaiting)
+		if q.Resolves == "" {
+			t.Error("it does not say what it waits for")
+		}
+		var other *Agent
+		for _, a := range c.running() {
+			if a != c.leader() {
+				other = a
+			}
+		}
+		done, err := c.api(other).RecoverQuery(t.Context(), "counts", client.RecoverRequest{AcceptLoss: true})
+		if err != nil {
+			c.explain()
+			t.Fatal(err)
+		}
+		if done.Query.Generation != 2 || len(done.Missing) < 2 || !strings.Contains(strings.Join(done.Missing, "; "), "key groups") || done.From == 0 {
+			t.Errorf("%+v", done)
+		}
+		c.finished(agents[0], "counts")
+		history, err := c.api(other).History(t.Context(), "counts", client.HistoryRequest{Limit: 1000})
+		if err != nil || !slices.ContainsFunc(history, func(h client.HistoryEntry) bool {
+			return h.Kind == "generation" && strings.Contains(h.Text, done.Missing[0])
+		}) {
+			t.Errorf("the history does not say what may be missing: %+v, %v", history, err)
+		}
+		entries, err := os.ReadDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind := map[bool]int{}
+		for _, e := range entries {
+			prefix, _, _ := strings.Cut(e.Name(), "-")
+			behind[strings.HasSuffix(prefix, ".2")]++
+		}
+		if behind[true] == 0 || behind[false] == 0 {
+			t.Errorf("files %v", entries)
+		}
+		if got := c.counts(agents[0]); len(got) != 10 {
+			t.Errorf("%v", got)
+		}
+	})
+}
