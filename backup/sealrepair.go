@@ -153,7 +153,12 @@ func (w *SealWriter) choose(candidates []topology.Process, shunned map[topology.
 	for places > 0 && take(func(topology.Process) bool { return true }) {
 		places--
 	}
+	// A member that leaves has to be let go, also when only this process can take its place.
+	selfTakes := w.config.Alive(w.config.Self) && slices.Contains(candidates, w.config.Self)
 	for _, p := range spare {
+		if leaves := p != w.config.Self && !slices.Contains(candidates, p); leaves && (len(want) > 0 || selfTakes) {
+			continue
+		}
 		if places > 0 && !slices.ContainsFunc(want, func(q topology.Process) bool { return q.Node == p.Node }) && (p != w.config.Self || len(want) == 0) {
 			want = append(want, p)
 			places--

@@ -89,7 +89,7 @@ func TestAClusterOfOneSurvivesItsOwnRestart(t *testing.T) {
 	})
 }
 
-func TestOfTwoNodesOneLeavesAndTheOtherGoesOn(t *testing.T) {
+func TestOfTwoNodesOneLeavesAtOnceAndTheOtherGoesOn(t *testing.T) {
 	const rows = 2000
 	want := undisturbed(t, rows)
 	for _, who := range []int{0, 1} {
@@ -105,7 +105,11 @@ func TestOfTwoNodesOneLeavesAndTheOtherGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * time.Second)
+			began := time.Now()
 			agents[who].Leave(t.Context())
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("leaving took %v; left are %v", took, agents[1-who].Machine().View().NamedBy(agents[who].self.Node, 10))
+			}
 			c.kill(agents[who])
 			c.finished(agents[1-who], "counts")
 			if got := c.counts(agents[1-who]); !slices.Equal(got, want) {
@@ -130,7 +134,11 @@ func TestWhenOneOfThreeIsLostAndAnotherLeavesTheThirdGoesOn(t *testing.T) {
 			c.kill(agents[2])
 			time.Sleep(5 * time.Second)
 			leaving, last := agents[who], agents[1-who]
+			began := time.Now()
 			leaving.Leave(t.Context())
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("leaving took %v; left are %v", took, last.Machine().View().NamedBy(leaving.self.Node, 10))
+			}
 			c.kill(leaving)
 			c.finished(last, "counts")
 			if got := c.counts(last); !slices.Equal(got, want) {

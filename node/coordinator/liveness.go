@@ -172,7 +172,7 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patien
 	complained := false
 	sign := v.signMs(p, m)
 	lost := func(c complaint, why string) *Loss {
-		return &Loss{p, v.NowMs, v.NowMs - c.beganMs, why}
+		return &Loss{p, v.NowMs, v.NowMs - c.beganMs, why, c.kind == ComplaintEnded}
 	}
 	var silent []complaint
 	var pairs []Pair
@@ -214,7 +214,7 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patien
 		silence *= 2
 	}
 	if heard := max(sign, m.BeganMs); v.NowMs-heard > silence {
-		return &Loss{p, v.NowMs, v.NowMs - heard, fmt.Sprintf("it has not reported for %d ms", v.NowMs-heard)}, nil
+		return &Loss{p, v.NowMs, v.NowMs - heard, fmt.Sprintf("it has not reported for %d ms", v.NowMs-heard), false}, nil
 	}
 	return nil, slices.Compact(pairs)
 }

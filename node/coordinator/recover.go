@@ -124,10 +124,10 @@ func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology
 }
 
 // deaths counts the processes that died one after the other at the same place of a range, and gives the text of the failure when
-// they are too many. Who had caught up or ended got past that place. A process that is only blamed, or that this leader never heard
-// of, did not die of its input as far as one can tell.
+// they are too many. Who had caught up or ended got past that place. A process that is only blamed or out of reach, or that this leader
+// never heard of, did not die of its input as far as one can tell.
 func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (deaths int, diedAt topology.Epoch, text string) {
-	if v.State.Lives(a.Process) || v.report(a.Process) == nil {
+	if v.State.Lives(a.Process) || v.report(a.Process) == nil || !v.died(a.Process) {
 		return a.Deaths, a.DiedAt, ""
 	}
 	r := v.active(q, s, a)
@@ -141,6 +141,9 @@ func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignme
 	}
 	deaths = a.Deaths + 1
 	enough := suspectDeaths // it may have been killed before it had a row
+	if r == nil {
+		enough = unheardDeaths // or together with the one before it
+	}
 	if r != nil && r.Phase == PhaseCatchingUp {
 		switch {
 		case r.Epoch >= a.DiedAt-sameEpochs && r.Epoch <= a.DiedAt+sameEpochs:
@@ -155,6 +158,15 @@ func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignme
 		text = deathText(q, s, a, a.DiedAt)
 	}
 	return deaths, a.DiedAt, text
+}
+
+// died says whether a process that does not live has ended, as far as one can tell: another has its node's name, or its connections
+// ended and it did not just fall silent.
+func (v *View) died(p topology.Process) bool {
+	if n := v.State.Node(p.Node); n == nil || n.Boot != p.Boot {
+		return true
+	}
+	return slices.ContainsFunc(v.Losses, func(l Loss) bool { return l.Process == p && l.Died })
 }
 
 // shared says whether another query with a range whose processes die is on p too: then it is not known which of them it was.

@@ -36,8 +36,8 @@ const (
 	// began, perhaps.
 	sameEpochs, firstEpochs = 4, 8
 	// sameRowDeaths processes that died of the same epochs fail the query; suspectDeaths when that is only likely, because the
-	// leader does not know how far they got.
-	sameRowDeaths, suspectDeaths = 2, 3
+	// leader does not know how far they got; unheardDeaths when it never heard that they had the range at all.
+	sameRowDeaths, suspectDeaths, unheardDeaths = 2, 3, 6
 	// caughtUpEpochs is how far a shadow may be behind its producers when it takes over.
 	caughtUpEpochs = 4
 	// restorePieceBytes are restored in 200 ms at 200 MB/s.
@@ -83,6 +83,7 @@ type Loss struct {
 	// DetectMs is how long nobody knew, as far as the complaints tell.
 	DetectMs int64
 	Why      string
+	Died     bool // its connections ended: it was not only out of reach
 }
 
 // Note is what a step has to say to people and metrics beside its commands.

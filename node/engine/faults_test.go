@@ -46,13 +46,13 @@ INSERT INTO out SELECT n, COUNT(*) FROM drifting(TABLE src PARTITION BY k) GROUP
 				for range 5000 {
 					time.Sleep(2 * time.Millisecond)
 					synctest.Wait()
-					if w.lead() || w.failed != nil {
+					if w.lead() || w.failure() != nil {
 						break
 					}
 				}
 				var m *engine.Mismatch
-				if !errors.As(w.failed, &m) || !strings.Contains(m.Operator, "drifting") || m.Epoch == 0 {
-					t.Fatalf("the query goes on, or stopped for another reason: %v", w.failed)
+				if !errors.As(w.failure(), &m) || !strings.Contains(m.Operator, "drifting") || m.Epoch == 0 {
+					t.Fatalf("the query goes on, or stopped for another reason: %v", w.failure())
 				}
 			})
 		})

@@ -102,9 +102,9 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 	for round := 0; ; round++ {
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
-		if w.failed != nil {
+		if err := w.failure(); err != nil {
 			w.dump()
-			t.Fatalf("after %d killed: %v", w.killed, w.failed)
+			t.Fatalf("after %d killed: %v", w.killed, err)
 		}
 		if w.lead() {
 			break

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -182,16 +183,17 @@ func TestAPartitionThatHasEndedSavesItsFinalStateAgainUntilAllBasesAreThere(t *t
 type lateKeeper struct {
 	connector.Keeper
 	t    *testing.T
-	told topology.Epoch
-	asks int
+	told atomic.Int64
+	asks atomic.Int64
 }
 
-func (k *lateKeeper) Acknowledge(c topology.Epoch)                   { k.told = max(k.told, c) }
+func (k *lateKeeper) Acknowledge(c topology.Epoch)                   { raise(&k.told, int64(c)) }
 func (k *lateKeeper) Changed(topology.KeyGroup, topology.Epoch) bool { return true }
 func (k *lateKeeper) Size(topology.KeyGroup) int                     { return 0 }
 func (k *lateKeeper) AppendDelta(dst []byte, _ topology.KeyGroup, from, through topology.Epoch) []byte {
-	if k.asks++; from < k.told {
-		k.t.Errorf("a delta from %d, though those before %d are acknowledged", from, k.told)
+	k.asks.Add(1)
+	if told := topology.Epoch(k.told.Load()); from < told {
+		k.t.Errorf("a delta from %d, though those before %d are acknowledged", from, told)
 	}
 	return binary.AppendVarint(dst, int64(through))
 }
@@ -209,22 +211,22 @@ func TestAKeeperIsNotToldOfWhatAPendingDeltaStartsBefore(t *testing.T) {
 		p.mustCheckpoint(t, 256, false) // it waits, and starts at 0
 		b.turn <- struct{}{}
 		acknowledge(128)
-		if k.told != 0 {
-			t.Errorf("it was told of %d", k.told)
+		if told := k.told.Load(); told != 0 {
+			t.Errorf("it was told of %d", told)
 		}
 		synctest.Wait()
 		p.mustCheckpoint(t, 384, false)
 		b.turn <- struct{}{}
 		synctest.Wait()
 		acknowledge(256)
-		if k.told != 128 {
-			t.Errorf("it was told of %d, the delta that is made starts at 128", k.told)
+		if told := k.told.Load(); told != 128 {
+			t.Errorf("it was told of %d, the delta that is made starts at 128", told)
 		}
 		b.turn <- struct{}{}
 		synctest.Wait()
 		acknowledge(384)
-		if k.told != 384 || k.asks != 3*p.rng.Len() {
-			t.Errorf("it was told of %d and asked %d times", k.told, k.asks)
+		if told, asks := k.told.Load(), k.asks.Load(); told != 384 || asks != int64(3*p.rng.Len()) {
+			t.Errorf("it was told of %d and asked %d times", told, asks)
 		}
 		p.keepers = nil
 	})

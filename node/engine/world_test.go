@@ -604,6 +604,13 @@ func (w *world) lead() bool {
 	return over
 }
 
+// failure is why the query failed on some node, or nil.
+func (w *world) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
 // dump is what all partitions are doing.
 func (w *world) dump() {
 	w.mu.Lock()
