@@ -38,6 +38,7 @@ func (a *Agent) handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathReport, a.takeReport)
 	mux.HandleFunc("POST "+pathTable, a.readPart)
 	mux.HandleFunc("GET "+pathTail, a.tailPart)
+	mux.HandleFunc("GET "+pathNode, a.tellNode)
 	whole := api.New(api.Config{Backend: backend{a}, Token: a.config.Token, Logger: a.log})
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		// Peers ask the leader: one that was deposed and has not heard of it must not answer by what was so then.

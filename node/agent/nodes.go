@@ -2,14 +2,21 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/seepnode/seepnode/node/api/client"
 )
 
-// selfWait bounds how long a node is asked what only it knows of itself.
-const selfWait = 300 * time.Millisecond
+const (
+	// pathNode is a node on itself. The API on the control channel answers for the cluster, so on the leader only.
+	pathNode = "/v1/internal/node"
+	// selfWait bounds how long a node is asked what only it knows of itself.
+	selfWait = 300 * time.Millisecond
+)
 
 // completed adds what only the nodes themselves know: version, start, and what their vaults hold. A node that does not answer at once
 // is told of without.
@@ -19,7 +26,7 @@ func (f front) completed(ctx context.Context, list []client.Node) {
 	var asking sync.WaitGroup
 	for i := range list {
 		n := &list[i]
-		if n.Version != "" || n.Status != client.NodeAlive {
+		if !n.Started.IsZero() || n.Status != client.NodeAlive {
 			continue
 		}
 		asking.Go(func() {
@@ -36,5 +43,24 @@ func (f front) aboutItself(ctx context.Context, n *client.Node) (*client.Node, e
 	if n.Name == string(f.a.self.Node) {
 		return f.backend.Node(ctx, n.Name)
 	}
-	return askPeer(f.a, n.Addresses.Data, func(c *client.Client) (*client.Node, error) { return c.Node(ctx, n.Name) })
+	status, answer, err := f.a.member.Control().Get(ctx, n.Addresses.Data, pathNode, recordBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("node %s answered with status %d: %.200s", n.Name, status, answer)
+	}
+	own := new(client.Node)
+	return own, json.Unmarshal(answer, own)
+}
+
+// tellNode answers another node's aboutItself.
+func (a *Agent) tellNode(w http.ResponseWriter, r *http.Request) {
+	own, err := backend{a}.Node(r.Context(), string(a.self.Node))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(own) //nolint:errcheck // the peer has gone
 }
