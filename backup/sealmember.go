@@ -135,8 +135,13 @@ func (w *SealWriter) outdated(err error) bool {
 // ails says whether the vault should give its place to another one when there is one: its disk is full, or nothing has come of
 // writing to it for a while. The writer's mu is held.
 func (m *sealMember) ails(now time.Time) bool {
+	return m.broken || m.full() || !m.ailing.IsZero() && now.Sub(m.ailing) > ailingMax
+}
+
+// full says whether the vault's disk has no room. The writer's mu is held.
+func (m *sealMember) full() bool {
 	var full *vault.DiskFullError
-	return m.broken || !m.ailing.IsZero() && (errors.As(m.err, &full) || now.Sub(m.ailing) > ailingMax)
+	return !m.ailing.IsZero() && errors.As(m.err, &full)
 }
 
 // useless says whether a vault that has answered so will never hold the log again.

@@ -43,9 +43,11 @@ func (w *SealWriter) repairLoop() {
 // repair takes the next step towards a set of vaults that work: it starts copies, or proposes a set when they are complete. It
 // returns when to look again.
 func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duration {
-	if set, ok := w.config.Sets(w.config.Set.Log); ok {
-		w.take(set, false)
+	set, known := w.config.Sets(w.config.Set.Log)
+	if !known { // the query has ended, or its log is not seen here yet: there is no set to change
+		return repairInterval
 	}
+	w.take(set, false)
 	candidates := w.config.Candidates()
 	w.mu.Lock()
 	if w.err != nil || w.closed || w.promised > w.term { // a change is proposed under the log's term only
@@ -80,6 +82,9 @@ func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duratio
 	defer cancel()
 	got, err := w.config.ChangeSet(ctx, set.Log, term, set.Version, want)
 	if err != nil {
+		if _, known = w.config.Sets(set.Log); !known { // it has ended meanwhile
+			return repairInterval
+		}
 		if w.ctx.Err() == nil {
 			w.log.Warn("new vaults of a seal log are not agreed on yet", "query", w.config.Query, "log", set.Log, "vaults", want, "error", err)
 		}
@@ -109,7 +114,8 @@ func (w *SealWriter) shun(shunned map[topology.Process]time.Time) {
 }
 
 // choose gives the members that the log should have, in a stable order: the present ones that work in their places, others in
-// those of the rest. It gives the present set when nothing better is to be had. w.mu is held.
+// those of the rest. A member without room goes without a substitute too, as long as one that works remains: nothing would be durable
+// otherwise. It is a candidate again after shunTime. It gives the present set when nothing better is to be had. w.mu is held.
 func (w *SealWriter) choose(candidates []topology.Process, shunned map[topology.Process]time.Time) []topology.Process {
 	var fresh []topology.Process // that may take a place
 	for _, p := range candidates {
@@ -155,7 +161,11 @@ func (w *SealWriter) choose(candidates []topology.Process, shunned map[topology.
 	}
 	// A member that leaves has to be let go, also when only this process can take its place.
 	selfTakes := w.config.Alive(w.config.Self) && slices.Contains(candidates, w.config.Self)
+	works := len(want) > 0
 	for _, p := range spare {
+		if m := w.members[p]; works && m.full() {
+			continue
+		}
 		if leaves := p != w.config.Self && !slices.Contains(candidates, p); leaves && (len(want) > 0 || selfTakes) {
 			continue
 		}

@@ -245,6 +245,57 @@ func TestAFullVaultGivesItsPlaceToAnother(t *testing.T) {
 	})
 }
 
+func TestAFullVaultWithoutASubstituteIsLeftAndComesBackWhenItHasRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "n3")
+		o := &owner{log: 1, next: 1, w: c.writer("n3", 1, 2, "n1", "n2")}
+		defer c.stop(o.w)
+		o.seal(1)
+		settle(time.Second)
+		full := c.node("n2")
+		full.fs.SetCapacity(full.fs.Used())
+		for range 400 {
+			o.seal(1)
+			settle(10 * time.Millisecond)
+		}
+		settle(5 * time.Second)
+		set, _ := c.set(1)
+		if r, d := o.w.Marks(); r != 401 || d != 401 || !slices.Equal(set.Members, []topology.Process{c.node("n1").process}) {
+			t.Fatalf("released %d durable %d, set %+v", r, d, set)
+		}
+		settle(2 * shunTime) // it is tried, and is full still
+		o.seal(1)
+		settle(time.Second)
+		if r, d := o.w.Marks(); r != 402 || d != 402 {
+			t.Fatalf("released %d durable %d while the other vault is full", r, d)
+		}
+		full.fs.SetCapacity(0)
+		settle(2 * shunTime)
+		if set, _ = c.set(1); len(set.Members) != 2 || !slices.Contains(set.Members, full.process) {
+			t.Fatalf("set %+v when there is room again", set)
+		}
+	})
+}
+
+func TestTheSetOfALogThatTheClusterNoLongerKnowsIsNotChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "n3", "n4")
+		o := &owner{log: 1, next: 1, w: c.writer("n4", 1, 2, "n1", "n2")}
+		defer c.stop(o.w)
+		o.seal(1)
+		settle(time.Second)
+		c.mu.Lock()
+		delete(c.sets, 1)
+		c.mu.Unlock()
+		c.node("n2").kill()
+		c.node("n2").tell()
+		settle(10 * time.Second)
+		if n := c.proposals(); n != 0 {
+			t.Fatalf("%d proposals for a log that nobody knows", n)
+		}
+	})
+}
+
 func TestAFencedOwnerReleasesNothingMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, "n1", "n2", "n3", "n4")

@@ -1,19 +1,29 @@
 package vault
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
+// probeInterval is how often a vault that has no room looks whether it has again: nobody writes to one that says that it is full.
+const probeInterval = time.Second
+
 // commitLoop writes and fsyncs what waits, until the vault closes.
 func (v *Vault) commitLoop() {
-	retry := time.NewTimer(time.Hour)
+	retry, probe := time.NewTimer(time.Hour), time.NewTimer(probeInterval)
 	defer retry.Stop()
+	defer probe.Stop()
+	probe.Stop()
+	probing := false
 	for {
 		select {
 		case <-v.wake:
 			v.gather()
 		case <-retry.C:
+		case <-probe.C:
+			probing = false
+			v.probeRoom()
 		case <-v.closing:
 			for v.commit() {
 			}
@@ -27,6 +37,36 @@ func (v *Vault) commitLoop() {
 		if v.waitsForRoom() {
 			retry.Reset(v.config.RetryDelay)
 		}
+		if !probing && v.lacksRoom() {
+			probing = true
+			probe.Reset(probeInterval)
+		}
+	}
+}
+
+func (v *Vault) lacksRoom() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.full != nil && v.failed == nil
+}
+
+// probeRoom ends that the vault counts as full once the file system has room for the reserve and a commit of the largest size, and
+// more than when a write failed: where that was not for want of bytes, only a write that succeeds shows that it is over.
+func (v *Vault) probeRoom() {
+	free, err := v.fs.Free(v.config.Dir)
+	if err != nil {
+		return // the next write will show
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var full *DiskFullError
+	if v.failed != nil || !errors.As(v.full, &full) || free <= full.Free || free < 8*uint64(v.config.ReserveBytes)+uint64(v.config.CommitBytes) {
+		return
+	}
+	v.log.Info("vault has room again", "dir", v.config.Dir, "free_bytes", free)
+	v.full = nil
+	if !v.reserved {
+		notify(v.compact)
 	}
 }
 

@@ -383,6 +383,36 @@ func TestFullDiskRefusesDeltasKeepsSealsAndRecovers(t *testing.T) {
 	})
 }
 
+func TestAFullVaultThatNobodyWritesToNoticesThatThereIsRoomAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, ctx := NewMemory(), t.Context()
+		v, err := Open(testConfig(m, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		put(t, v, delta(t, 3, 0, 10, true, "kept"))
+		m.SetCapacity(m.Used() + 100)
+		if err := v.PutDelta(ctx, delta(t, 3, 10, 20, false, strings.Repeat("x", 250))).Wait(ctx); err == nil {
+			t.Fatal("a delta found room on a full disk")
+		}
+		time.Sleep(3 * probeInterval)
+		if v.Stats().Full == nil {
+			t.Fatal("no longer full, without room")
+		}
+		m.SetCapacity(m.Used() + 4<<10) // less than a commit may take
+		time.Sleep(3 * probeInterval)
+		if v.Stats().Full == nil {
+			t.Fatal("no longer full, with too little room")
+		}
+		m.SetCapacity(0)
+		time.Sleep(2 * probeInterval)
+		if err := v.Stats().Full; err != nil {
+			t.Fatalf("still full: %v", err)
+		}
+	})
+}
+
 func TestFailedFsyncStopsTheVaultAndWhatWasAcknowledgedStaysReadable(t *testing.T) {
 	m, ctx := NewMemory(), context.Background()
 	v := open(t, testConfig(m, 1))

@@ -300,7 +300,7 @@ func (r *running) waitsFor(stage topology.StageID, what string) {
 func (r *running) sealWriter(set topology.SealSet) *backup.SealWriter {
 	machine := r.of.machine
 	return backup.NewSealWriter(backup.SealConfig{
-		Query: r.id, Set: set, Self: r.of.self, Vaults: r.of.vaults, Logger: r.log, OnFailed: r.fail,
+		Query: r.id, Set: set, Self: r.of.self, Copies: coordinator.Replicas(machine.View()), Vaults: r.of.vaults, Logger: r.log, OnFailed: r.fail,
 		ChangeSet: r.changeSet, Adopted: r.adopted,
 		Sets: func(log topology.SealLog) (topology.SealSet, bool) {
 			if w := machine.View().Incarnation(r.id.Incarnation); w != nil {

@@ -190,6 +190,54 @@ func TestAClusterOfOneIsItsOwnVault(t *testing.T) {
 	}
 }
 
+func TestABlockLeavesAFullVaultAndTakesItBackWhenItHasRoom(t *testing.T) {
+	for _, nodes := range []int{3, 4} {
+		w := newWorld(t, 1, nodes)
+		q := w.addQuery("a")
+		w.runFor(2000)
+		full := w.nodes[1].process()
+		reports := w.reports
+		replicate := func() (on, shortest int) {
+			for range 10 {
+				for _, k := range Replicate(w.viewAt(), w.state.Query("a")).Commands {
+					w.apply(k)
+				}
+			}
+			shortest = raftfsm.MaxVaults
+			for _, st := range w.state.Query(q.Name).Stages {
+				for b := range st.Vaults {
+					if slices.Contains(st.Vaults[b].Members, full) {
+						on++
+					}
+					shortest = min(shortest, len(st.Vaults[b].Members))
+				}
+			}
+			return on, shortest
+		}
+		if on, shortest := replicate(); on == 0 || shortest != 2 {
+			t.Fatalf("%d nodes: %d blocks on the vault, %d members at least", nodes, on, shortest)
+		}
+		w.reports = slices.Clone(reports)
+		for i, r := range w.reports {
+			if r.Report.Process == full {
+				say := *r.Report
+				say.DiskFull = "no room"
+				w.reports[i].Report = &say
+			}
+		}
+		if on, shortest := replicate(); on != 0 || shortest != nodes-2 {
+			t.Fatalf("%d nodes: %d blocks on a full vault, %d members at least", nodes, on, shortest)
+		}
+		if below := BlocksBelow(w.viewAt()); nodes == 3 && below == 0 {
+			t.Fatal("no block counts as below k")
+		}
+		w.reports = reports
+		if on, shortest := replicate(); on == 0 && nodes == 3 || shortest != 2 {
+			t.Fatalf("%d nodes: %d blocks on the vault that has room again, %d members at least", nodes, on, shortest)
+		}
+	}
+}
+
 func TestUnequalChainsFailTheQueryAndNameWhere(t *testing.T) {
 	w := newWorld(t, 2, 4)
 	w.addQuery("a")
