@@ -258,7 +258,7 @@ func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) (again boo
 	if len(bases) > 0 {
 		s.config.NeedBase(c.Stage, c.Instance, bases)
 	}
-	return err != nil && c.Ended && len(bases) == 0
+	return err != nil && len(bases) == 0
 }
 
 // note remembers how a vault answered, and says so now and then.

@@ -73,7 +73,7 @@ type Log struct {
 	failed error // why nothing will ever be appended any more
 	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so.
 	durable topology.Epoch
-	// adopted is where the seals end that the producer, a source, adopted of former owners; 0 when it did not.
+	// adopted is where the seals end that the producer, a source, adopted of former owners; -1 when it did not.
 	adopted topology.Epoch
 	// expected are the active consumers that there are to be: one that has not subscribed yet holds the producer back as if it had.
 	expected map[uint64]*expectation
@@ -116,7 +116,7 @@ type logEntry struct {
 // NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
 func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows), wakeProducer func()) *Log {
 	return &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer,
-		before: Stand{Watermark: topology.WatermarkNone}, durable: DurableUnknown, expected: map[uint64]*expectation{}}
+		before: Stand{Watermark: topology.WatermarkNone}, durable: DurableUnknown, adopted: -1, expected: map[uint64]*expectation{}}
 }
 
 // Cursor is one subscription's place in a log. Used by one goroutine, except Ack, which is safe for concurrent use.
@@ -195,7 +195,7 @@ func (c *Cursor) Took(consumed topology.Epoch) {
 }
 
 func (c *Cursor) judge() {
-	if c.log.adopted > 0 && c.consumed > c.log.adopted {
+	if c.log.adopted >= 0 && c.consumed > c.log.adopted {
 		c.failed = &BeyondError{Consumed: c.consumed, End: c.log.adopted}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/node/engine"
 	"github.com/seepnode/seepnode/node/query/plan"
@@ -253,6 +254,10 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
 		}
+		if trim := w.TrimPoint(); trim > epoch {
+			// It is gone for good; a later one is complete, and the partition begins anew from that.
+			return nil, &dataplane.TrimmedError{From: epoch + 1, Floor: trim + 1}
+		}
 		r.waitsFor(stage, err.Error())
 		if !sleep(ctx, fetchAgain) {
 			return nil, context.Cause(ctx)
@@ -296,11 +301,21 @@ func (r *running) waitsFor(stage topology.StageID, what string) {
 	}
 }
 
+// sealsFailed fails the query when its seals can be written no more. That the log was taken over is an order and no failure: what seals to it
+// is placed elsewhere by now.
+func (r *running) sealsFailed(err error) {
+	if errors.Is(err, backup.ErrFenced) {
+		r.log.Info("the seal log was taken over", "error", err)
+		return
+	}
+	r.fail(err)
+}
+
 // sealWriter keeps the log that the metadata grants this process.
 func (r *running) sealWriter(set topology.SealSet) *backup.SealWriter {
 	machine := r.of.machine
 	return backup.NewSealWriter(backup.SealConfig{
-		Query: r.id, Set: set, Self: r.of.self, Copies: coordinator.Replicas(machine.View()), Vaults: r.of.vaults, Logger: r.log, OnFailed: r.fail,
+		Query: r.id, Set: set, Self: r.of.self, Copies: coordinator.Replicas(machine.View()), Vaults: r.of.vaults, Logger: r.log, OnFailed: r.sealsFailed,
 		ChangeSet: r.changeSet, Adopted: r.adopted,
 		Sets: func(log topology.SealLog) (topology.SealSet, bool) {
 			if w := machine.View().Incarnation(r.id.Incarnation); w != nil {

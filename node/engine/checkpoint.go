@@ -197,6 +197,15 @@ func (p *partition) saveEnd() error {
 	return nil
 }
 
+// saveAgain saves the checkpoint that the partition stands at once more, with the bases that were asked for since: while sources stand still
+// there is no next one that would bring them.
+func (p *partition) saveAgain() error {
+	if p.role != Active || p.saved == 0 || p.saved != p.next-1 || topology.Epoch(p.acked.Load()) >= p.saved || !p.saveWaits() || p.saving.full() {
+		return nil
+	}
+	return p.checkpoint(p.saved, false)
+}
+
 // saveWaits says whether bases are asked for.
 func (p *partition) saveWaits() bool {
 	p.report.Lock()

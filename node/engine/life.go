@@ -268,6 +268,9 @@ func (p *partition) innerLoop(ctx context.Context) error {
 			if !ok && p.wired {
 				p.caughtUp()
 			}
+			if err := p.saveAgain(); err != nil {
+				return err
+			}
 			if p.toForget > 0 {
 				p.forget(forgetIdle)
 				continue
@@ -357,13 +360,26 @@ func (p *partition) inputsDurable() topology.Epoch {
 			if in.cursor == nil {
 				return dataplane.DurableUnknown
 			}
-			low = min(low, in.cursor.Durable())
+			d := in.cursor.Durable()
+			if in.ended && d < topology.EpochForever && lost(in.cursor.Err()) {
+				// It reads no more, so that only this shows that the producer must be asked again for its mark.
+				in.close()
+				p.wired = false
+				p.notify()
+				return dataplane.DurableUnknown
+			}
+			low = min(low, d)
 		}
 	}
 	if !p.wired {
 		return dataplane.DurableUnknown
 	}
 	return low
+}
+
+// lost says that a producer is to be looked for again.
+func lost(err error) bool {
+	return errors.Is(err, dataplane.ErrLost) || errors.Is(err, dataplane.ErrNotYet)
 }
 
 // raiseDurable takes over a durable mark and lets the lanes show what it allows.

@@ -105,6 +105,7 @@ func (n *Node) Join(ctx context.Context, peer Peer, conn dataplane.Conn) error {
 	n.announce()
 	n.mu.Unlock()
 	n.rewire()
+	n.tellAgain(l)
 	err := l.Run(ctx)
 	n.mu.Lock()
 	if n.links[peer] == l {
@@ -154,6 +155,17 @@ func (n *Node) resolve(s dataplane.Stream) (*dataplane.Log, error) {
 		}
 	}
 	return nil, dataplane.ErrNotYet
+}
+
+// tellAgain tells a peer what sources have released: what was told over the connection before this one may be lost.
+func (n *Node) tellAgain(l *dataplane.Link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, q := range n.queries {
+		if heard := topology.Epoch(q.heard.Load()); heard > 0 {
+			l.Tell(id, heard)
+		}
+	}
 }
 
 // heard takes note of an epoch that some source of a query on another node has released.

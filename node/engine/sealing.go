@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -22,7 +23,8 @@ type sealing struct {
 	queue  []*submission
 	flight []*submission // put, not yet durable, in order
 	last   topology.Epoch
-	closed bool
+	// waiting: a timer will flush what waits for more; waited: it is doing so.
+	waiting, waited bool
 }
 
 // submission is what one partition has sealed.
@@ -50,6 +52,9 @@ func (s *sealing) flush() {
 	if len(s.queue) == 0 || len(s.flight) > 0 && !s.flight[len(s.flight)-1].released {
 		return
 	}
+	if s.hold() {
+		return
+	}
 	if s.last == 0 {
 		// Trimming goes by the ends of records: the first begins where nothing can have been trimmed yet.
 		s.last = s.query.complete()
@@ -69,6 +74,51 @@ func (s *sealing) flush() {
 	s.flight = append(s.flight, s.queue...)
 	s.queue = nil
 	s.sealer.Put(backup.SealRecord{First: first, Last: s.last, Data: data})
+}
+
+// gatherFor is how long a record waits for the other sources of the same tick.
+const gatherFor = 500 * time.Microsecond
+
+// hold says that a record is not to be put yet, because more will come: all that is sealed in a tick goes into one. One that would be numbered
+// beyond what it holds waits for the next tick, or numbers would run away from the epochs by which records are trimmed. The caller
+// holds the lock.
+func (s *sealing) hold() bool {
+	most := topology.Epoch(0)
+	for _, sub := range s.queue {
+		most = max(most, sub.through)
+	}
+	wait := time.Duration(0)
+	switch {
+	case s.waited:
+	case s.last >= most && s.last > 0:
+		wait = time.Duration(s.query.plan.Settings.EpochMs) * time.Millisecond
+	case !s.waiting && s.query.sealers() > len(s.queue):
+		wait = gatherFor
+	}
+	if wait == 0 {
+		return false
+	}
+	if !s.waiting {
+		s.waiting = true
+		time.AfterFunc(wait, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.waiting, s.waited = false, true
+			s.flush()
+			s.waited = false
+		})
+	}
+	return true
+}
+
+// sealers is how many partitions here are sealing.
+func (q *Query) sealers() (n int) {
+	for _, p := range q.partitions() {
+		if p.spec.Source >= 0 && Role(p.stats.role.Load()) == Active && phase(p.stats.phase.Load()) == running {
+			n++
+		}
+	}
+	return n
 }
 
 // marks takes over how far the log is released and durable.

@@ -31,6 +31,9 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 			return err
 		}
 		if p.role == Retired || !p.mayAppend() || p.pressed() {
+			if err := p.saveAgain(); err != nil {
+				return err
+			}
 			if err := p.waitCounted(ctx, true); err != nil {
 				return err
 			}
@@ -71,8 +74,8 @@ func (p *partition) pressed() bool {
 		}
 		return topology.Epoch(q.heard.Load()) < p.next
 	}
-	if q.config.Backup == nil {
-		return false
+	if q.config.Backup == nil || p.source.replaying() || topology.Epoch(q.heard.Load()) >= p.next {
+		return false // a source that has gone on needs this one to
 	}
 	open := (p.next - 1 - p.followed.Complete) / line
 	return open > openCheckpointsMax || open > 0 && q.logBytes() > q.limits.retained()

@@ -231,7 +231,7 @@ func (p *partition) missing(in *inlet) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, dataplane.ErrLost), errors.Is(err, dataplane.ErrNotYet):
+	case lost(err):
 		in.close()
 		p.wired = false
 		p.notify()
