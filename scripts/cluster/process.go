@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -157,30 +158,31 @@ func environment(all []string) []string {
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// freePorts finds n ports of the loopback that are free for TCP and UDP. Another program may take one before it is used; the agent
-// then says so.
+// freePorts finds n ports of the loopback that are free for TCP and UDP, below those that systems give to connections: one of these would
+// be taken again before an agent listens on it. Another program may still do so; the agent then says so.
 func freePorts(n int) (ports []int, err error) {
+	const lowest, count, triesMax = 20_000, 12_000, 10_000
 	var held []io.Closer
 	defer func() {
 		for _, h := range held {
 			err = errors.Join(err, h.Close())
 		}
 	}()
-	for tries := 0; len(ports) < n; tries++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range triesMax {
+		if len(ports) == n {
+			return ports, nil
+		}
+		port := lowest + rand.IntN(count)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			return nil, fmt.Errorf("looking for free ports: %w", err)
+			continue // it is taken
 		}
 		held = append(held, l)
-		port := l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		if err != nil && tries < 10*n {
-			continue
-		}
 		if err != nil {
-			return nil, fmt.Errorf("looking for free ports: %w", err)
+			continue
 		}
 		held, ports = append(held, u), append(ports, port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("found no %d free ports between %d and %d", n, lowest, lowest+count)
 }
