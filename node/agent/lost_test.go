@@ -53,9 +53,13 @@ INSERT INTO files SELECT k, v FROM numbers;
 			t.Fatalf("a query that runs was recovered: %v", err)
 		}
 		// All die, and two lose what their vaults have: what the third one ran is nowhere.
-		for i, a := range agents {
+		before, err := c.api(agents[0]).Query(t.Context(), "counts")
+		if err != nil || len(before.Parts) == 0 {
+			t.Fatalf("%+v, %v", before, err)
+		}
+		for _, a := range agents {
 			c.kill(a)
-			if i > 0 {
+			if a.config.Name != before.Parts[0].Node {
 				c.burn(a.config.Name)
 			}
 		}

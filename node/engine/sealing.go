@@ -312,7 +312,7 @@ func (q *Query) hear(released topology.Epoch) {
 	}
 	raise(&q.heard, int64(released))
 	for _, p := range q.partitions() {
-		if p.source != nil {
+		if p.spec.Source >= 0 {
 			p.notify()
 		}
 	}
