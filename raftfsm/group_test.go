@@ -259,6 +259,9 @@ func TestMembershipTakesOneStepAtATime(t *testing.T) {
 	node := func(n int, status Status, spot bool) *Node {
 		return &Node{ID: process(n).Node, Status: status, Spot: spot}
 	}
+	worker := func(n int, status Status) *Node {
+		return &Node{ID: process(n).Node, Status: status, Tags: []KV{{RoleTag, RoleWorker}}}
+	}
 	server := func(n int, voter bool) Server { return Server{process(n).Node, "", voter} }
 	for _, c := range []struct {
 		name    string
@@ -284,6 +287,13 @@ func TestMembershipTakesOneStepAtATime(t *testing.T) {
 			[]Server{server(1, true), server(2, true), server(3, true), server(4, true)}, 2, "none"},
 		{"spot votes, another could", []*Node{node(1, Alive, true), node(2, Alive, false)}, []Server{server(1, true), server(2, false)}, 1, "n2 given a vote"},
 		{"spot leads", []*Node{node(1, Alive, true), node(2, Alive, false)}, []Server{server(1, true), server(2, true)}, 1, "n1 leadership handed over"},
+		{"workers beside one that votes", []*Node{node(1, Alive, false), worker(2, Alive), worker(3, Alive)}, []Server{server(1, true), server(2, false), server(3, false)}, 1, "none"},
+		{"a spot instance before workers", []*Node{node(1, Alive, false), worker(2, Alive), node(3, Alive, true), node(4, Alive, false)}, []Server{server(1, true), server(2, false), server(3, false), server(4, true)}, 1, "n3 given a vote"},
+		{"nobody but workers", []*Node{worker(1, Alive), worker(2, Alive), worker(3, Alive)}, []Server{server(1, true), server(2, false), server(3, false)}, 1, "n2 given a vote"},
+		{"workers vote, another could", []*Node{worker(1, Alive), worker(2, Alive), worker(3, Alive), node(4, Alive, false)}, []Server{server(1, true), server(2, true), server(3, true), server(4, false)}, 1, "n4 given a vote"},
+		{"workers vote, another does", []*Node{worker(1, Alive), worker(2, Alive), worker(3, Alive), node(4, Alive, false)}, []Server{server(1, true), server(2, true), server(3, true), server(4, true)}, 4, "n3 vote taken"},
+		{"a worker leads, another votes", []*Node{worker(1, Alive), node(4, Alive, false)}, []Server{server(1, true), server(4, true)}, 1, "n1 leadership handed over"},
+		{"a lost worker keeps no place", []*Node{node(1, Alive, false), node(2, Alive, false), worker(3, Lost), worker(4, Alive)}, []Server{server(1, true), server(2, true), server(3, true), server(4, false)}, 1, "n3 vote taken"},
 		{"left", []*Node{node(1, Alive, false), node(2, Left, false)}, []Server{server(1, true), server(2, false)}, 1, "n2 removed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

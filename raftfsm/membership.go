@@ -36,7 +36,8 @@ type MembershipStep struct {
 }
 
 // NextMembershipStep gives the one next step from the members to what the nodes' records ask for; ok is false when there is none.
-// Every living node is a member. The greatest odd number of them that is at most most get votes, those on spot instances last. A
+// Every living node is a member. The greatest odd number of them that is at most most get votes, those on spot instances last; workers
+// (RoleWorker) get none and are not counted, as long as another node lives. A
 // voter that is lost or leaves keeps its vote until another has taken its place, and because of lost nodes there are never fewer
 // than three; who left is no member. A server without a record, a founder before it joins, counts as living.
 //
@@ -44,6 +45,7 @@ type MembershipStep struct {
 // the entry in which it loses its vote, so if the leader dies just when that server alone has it, three or four voters elect nobody
 // until the leader is back.
 func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most int) (MembershipStep, bool) {
+	electable := electorate(s, members)
 	alive, lost := 0, 0
 	var good, bad []topology.NodeID // voters
 	for _, m := range members {
@@ -51,8 +53,7 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 		switch {
 		case n == nil:
 			alive++
-		case n.Status == Alive:
-		case n.Status == Lost:
+		case n.Status == Lost && electable(n):
 			lost++
 		}
 		if m.Voter && (n == nil || n.Status == Alive) {
@@ -65,16 +66,22 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 		if n.Status != Alive {
 			continue
 		}
-		alive++
+		if electable(n) {
+			alive++
+		}
 		if !slices.ContainsFunc(members, func(m Server) bool { return m.Node == n.ID }) {
 			return MembershipStep{AddMember, n.ID}, true
 		}
 	}
 	want := max(oddUpTo(min(most, alive)), min(oddUpTo(min(most, alive+lost)), 3))
-	candidate := bestCandidate(s, members)
-	spotVotes := slices.ContainsFunc(good, func(id topology.NodeID) bool { return spotRank(s.Node(id)) > 0 })
-	if candidate != nil && (len(good) < want || len(good) == want && spotVotes && !candidate.Spot) {
-		return MembershipStep{Promote, candidate.ID}, true
+	if candidate := bestCandidate(s, members, electable); candidate != nil && len(good) <= most {
+		asGood := 0 // voters that are as fit for it
+		for _, id := range good {
+			asGood += boolRank(voteRank(s.Node(id)) <= voteRank(candidate))
+		}
+		if asGood < want {
+			return MembershipStep{Promote, candidate.ID}, true
+		}
 	}
 	if step, ok := dropVoter(s, good, bad, leader, want, most); ok {
 		return step, true
@@ -87,19 +94,27 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 	return MembershipStep{}, false
 }
 
+// electorate says who may vote: all but workers, and workers, too, when nobody else lives.
+func electorate(s *State, members []Server) func(*Node) bool {
+	isWorker := func(n *Node) bool { return n.Role() == RoleWorker }
+	others := slices.ContainsFunc(s.Nodes, func(n *Node) bool { return n.Status == Alive && !isWorker(n) }) ||
+		slices.ContainsFunc(members, func(m Server) bool { return s.Node(m.Node) == nil })
+	return func(n *Node) bool { return !others || !isWorker(n) }
+}
+
 // oddUpTo is the greatest odd number that is at most n, 1 at least.
 func oddUpTo(n int) int { return max(1, n-1+n%2) }
 
 // bestCandidate is the living member without a vote that should get one: not a spot instance if possible, then by name. Nil for
 // none.
-func bestCandidate(s *State, members []Server) *Node {
+func bestCandidate(s *State, members []Server, electable func(*Node) bool) *Node {
 	var best *Node
 	for _, m := range members {
 		n := s.Node(m.Node)
-		if m.Voter || n == nil || n.Status != Alive {
+		if m.Voter || n == nil || n.Status != Alive || !electable(n) {
 			continue
 		}
-		if best == nil || spotRank(n) < spotRank(best) || spotRank(n) == spotRank(best) && n.ID < best.ID {
+		if best == nil || voteRank(n) < voteRank(best) || voteRank(n) == voteRank(best) && n.ID < best.ID {
 			best = n
 		}
 	}
@@ -130,16 +145,16 @@ func dropVoter(s *State, good, bad []topology.NodeID, leader topology.NodeID, wa
 			return drop(id)
 		}
 	}
-	spots := 0
+	unfit := 0
 	for _, id := range good {
-		spots += spotRank(s.Node(id))
+		unfit += boolRank(voteRank(s.Node(id)) > 0)
 	}
-	if len(good) <= most && (spots == 0 || len(good)-spots < want) {
+	if len(good) <= most && (unfit == 0 || len(good)-unfit < want) {
 		return MembershipStep{}, false
 	}
 	slices.SortFunc(good, func(a, b topology.NodeID) int {
 		x, y := s.Node(a), s.Node(b)
-		if d := spotRank(y) - spotRank(x); d != 0 {
+		if d := voteRank(y) - voteRank(x); d != 0 {
 			return d
 		}
 		if d := boolRank(a == leader) - boolRank(b == leader); d != 0 {
@@ -150,7 +165,16 @@ func dropVoter(s *State, good, bad []topology.NodeID, leader topology.NodeID, wa
 	return drop(good[0])
 }
 
-func spotRank(n *Node) int { return boolRank(n != nil && n.Spot) }
+// voteRank is how unfit a node is to vote.
+func voteRank(n *Node) int {
+	switch {
+	case n == nil:
+		return 0
+	case n.Role() == RoleWorker:
+		return 2
+	}
+	return boolRank(n.Spot)
+}
 
 func boolRank(b bool) int {
 	if b {

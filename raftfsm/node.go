@@ -67,6 +67,22 @@ type Node struct {
 // Process is the node's current life.
 func (n *Node) Process() topology.Process { return topology.Process{Node: n.ID, Boot: n.Boot} }
 
+// RoleTag is the tag that says what a node is for. Without it a node votes and runs partitions.
+const (
+	RoleTag     = "role"
+	RoleControl = "control" // gets no partitions; it may hold copies of state and seals
+	RoleWorker  = "worker"  // gets no vote while a node of another role lives, so that it may leave at any time
+)
+
+// Role is the node's RoleTag, "" without.
+func (n *Node) Role() string {
+	i, ok := slices.BinarySearchFunc(n.Tags, RoleTag, func(t KV, key string) int { return strings.Compare(t.Key, key) })
+	if !ok {
+		return ""
+	}
+	return n.Tags[i].Value
+}
+
 // NodeJoin says that a process of a node is there. With a new boot id everything that names the old process is void at once.
 // Based on Version, the record's (0: there is none); Node's own Version, Status, Reason and BlamedUntilMs are ignored.
 type NodeJoin struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
+	"github.com/seepnode/seepnode/raftfsm"
 )
 
 // Defaults of Config.
@@ -250,6 +251,9 @@ func (c *Config) checkTags() error {
 		if key == "" {
 			return fmt.Errorf("tag \"=%s\" has no key: give KEY=VALUE", value)
 		}
+	}
+	if role, ok := c.Tags[raftfsm.RoleTag]; ok && role != raftfsm.RoleControl && role != raftfsm.RoleWorker {
+		return fmt.Errorf("tag role=%s: a role is %s (no partitions) or %s (no vote); leave the tag out for both", role, raftfsm.RoleControl, raftfsm.RoleWorker)
 	}
 	if len(c.Tags) > tagsMax || bytes > tagsBytesMax {
 		return fmt.Errorf("%d tags with %d bytes in all: gossip carries them, so at most %d with %d bytes", len(c.Tags), bytes, tagsMax, tagsBytesMax)

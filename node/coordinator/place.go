@@ -136,5 +136,5 @@ func (v *View) fingerprintFor(stages []PlaceStage) (topology.Fingerprint, error)
 	case len(lacking) > 0:
 		return "", &PlaceError{fmt.Sprintf("no node can run the query; missing: %s", strings.Join(lacking[:min(8, len(lacking))], "; "))}
 	}
-	return "", &PlaceError{"no node takes partitions now: all are leaving, lost or blamed"}
+	return "", &PlaceError{"no node takes partitions now: all are leaving, lost, blamed or of role " + raftfsm.RoleControl}
 }

@@ -174,6 +174,34 @@ func TestPlaceNamesTheOperatorThatIsMissing(t *testing.T) {
 	}
 }
 
+func TestNodesOfRoleControlGetNoPartitionsAndKeepCopies(t *testing.T) {
+	v, p := fiveNodes(t, 100_000)
+	control := []topology.Process{p[0], p[1], p[2]}
+	for _, x := range control {
+		v.State.Node(x.Node).Tags = []raftfsm.KV{{Key: raftfsm.RoleTag, Value: raftfsm.RoleControl}}
+	}
+	stages := []PlaceStage{{Name: "s", Groups: 256, Source: true, Parallelism: 8}}
+	_, adds, _, err := Place(v, stages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range adds[0].Parts {
+		if slices.Contains(control, part.Process) {
+			t.Fatalf("a partition on %v", part.Process)
+		}
+	}
+	if !slices.ContainsFunc(adds[0].Vaults, func(m []topology.Process) bool { return slices.Contains(m, p[1]) }) {
+		t.Fatal("no copy on a node of role control")
+	}
+	for _, x := range p[3:] {
+		v.State.Node(x.Node).Tags = v.State.Node(p[0].Node).Tags
+	}
+	var none *PlaceError
+	if _, _, _, err := Place(v, stages); !errors.As(err, &none) || !strings.Contains(none.Text, "role control") {
+		t.Fatalf("error %v", err)
+	}
+}
+
 func TestAClusterOfOneIsItsOwnVault(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	q := w.addQuery("a")

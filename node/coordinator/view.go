@@ -180,8 +180,10 @@ func (v *View) blamed(n *raftfsm.Node) bool {
 	return n.BlamedUntilMs > v.NowMs && n.BlamedUntilMs-v.NowMs <= 2*v.Timing.Blame
 }
 
-// takes says whether a node gets something new.
-func (v *View) takes(n *raftfsm.Node) bool { return n.Status == raftfsm.Alive && !v.blamed(n) }
+// takes says whether a node gets partitions.
+func (v *View) takes(n *raftfsm.Node) bool {
+	return n.Status == raftfsm.Alive && !v.blamed(n) && n.Role() != raftfsm.RoleControl
+}
 
 // current is the living process of a node, of whatever life; ok is false when there is none.
 func (v *View) current(id topology.NodeID) (topology.Process, bool) {
