@@ -28,8 +28,9 @@ const (
 type SaverConfig struct {
 	Query  topology.QueryID
 	Vaults Vaults
-	// Acked: all vaults of the instance's blocks have fsynced its checkpoint epoch. Epochs of an instance grow.
-	Acked func(stage topology.StageID, instance uint64, epoch topology.Epoch)
+	// Acked: all vaults of the instance's blocks have fsynced its checkpoint epoch, whose deltas took so many bytes as stored, each counted
+	// once. Epochs of an instance grow.
+	Acked func(stage topology.StageID, instance uint64, epoch topology.Epoch, bytes int64)
 	// NeedBase: the next checkpoint of the instance must hold these key groups' whole states. Ascending, without doubles.
 	NeedBase func(stage topology.StageID, instance uint64, groups []topology.KeyGroup)
 	// Replicas hears what is where, so that it need not ask; nil is fine.
@@ -253,7 +254,7 @@ func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) (again boo
 	}
 	s.mu.Unlock()
 	if err == nil {
-		s.config.Acked(c.Stage, c.Instance, c.Epoch)
+		s.config.Acked(c.Stage, c.Instance, c.Epoch, t.baseBytes+t.deltaBytes)
 	}
 	if len(bases) > 0 {
 		s.config.NeedBase(c.Stage, c.Instance, bases)

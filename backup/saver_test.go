@@ -63,7 +63,7 @@ func newModelPartition(id uint64, rng topology.Range) *modelPartition {
 
 func (p *modelPartition) saverConfig(vaults Vaults) SaverConfig {
 	return SaverConfig{Query: testQuery, Vaults: vaults,
-		Acked: func(_ topology.StageID, _ uint64, e topology.Epoch) {
+		Acked: func(_ topology.StageID, _ uint64, e topology.Epoch, _ int64) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.acked = max(p.acked, e)

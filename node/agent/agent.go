@@ -59,6 +59,8 @@ type Agent struct {
 	err     error
 	work    *work // nil before this process has joined
 	leaving bool
+	// completed are the latest checkpoints that this node, as the leader, has committed, by query.
+	completed map[string]completed
 
 	close    sync.Once
 	closeErr error

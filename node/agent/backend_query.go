@@ -396,7 +396,12 @@ func (b backend) Checkpoints(_ context.Context, name string) (*client.Checkpoint
 	f := b.figures(s, q)
 	out := &client.Checkpoints{CompleteEpoch: q.Complete, TrimEpoch: q.TrimPoint(), AgeMs: f.lag(f.timeOf(q.Complete)), Checkpoints: []client.Checkpoint{}}
 	if q.Complete > 0 {
-		out.Checkpoints = append(out.Checkpoints, client.Checkpoint{Epoch: q.Complete, Time: client.UnixMs(f.timeOf(q.Complete)), Complete: true})
+		c := client.Checkpoint{Epoch: q.Complete, Time: client.UnixMs(f.timeOf(q.Complete)), Complete: true}
+		if made, ok := b.a.latest(q); ok {
+			took, _ := f.since(q.Complete, made.at)
+			c.Completed, c.DurationMs, c.Bytes = made.at.UTC(), took.Milliseconds(), made.bytes
+		}
+		out.Checkpoints = append(out.Checkpoints, c)
 	}
 	out.Checkpoints = append(out.Checkpoints, f.open()...)
 	return out, nil

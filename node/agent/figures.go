@@ -87,6 +87,14 @@ func (f *figures) timeOf(e topology.Epoch) int64 {
 	return f.query.T0Ms + int64(e)*f.query.EpochMs
 }
 
+// since is how long behind an epoch's time a moment is; ok is false when the query's epochs are not time.
+func (f *figures) since(e topology.Epoch, at time.Time) (d time.Duration, ok bool) {
+	if f.plan == nil || f.plan.Settings.SealRows > 0 {
+		return 0, false
+	}
+	return max(0, at.Sub(time.UnixMilli(f.timeOf(e)))), true
+}
+
 // lag is how far a time is behind now; nothing lags of a query that has ended, or whose epochs are not time.
 func (f *figures) lag(ms int64) int64 {
 	if f.query.State == raftfsm.Finished || f.plan != nil && f.plan.Settings.SealRows > 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seepnode/seepnode/node/api/metrics"
 	"github.com/seepnode/seepnode/node/coordinator"
+	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -22,6 +23,10 @@ func (a *Agent) registry() *prometheus.Registry {
 
 // observe is told of what the coordinator of this node has decided.
 func (a *Agent) observe(n coordinator.Note) {
+	if n.IsCheckpoint() {
+		a.observeCheckpoint(&n)
+		return
+	}
 	if n.Kind != "recovered" || a.metrics == nil {
 		return
 	}
@@ -36,6 +41,55 @@ func (a *Agent) observe(n coordinator.Note) {
 			}
 		}
 	}
+}
+
+// completed is a complete checkpoint, as its leader saw it.
+type completed struct {
+	epoch topology.Epoch
+	at    time.Time
+	bytes int64 // of one copy
+}
+
+func (a *Agent) observeCheckpoint(n *coordinator.Note) {
+	c := completed{at: a.world.now()}
+	for _, kv := range n.Figures {
+		figure, err := strconv.ParseInt(kv.Value, 10, 64)
+		switch {
+		case err != nil:
+			return
+		case kv.Key == coordinator.FigureEpoch:
+			c.epoch = topology.Epoch(figure)
+		case kv.Key == coordinator.FigureBytes:
+			c.bytes = figure
+		}
+	}
+	s := a.Machine().View()
+	q := s.Query(n.Query)
+	if q == nil {
+		return
+	}
+	if took, ok := (backend{a}).figures(s, q).since(c.epoch, c.at); ok && a.metrics != nil {
+		a.metrics.ObserveCheckpoint(took)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.completed == nil {
+		a.completed = map[string]completed{}
+	}
+	for name := range a.completed {
+		if s.Query(name) == nil {
+			delete(a.completed, name)
+		}
+	}
+	a.completed[n.Query] = c
+}
+
+// latest is what is known of a query's latest complete checkpoint; ok is false on a node that did not lead when it was committed.
+func (a *Agent) latest(q *raftfsm.Query) (c completed, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, ok = a.completed[q.Name]
+	return c, ok && c.epoch == q.Complete
 }
 
 // Snapshot implements metrics.Source.
@@ -58,8 +112,9 @@ func (a *Agent) Snapshot() metrics.Snapshot {
 	for _, q := range s.Queries {
 		out.QueriesByState[q.State.String()]++
 		f := (backend{a}).figures(s, q)
+		latest, _ := a.latest(q)
 		out.Queries = append(out.Queries, metrics.Query{Query: q.Name, CompleteEpoch: int64(q.Complete), Leader: leads, BlocksBelowK: blocksBelowK(s, q),
-			CheckpointAge: time.Duration(f.lag(f.timeOf(q.Complete))) * time.Millisecond})
+			CheckpointAge: time.Duration(f.lag(f.timeOf(q.Complete))) * time.Millisecond, CheckpointBytes: latest.bytes})
 	}
 	w := a.working()
 	if w == nil {

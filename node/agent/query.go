@@ -131,7 +131,9 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 	copies := backup.NewReplicator(backup.ReplicatorConfig{Vaults: r.of.vaults, NeedBase: needBase, Changed: r.of.changed, Logger: r.log,
 		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) }})
 	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, NeedBase: needBase, Replicas: copies, Logger: r.log,
-		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch) { query.Acknowledge(stage, instance, e) }})
+		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch, bytes int64) {
+			query.Acknowledge(stage, instance, e, bytes)
+		}})
 	defer func() { err = errors.Join(err, saver.Close(), copies.Close(), r.seals.close()) }()
 	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true, Resealed: w.Resealed,
 		Sealer: r.seals, Backup: saver, Restore: r.restore})

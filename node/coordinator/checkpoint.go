@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/seepnode/seepnode/raftfsm"
@@ -47,6 +48,7 @@ func Checkpoint(v *View, q *raftfsm.Query) Decision {
 	for _, line := range slices.Backward(lines) {
 		if !slices.ContainsFunc(parts, func(r *PartitionReport) bool { return !r.has(line) }) {
 			d.command(&raftfsm.CheckpointComplete{Query: q.ID, Complete: line})
+			d.Notes = append(d.Notes, completed(q, line, parts))
 			return d
 		}
 	}
@@ -56,6 +58,29 @@ func Checkpoint(v *View, q *raftfsm.Query) Decision {
 	}
 	return d
 }
+
+// completedKind tells of a complete checkpoint, with its FigureEpoch and FigureBytes, of one copy.
+const completedKind = "checkpoint"
+
+// Figures of a note on a complete checkpoint.
+const (
+	FigureEpoch = "epoch"
+	FigureBytes = "bytes"
+)
+
+func completed(q *raftfsm.Query, line topology.Epoch, parts []*PartitionReport) Note {
+	bytes := int64(0)
+	for _, p := range parts {
+		if i, ok := slices.BinarySearch(p.Lines, line); ok && i < len(p.LineBytes) {
+			bytes += p.LineBytes[i]
+		}
+	}
+	return Note{Kind: completedKind, Query: q.Name, Text: fmt.Sprintf("checkpoint %d is complete, %d bytes", line, bytes),
+		Figures: []raftfsm.KV{{Key: FigureEpoch, Value: fmt.Sprint(line)}, {Key: FigureBytes, Value: fmt.Sprint(bytes)}}}
+}
+
+// IsCheckpoint says that the note tells of a complete checkpoint.
+func (n *Note) IsCheckpoint() bool { return n.Kind == completedKind }
 
 // has says whether a partition has acknowledged a checkpoint.
 func (p *PartitionReport) has(line topology.Epoch) bool {

@@ -194,7 +194,11 @@ func (l *loop) finish(x *lane) {
 	}
 	x.wait = held{}
 	for _, n := range x.decision.Notes {
-		l.Logger.Info(n.Text, "decision", n.Kind, "query", n.Query)
+		level := slog.LevelInfo
+		if n.IsCheckpoint() {
+			level = slog.LevelDebug // about one a second
+		}
+		l.Logger.Log(context.Background(), level, n.Text, "decision", n.Kind, "query", n.Query)
 		if l.Observe != nil {
 			l.Observe(n)
 		}

@@ -523,11 +523,11 @@ func (p *partition) waitFor(ctx context.Context, d time.Duration) error {
 }
 
 // acknowledged takes note of a checkpoint that all vaults have.
-func (p *partition) acknowledged(c topology.Epoch) {
+func (p *partition) acknowledged(c topology.Epoch, bytes int64) {
 	raise(&p.acked, int64(c))
 	p.report.Lock()
-	if i, found := slices.BinarySearch(p.lines, c); !found {
-		p.lines = slices.Insert(p.lines, i, c) // vaults may acknowledge a later one first
+	if i, found := slices.BinarySearchFunc(p.lines, c, compareLine); !found {
+		p.lines = slices.Insert(p.lines, i, line{c, bytes}) // vaults may acknowledge a later one first
 	}
 	p.report.Unlock()
 	p.query.statusChanged()

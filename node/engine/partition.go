@@ -47,7 +47,7 @@ type partition struct {
 	keeps     map[int]bool // lanes by sinkOps that are keepers
 
 	report     sync.Mutex // guards what follows
-	lines      []topology.Epoch
+	lines      []line
 	bases      map[topology.KeyGroup]bool
 	lineChains []lineChains
 

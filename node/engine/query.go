@@ -316,11 +316,12 @@ func (q *Query) Close(done bool) (err error) {
 	return err
 }
 
-// Acknowledge says that all vaults have the checkpoint of an instance at epoch c on disk. Safe for concurrent use.
-func (q *Query) Acknowledge(stage topology.StageID, instance uint64, c topology.Epoch) {
+// Acknowledge says that all vaults have the checkpoint of an instance at epoch c on disk, where one copy of it takes so many bytes. Safe for
+// concurrent use.
+func (q *Query) Acknowledge(stage topology.StageID, instance uint64, c topology.Epoch, bytes int64) {
 	for _, p := range q.partitions() {
 		if p.spec.ID == stage && p.instance == instance {
-			p.acknowledged(c)
+			p.acknowledged(c, bytes)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -39,7 +40,8 @@ type PartitionStatus struct {
 	Epoch    topology.Epoch // the last that was taken
 	Durable  topology.Epoch // 0 while it is not known
 	// Lines are the checkpoints behind the latest complete one that all vaults have and whose epochs are all committed outside, ascending.
-	Lines []topology.Epoch
+	Lines     []topology.Epoch
+	LineBytes []int64 // what each of them takes at one vault
 	// Ended, when not 0, is the checkpoint with the final state: everything is committed, and it counts as every later one too.
 	Ended    topology.Epoch
 	Restored topology.Epoch // the checkpoint that it started from
@@ -98,17 +100,27 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)})
 		}
 	}
-	p.lines = slices.DeleteFunc(p.lines, func(c topology.Epoch) bool { return c < complete })
-	for _, c := range p.lines {
-		if c > complete && c <= committed {
-			s.Lines = append(s.Lines, c)
+	p.lines = slices.DeleteFunc(p.lines, func(l line) bool { return l.epoch < complete })
+	for _, l := range p.lines {
+		if l.epoch > complete && l.epoch <= committed {
+			s.Lines, s.LineBytes = append(s.Lines, l.epoch), append(s.LineBytes, l.bytes)
 		}
 	}
-	if final := topology.Epoch(p.stats.final.Load()); p.stats.ended.Load() && final > 0 && (slices.Contains(p.lines, final) || final <= complete) {
-		s.Ended = final
+	if final := topology.Epoch(p.stats.final.Load()); p.stats.ended.Load() && final > 0 {
+		if _, has := slices.BinarySearchFunc(p.lines, final, compareLine); has || final <= complete {
+			s.Ended = final
+		}
 	}
 	return s
 }
+
+// line is a checkpoint that all vaults have, and what it takes at one of them.
+type line struct {
+	epoch topology.Epoch
+	bytes int64
+}
+
+func compareLine(l line, c topology.Epoch) int { return cmp.Compare(l.epoch, c) }
 
 // lineChainsMax is how many checkpoint epochs' chains a partition remembers.
 const lineChainsMax = 4

@@ -109,8 +109,6 @@ var definitions = []definition{
 
 	{"seepnode_log_bytes", "Memory that output logs take.", nil, gauge,
 		ofNode(func(s *Snapshot) float64 { return float64(s.LogBytes) })},
-	{"seepnode_log_disk_bytes", "Output logs on disk.", nil, gauge,
-		ofNode(func(s *Snapshot) float64 { return float64(s.LogDiskBytes) })},
 	{"seepnode_link_received_bytes_total", "Bytes received from other nodes on the dataplane.", nil, counter,
 		ofNode(func(s *Snapshot) float64 { return float64(s.LinkBytesIn) })},
 	{"seepnode_link_sent_bytes_total", "Bytes sent to other nodes on the dataplane.", nil, counter,

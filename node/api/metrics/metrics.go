@@ -25,13 +25,12 @@ type Snapshot struct {
 	Nodes map[string]int
 	// QueriesByState, as this node's metadata has it.
 	QueriesByState map[string]int
-	// LogBytes is the memory that output logs take, LogDiskBytes what of them is on disk, BatchBytes what pooled batches take.
-	LogBytes, LogDiskBytes int64
-	ClockOffset            time.Duration // to the leader's clock
-	ControlErrors          int64         // control messages to peers that failed
-	ReportsSent            int64
-	LinkBytesIn            int64 // dataplane, all peers
-	LinkBytesOut           int64
+	LogBytes       int64         // memory that output logs take
+	ClockOffset    time.Duration // to the leader's clock
+	ControlErrors  int64         // control messages to peers that failed
+	ReportsSent    int64
+	LinkBytesIn    int64 // dataplane, all peers
+	LinkBytesOut   int64
 }
 
 // Stage are figures of the active partitions of one stage that this node runs.
