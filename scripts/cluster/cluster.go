@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -38,8 +39,19 @@ type Config struct {
 	Flags []string
 	// Env is put into the agents' environment, NAME=VALUE each.
 	Env []string
+	// Network puts every agent into a network namespace of its own, with an address of its own and Cut; see CanNetwork. Their HTTP is
+	// then reached from outside of their host, so that agents have a token and may use only files below Dir and what Flags allow.
+	Network bool
 	// KeepLogs makes Stop(err) with an error keep the logs, and nothing else, and say where.
 	KeepLogs bool
+}
+
+// Machine is what an agent runs on.
+type Machine struct {
+	// Cores is how much of the processors the agent gets, in cores; 0: all there is. See CanLimit.
+	Cores float64
+	// Flags are given to this agent behind those of all.
+	Flags []string
 }
 
 // Cluster is agents of one seepnode cluster, numbered from 0 in the order in which they were first started. Its methods may be called by
@@ -48,9 +60,12 @@ type Cluster struct {
 	config   Config
 	dir      string
 	launcher *launcher
+	network  *network // nil: all are on the loopback
+	token    string   // "": none
 
 	mu      sync.Mutex
 	agents  []*Agent
+	groups  *cpuGroups // nil: no agent is limited
 	stopped bool
 }
 
@@ -75,16 +90,45 @@ func New(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the agents: %w", err)
 	}
-	return &Cluster{config: c, dir: dir, launcher: newLauncher()}, nil
+	cluster := &Cluster{config: c, dir: dir, launcher: newLauncher()}
+	if !c.Network {
+		return cluster, nil
+	}
+	if err := cluster.connect(); err != nil {
+		return nil, cluster.Stop(fmt.Errorf("giving the agents a network: %w", err))
+	}
+	return cluster, nil
+}
+
+// connect makes the network and what agents that are reached from outside of their host need.
+func (c *Cluster) connect() (err error) {
+	if c.network, err = newNetwork(); err != nil {
+		return err
+	}
+	c.token = rand.Text()
+	file := filepath.Join(c.dir, "token")
+	if err := os.WriteFile(file, []byte(c.token), 0o600); err != nil {
+		return err
+	}
+	c.config.Flags = append([]string{"--token-file", file, "--allow-path", c.dir}, c.config.Flags...)
+	return nil
 }
 
 // Dir is the cluster's directory; callers may put files of their own into it.
 func (c *Cluster) Dir() string { return c.dir }
 
+// Token is what requests to the agents must bear, "" for none.
+func (c *Cluster) Token() string { return c.token }
+
 // Start starts n more agents and waits until all that run are a cluster with a leader.
 func (c *Cluster) Start(ctx context.Context, n int) error {
-	for range n {
-		a, err := c.plan()
+	return c.StartOn(ctx, make([]Machine, n)...)
+}
+
+// StartOn is Start of one agent on each machine.
+func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) error {
+	for _, m := range machines {
+		a, err := c.plan(m)
 		if err != nil {
 			return err
 		}
@@ -97,27 +141,52 @@ func (c *Cluster) Start(ctx context.Context, n int) error {
 	return c.AwaitMembers(ctx)
 }
 
-// plan gives a further agent its name, ports and directory.
-func (c *Cluster) plan() (*Agent, error) {
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
-	}
+// plan gives a further agent its name, address, directory and share of the processors.
+func (c *Cluster) plan(m Machine) (*Agent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.agents) == agentsMax {
+	number := len(c.agents) + 1
+	if number > agentsMax {
 		return nil, fmt.Errorf("a cluster on one machine has at most %d agents", agentsMax)
 	}
-	name := fmt.Sprintf("n%d", len(c.agents)+1)
-	a := &Agent{
-		Name: name, Dir: filepath.Join(c.dir, name), Log: filepath.Join(c.dir, name+".log"),
-		HTTP: loopback(ports[0]), Gossip: loopback(ports[1]), Data: loopback(ports[2]), ports: ports,
+	name := fmt.Sprintf("n%d", number)
+	a := &Agent{Name: name, Dir: filepath.Join(c.dir, name), Log: filepath.Join(c.dir, name+".log"), machine: m}
+	if err := c.place(a, number); err != nil {
+		return nil, err
 	}
 	if err := os.Mkdir(a.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	c.agents = append(c.agents, a)
 	return a, nil
+}
+
+// place gives an agent what it runs on. The caller holds the lock.
+func (c *Cluster) place(a *Agent, number int) (err error) {
+	http := networkHTTPPort
+	a.on, a.bind, a.ports = c.launcher, "127.0.0.1", []int{networkGossipPort, networkDataPort}
+	if c.network != nil {
+		if a.on, a.bind, err = c.network.host(number); err != nil {
+			return fmt.Errorf("giving %s a network: %w", a.Name, err)
+		}
+	} else {
+		ports, err := freePorts(3)
+		if err != nil {
+			return err
+		}
+		http, a.ports = ports[0], ports[1:]
+	}
+	a.HTTP, a.Gossip, a.Data = hostPort(a.bind, http), hostPort(a.bind, a.ports[0]), hostPort(a.bind, a.ports[1])
+	if a.machine.Cores == 0 {
+		return nil
+	}
+	if c.groups == nil {
+		if c.groups, err = newCPUGroups(); err != nil {
+			return fmt.Errorf("limiting the processors of %s: %w", a.Name, err)
+		}
+	}
+	a.group, err = c.groups.make(a.Name, a.machine.Cores)
+	return err
 }
 
 // start starts a. The very first start of the first agent founds the cluster.
@@ -130,13 +199,13 @@ func (c *Cluster) start(a *Agent) error {
 	if a.process != nil {
 		return fmt.Errorf("agent %s runs already", a.Name)
 	}
-	var join []string
+	var flags []string
 	for _, other := range c.agents {
 		if other != a && (a.starts > 0 || a != c.agents[0]) {
-			join = append(join, other.Gossip)
+			flags = append(flags, "--join", other.Gossip)
 		}
 	}
-	p, err := c.launcher.start(c.config, a, join)
+	p, err := a.start(c.config, flags)
 	if err != nil {
 		return fmt.Errorf("starting agent %s: %w", a.Name, err)
 	}
@@ -276,7 +345,7 @@ func (c *Cluster) client(retryFor time.Duration, agents ...int) (*client.Client,
 	if len(addresses) == 0 {
 		return nil, errors.New("no agent runs")
 	}
-	return client.New(client.Config{Address: strings.Join(addresses, ","), RetryFor: retryFor})
+	return client.New(client.Config{Address: strings.Join(addresses, ","), Token: c.token, RetryFor: retryFor})
 }
 
 // AwaitMembers waits until every agent that runs says that all of them are alive under a leader.
@@ -346,7 +415,11 @@ func (c *Cluster) Stop(failure error) error {
 	agents := slices.Clone(c.agents)
 	c.mu.Unlock()
 	c.halt(agents)
+	failure = errors.Join(failure, c.groups.remove())
 	c.launcher.close()
+	if c.network != nil {
+		failure = errors.Join(failure, c.network.close())
+	}
 	if failure != nil && c.config.KeepLogs && !errors.Is(failure, ErrInterrupted) {
 		return errors.Join(failure, c.keepLogs(agents))
 	}

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -40,7 +42,7 @@ func fakeAgent(args []string) int {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	listen, dir := flags.String("http", "", ""), flags.String("data-dir", "", "")
 	die := flags.Bool("die", false, "")
-	for _, name := range []string{"name", "bind", "advertise", "gossip-port", "data-port"} {
+	for _, name := range []string{"name", "bind", "advertise", "gossip-port", "data-port", "token-file", "allow-path"} {
 		flags.String(name, "", "")
 	}
 	joins := 0
@@ -69,17 +71,25 @@ func fakeAgent(args []string) int {
 
 // useCluster starts two agents in the directory of the environment, says so and waits for a signal.
 func useCluster(ctx context.Context) error {
-	c, err := New(fakeConfig(os.Getenv("TEST_OF_CLUSTER_DIR")))
+	conf := fakeConfig(os.Getenv("TEST_OF_CLUSTER_DIR"))
+	machine := Machine{}
+	if os.Getenv("TEST_OF_CLUSTER_MACHINES") != "" {
+		conf.Network, machine.Cores = true, 1
+	}
+	c, err := New(conf)
 	if err != nil {
 		return err
 	}
-	if err := c.Start(ctx, 2); err != nil {
+	if err := c.StartOn(ctx, machine, machine); err != nil {
 		return c.Stop(err)
 	}
 	if err := c.Freeze(1); err != nil {
 		return c.Stop(err)
 	}
 	fmt.Println("ready")
+	if conf.Network {
+		fmt.Println(c.network.outer)
+	}
 	<-ctx.Done()
 	return c.Stop(context.Cause(ctx))
 }
@@ -203,14 +213,20 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 		t.Skip("needs /proc to see processes")
 	}
 	for _, c := range []struct {
-		signal syscall.Signal
-		code   int
-		clean  bool
-	}{{syscall.SIGINT, 130, true}, {syscall.SIGTERM, 143, true}, {syscall.SIGKILL, -1, false}} {
-		t.Run(c.signal.String(), func(t *testing.T) {
+		signal   syscall.Signal
+		code     int
+		clean    bool
+		machines string
+	}{{syscall.SIGINT, 130, true, ""}, {syscall.SIGTERM, 143, true, ""}, {syscall.SIGKILL, -1, false, ""},
+		{syscall.SIGINT, 130, true, " with machines"}, {syscall.SIGKILL, -1, false, " with machines"}} {
+		t.Run(c.signal.String()+c.machines, func(t *testing.T) {
+			if c.machines != "" {
+				needs(t, CanNetwork)
+				needs(t, CanLimit)
+			}
 			dir := filepath.Join(t.TempDir(), "c")
 			program := exec.Command(os.Args[0])
-			program.Env = append(os.Environ(), roleEnv+"=program", "TEST_OF_CLUSTER_DIR="+dir)
+			program.Env = append(os.Environ(), roleEnv+"=program", "TEST_OF_CLUSTER_DIR="+dir, "TEST_OF_CLUSTER_MACHINES="+c.machines)
 			program.Stderr = os.Stderr
 			out, err := program.StdoutPipe()
 			if err != nil {
@@ -219,8 +235,16 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 			if err := program.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := io.ReadFull(out, make([]byte, len("ready"))); err != nil {
+			said := bufio.NewReader(out)
+			if _, err := said.ReadString('\n'); err != nil {
 				t.Fatal(err)
+			}
+			outer := ""
+			if c.machines != "" {
+				if outer, err = said.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+				outer = strings.TrimSpace(outer)
 			}
 			pids := []string{filepath.Join(t.TempDir(), "1"), filepath.Join(t.TempDir(), "2")}
 			for i, pid := range pids {
@@ -245,6 +269,15 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 					if c.clean || time.Now().After(deadline) {
 						t.Fatalf("agent %d still runs", i)
 					}
+				}
+			}
+			there := func() bool {
+				_, err := net.InterfaceByName(outer)
+				return outer != "" && err == nil
+			}
+			for deadline := time.Now().Add(5 * time.Second); there(); time.Sleep(5 * time.Millisecond) {
+				if c.clean || time.Now().After(deadline) {
+					t.Fatalf("interface %s stays", outer)
 				}
 			}
 			if _, err := os.Stat(dir); c.clean && !errors.Is(err, os.ErrNotExist) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,11 @@ type Agent struct {
 	Dir                string // its --data-dir
 	Log                string // file with all that it has written, of all its starts
 
-	ports   []int
+	machine Machine
+	bind    string
+	ports   []int // gossip, data
+	on      *launcher
+	group   *cpuGroup // nil: it may use all cores
 	starts  int
 	process *process // nil: none
 	ending  bool     // its end was asked for
@@ -94,35 +99,62 @@ func (p *process) wait() {
 	close(p.done)
 }
 
-// launcher starts processes from a thread of its own that stays: the system ends them with the thread that started them.
+// launcher starts processes from a thread of its own that stays: the system ends them with the thread that started them. What else the
+// thread has, a network namespace, they have, too.
 type launcher struct {
-	starts chan func()
+	calls  chan func()
+	thread int // its number in /proc/self/task
 }
 
 func newLauncher() *launcher {
-	l := &launcher{starts: make(chan func())}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		for start := range l.starts {
-			start()
-		}
-	}()
+	l, err := newLauncherIn(nil)
+	if err != nil {
+		panic(err) // there was nothing to fail
+	}
 	return l
 }
 
-// close lets the thread go, after which none may be started.
-func (l *launcher) close() { close(l.starts) }
+// newLauncherIn calls enter on the thread before all else.
+func newLauncherIn(enter func() (thread int, err error)) (*launcher, error) {
+	l := &launcher{calls: make(chan func())}
+	entered := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if enter != nil {
+			thread, err := enter()
+			l.thread = thread
+			entered <- err
+			if err != nil {
+				return
+			}
+		}
+		for call := range l.calls {
+			call()
+		}
+	}()
+	if enter == nil {
+		return l, nil
+	}
+	return l, <-entered
+}
 
-// start starts an agent that joins others.
-func (l *launcher) start(c Config, a *Agent, join []string) (*process, error) {
+// close lets the thread go, after which none may be started.
+func (l *launcher) close() { close(l.calls) }
+
+// do calls f on the thread.
+func (l *launcher) do(f func() error) error {
+	failed := make(chan error)
+	l.calls <- func() { failed <- f() }
+	return <-failed
+}
+
+// start starts an agent with flags beside those that are its own.
+func (a *Agent) start(c Config, flags []string) (*process, error) {
 	args := []string{
-		"agent", "--name", a.Name, "--bind", "127.0.0.1", "--advertise", "127.0.0.1", "--http", a.HTTP,
-		"--gossip-port", strconv.Itoa(a.ports[1]), "--data-port", strconv.Itoa(a.ports[2]), "--data-dir", a.Dir,
+		"agent", "--name", a.Name, "--bind", a.bind, "--advertise", a.bind, "--http", a.HTTP,
+		"--gossip-port", strconv.Itoa(a.ports[0]), "--data-port", strconv.Itoa(a.ports[1]), "--data-dir", a.Dir,
 	}
-	for _, other := range join {
-		args = append(args, "--join", other)
-	}
-	command := exec.Command(c.Program, append(args, c.Flags...)...)
+	command := exec.Command(c.Program, slices.Concat(args, flags, c.Flags, a.machine.Flags)...)
 	command.Env = append(environment(os.Environ()), append([]string{"SEEPNODE_PARENT=stdin"}, c.Env...)...)
 	tie(command)
 	log, err := os.OpenFile(a.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -135,13 +167,19 @@ func (l *launcher) start(c Config, a *Agent, join []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	failed := make(chan error)
-	l.starts <- func() { failed <- command.Start() }
-	if err := <-failed; err != nil {
+	if err := a.on.do(command.Start); err != nil {
 		return nil, errors.Join(err, parent.Close())
 	}
 	p := &process{command: command, parent: parent, done: make(chan struct{})}
 	go p.wait()
+	if a.group == nil {
+		return p, nil
+	}
+	if err := a.group.add(command.Process.Pid); err != nil {
+		_ = p.signal(sigKill)
+		<-p.done
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -156,7 +194,7 @@ func environment(all []string) []string {
 	return out
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // freePorts finds n ports of the loopback that are free for TCP and UDP, below those that systems give to connections: one of these would
 // be taken again before an agent listens on it. Another program may still do so; the agent then says so.
@@ -173,7 +211,7 @@ func freePorts(n int) (ports []int, err error) {
 			return ports, nil
 		}
 		port := lowest + rand.IntN(count)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", hostPort("127.0.0.1", port))
 		if err != nil {
 			continue // it is taken
 		}
