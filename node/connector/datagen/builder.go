@@ -23,7 +23,7 @@ const (
 type builder struct {
 	config       connector.Config
 	seed         uint64
-	rate         uint64
+	pace         pace
 	sequence     bool
 	sequenceRows uint64
 }
@@ -39,7 +39,7 @@ func (b *builder) isSet(path, name string) bool {
 
 // build makes the generator of the column or part named path. rows says that it has one value per row of the table, so that it may be a sequence.
 func (b *builder) build(path string, t batch.Type, key uint64, rows bool) (*generator, error) {
-	g := &generator{key: mix(key), rate: b.rate}
+	g := &generator{key: mix(key), pace: b.pace}
 	rate, err := strconv.ParseFloat(b.option(path, "null-rate"), 64)
 	if err != nil || !(rate >= 0 && rate <= 1) {
 		return nil, fmt.Errorf("option 'fields.%s.null-rate': %q is not a number from 0 to 1", path, b.option(path, "null-rate"))

@@ -1,6 +1,7 @@
 package datagen
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -23,6 +24,7 @@ var definition = &connector.Definition{
 	Doc:  "Makes rows up: random or in sequence, seeded, so that the same table gives the same rows every time.",
 	Options: []connector.Option{
 		{Name: "rows-per-second", Kind: connector.Int, Default: "10000", Doc: "Rows per second over all splits; 0 means full speed."},
+		{Name: "rows-per-second.schedule", Doc: "A rate that changes, instead of 'rows-per-second': times since the query's start and rates there, like '0 s: 1000, 30 s: 10000, 60 s: 0'. In between it changes steadily, two points at one time are a step, behind the last one it stays as it is."},
 		{Name: "number-of-rows", Kind: connector.Int, Doc: "Rows over all splits; the table is unbounded without it, unless a column is a sequence."},
 		{Name: "splits", Kind: connector.Int, Default: "8", Doc: "Number of splits, which can be read in parallel. The rows are the same set for any number."},
 		{Name: "seed", Kind: connector.Int, Default: "0", Doc: "Another seed gives other random values."},
@@ -58,7 +60,8 @@ func Definition() *connector.Definition { return definition }
 type table struct {
 	columns  []*generator
 	splits   uint64
-	rate     uint64 // rows per second of the whole table; 0 full speed
+	pace     pace
+	limited  bool   // rows come at that pace; else at full speed
 	rows     uint64 // of the whole table, when bounded
 	bounded  bool
 	rowBytes int // of memory, roughly
@@ -66,10 +69,6 @@ type table struct {
 
 func newTable(c connector.Config) (*table, error) {
 	c.Table = nameOf(c)
-	rate, err := c.Int(definition, "rows-per-second")
-	if err != nil {
-		return nil, err
-	}
 	splits, err := c.Int(definition, "splits")
 	if err != nil {
 		return nil, err
@@ -78,13 +77,13 @@ func newTable(c connector.Config) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rate < 0 {
-		return nil, fmt.Errorf("table %s: option 'rows-per-second' is %d; it must not be negative, 0 means full speed", c.Table, rate)
-	}
 	if splits < 1 || splits > splitsMax {
 		return nil, fmt.Errorf("table %s: option 'splits' is %d; it must lie between 1 and %d", c.Table, splits, splitsMax)
 	}
-	t := &table{splits: uint64(splits), rate: uint64(rate), rows: rowsMax}
+	t := &table{splits: uint64(splits), rows: rowsMax}
+	if t.pace, t.limited, err = paceOf(c); err != nil {
+		return nil, fmt.Errorf("table %s: %w", c.Table, err)
+	}
 	if _, set := c.Options["number-of-rows"]; set {
 		n, err := c.Int(definition, "number-of-rows")
 		if err != nil {
@@ -95,10 +94,7 @@ func newTable(c connector.Config) (*table, error) {
 		}
 		t.rows, t.bounded = uint64(n), true
 	}
-	shape := builder{config: c, seed: uint64(seed), rate: t.rate}
-	if shape.rate == 0 {
-		shape.rate = rateAtFullSpeed
-	}
+	shape := builder{config: c, seed: uint64(seed), pace: t.pace}
 	for i, f := range c.Schema.Fields {
 		g, err := shape.build(f.Name, f.Type, mix(shape.seed)+uint64(i+1)*golden, true)
 		if err != nil {
@@ -112,6 +108,31 @@ func newTable(c connector.Config) (*table, error) {
 	}
 	t.rowBytes = max(t.rowBytes, 1)
 	return t, nil
+}
+
+// paceOf is the pace of a table's rows, and whether they are held back to it.
+func paceOf(c connector.Config) (p pace, limited bool, err error) {
+	_, rated := c.Options["rows-per-second"]
+	schedule, scheduled := c.Options["rows-per-second.schedule"]
+	if scheduled {
+		if rated {
+			return nil, false, errors.New("options 'rows-per-second' and 'rows-per-second.schedule' exclude each other")
+		}
+		if p, err = parseSchedule(schedule); err != nil {
+			return nil, false, fmt.Errorf("option 'rows-per-second.schedule': %w", err)
+		}
+		return p, true, nil
+	}
+	rate, err := c.Int(definition, "rows-per-second")
+	switch {
+	case err != nil:
+		return nil, false, err
+	case rate < 0:
+		return nil, false, fmt.Errorf("option 'rows-per-second' is %d; it must not be negative, 0 means full speed", rate)
+	case rate == 0:
+		return steady(rateAtFullSpeed), false, nil
+	}
+	return steady(uint64(rate)), true, nil
 }
 
 func nameOf(c connector.Config) string {

@@ -5,5 +5,6 @@
 // split i mod splits.
 //
 // Not here: clocks. How far a rate-limited table has come is told to Read; random timestamps count from 1970-01-01, row i at
-// i seconds divided by 'rows-per-second' (10000 at full speed), less a random part of 'max-past'.
+// i seconds divided by 'rows-per-second' (10000 at full speed), or when a 'rows-per-second.schedule' has it come, less a random part of
+// 'max-past'.
 package datagen

@@ -69,7 +69,7 @@ type generator struct {
 	decScale batch.Dec // 10^scale, for sequences
 	length   int
 	variable bool
-	rate     uint64 // rows per second of time
+	pace     pace   // of the table's rows, which gives their times
 	maxPast  uint64 // in milliseconds
 	children []*generator
 	// What comparing a map's keys needs, a reader's own: see clone.
@@ -287,7 +287,7 @@ func (g *generator) appendBytes(c *batch.Column, hash, row counter, i int) {
 
 func (g *generator) fillTimes(out []int64, hash, row counter) {
 	for i := range out {
-		v := int64((row.at + uint64(i)*row.step) * 1000 / g.rate) // rowsMax keeps the product in range
+		v := int64(g.pace.time(row.at + uint64(i)*row.step))
 		if g.maxPast > 0 {
 			past, _ := bits.Mul64(g.draw(hash, i), g.maxPast+1)
 			v -= int64(past)

@@ -3,7 +3,6 @@ package datagen
 import (
 	"context"
 	"fmt"
-	"math/bits"
 	"strconv"
 	"time"
 
@@ -79,8 +78,8 @@ func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status
 	}
 	t := r.table
 	due := r.rows
-	if limit.ElapsedMs >= 0 && t.rate > 0 {
-		due = min(due, share(rowsAt(t.rate, uint64(limit.ElapsedMs)), r.split, t.splits))
+	if limit.ElapsedMs >= 0 && t.limited {
+		due = min(due, share(t.pace.rows(uint64(limit.ElapsedMs)), r.split, t.splits))
 	}
 	if due <= r.next {
 		return connector.Idle, nil
@@ -105,14 +104,4 @@ func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status
 		return connector.Idle, nil
 	}
 	return connector.More, nil
-}
-
-// rowsAt is how many rows of the table are due after ms milliseconds.
-func rowsAt(rate, ms uint64) uint64 {
-	hi, lo := bits.Mul64(rate, ms)
-	if hi >= 1000 {
-		return rowsMax
-	}
-	n, _ := bits.Div64(hi, lo, 1000)
-	return min(n, rowsMax)
 }
