@@ -38,6 +38,7 @@ type Agent struct {
 	// binary is what this node can run: the configured connectors and its own tables.
 	binary catalog
 	tables *table.Store
+	plans  plans
 
 	mux     *port.Mux
 	gossip  *gossiping

@@ -38,17 +38,18 @@ type wireTable struct {
 
 // newReader reads whole tables, wherever their parts are.
 func newReader(a *Agent) *table.Reader {
-	return &table.Reader{Local: a.tables, Self: a.self, Placement: a.partsOf, Ask: a.askPart, Route: a.routeOf}
+	return &table.Reader{Local: a.tables, Self: a.self, Placement: a.partsOf, Ask: a.askPart, Route: a.routeOf,
+		Changed: func() <-chan struct{} { return a.Machine().Changed() }}
 }
 
 // tableOf finds the plan of a query and the stage and the table that a sink of a name is.
-func tableOf(s *raftfsm.State, id topology.QueryID, name string) (*raftfsm.Query, *plan.Plan, *plan.Stage, *plan.Table) {
+func (a *Agent) tableOf(s *raftfsm.State, id topology.QueryID, name string) (*raftfsm.Query, *plan.Plan, *plan.Stage, *plan.Table) {
 	q := s.Incarnation(id.Incarnation)
 	if q == nil || q.ID != id {
 		return nil, nil, nil, nil
 	}
-	p := new(plan.Plan)
-	if json.Unmarshal(q.Plan, p) != nil || len(p.Stages) != len(q.Stages) {
+	p := a.plans.of(s, q)
+	if p == nil {
 		return nil, nil, nil, nil
 	}
 	for _, st := range p.Stages {
@@ -63,7 +64,7 @@ func tableOf(s *raftfsm.State, id topology.QueryID, name string) (*raftfsm.Query
 
 // partsOf is who holds a table.
 func (a *Agent) partsOf(id topology.QueryID, name string) []table.Part {
-	q, _, st, t := tableOf(a.Machine().View(), id, name)
+	q, _, st, t := a.tableOf(a.Machine().View(), id, name)
 	if t == nil || t.Connector != a.tables.Definition().Name || !runs(q.State) {
 		return nil
 	}
@@ -135,7 +136,7 @@ func (b backend) ReadTable(ctx context.Context, r client.TableReadRequest) (*cli
 	if err != nil {
 		return nil, err
 	}
-	if _, _, _, t := tableOf(s, q.ID, r.Table); t == nil {
+	if _, _, _, t := b.a.tableOf(s, q.ID, r.Table); t == nil {
 		return nil, api.NotFound("query %s has no table %s", r.Query, r.Table)
 	} else if t.Connector != b.a.tables.Definition().Name {
 		return nil, api.Invalid("%s.%s is written to connector '%s': only tables with connector '%s' are read here", r.Query, r.Table, t.Connector, b.a.tables.Definition().Name)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,10 +26,7 @@ type figures struct {
 
 func (b backend) figures(s *raftfsm.State, q *raftfsm.Query) *figures {
 	f := &figures{state: s, query: q, latest: b.a.reports.Latest, heard: b.a.reports.Heard, rates: &b.a.rates, now: b.a.world.now()}
-	compiled := new(plan.Plan)
-	if json.Unmarshal(q.Plan, compiled) == nil && len(compiled.Stages) == len(q.Stages) {
-		f.plan = compiled
-	}
+	f.plan = b.a.plans.of(s, q)
 	return f
 }
 

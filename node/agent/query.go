@@ -186,6 +186,7 @@ func (r *running) update(s *raftfsm.State, query *engine.Query, saver *backup.Sa
 	if w == nil || w.ID != r.id {
 		return // it is about to be ended
 	}
+	r.log.Debug("the query's metadata has changed", "version", s.Version, "topology", w.Version, "complete", int64(w.Complete))
 	saver.SetVaults(vaultSets(w))
 	r.copies.Update(duty(s, w, r.of.self))
 	set := w.SealSet(r.of.self)

@@ -97,7 +97,7 @@ func (b backend) tailed(s *raftfsm.State, q *raftfsm.Query, sink string) (string
 		e.Hint = "there are: " + strings.Join(names, ", ")
 		return "", 0, e
 	}
-	_, _, st, t := tableOf(s, q.ID, sink)
+	_, _, st, t := b.a.tableOf(s, q.ID, sink)
 	if own := b.a.tables.Definition().Name; t == nil || t.Connector != own {
 		return "", 0, api.NotSupported("%s.%s is written to connector '%s': only tables with connector '%s' can be followed", q.Name, sink, t.Connector, own)
 	}

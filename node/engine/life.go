@@ -92,11 +92,11 @@ func (p *partition) run(ctx context.Context) (err error) {
 			err = p.panicked(r)
 		}
 	}()
-	begun := time.Now()
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
-	p.stats.restoreMs.Store(time.Since(begun).Milliseconds())
+	p.stats.restoreMs.Store(time.Since(p.made).Milliseconds())
+	p.trace("restored")
 	p.stats.phase.Store(int32(catchingUp))
 	p.open.Store(true)
 	p.query.opened()
@@ -142,6 +142,7 @@ func (p *partition) begin(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
 		}
+		p.trace("fetched")
 		if err := p.restore(from, deltas); err != nil {
 			return err
 		}
@@ -161,6 +162,12 @@ func (p *partition) begin(ctx context.Context) error {
 		p.follow()
 	}
 	return p.beginSource(ctx)
+}
+
+// trace logs how far an instance is on its way from being placed to being seen, since recoveries are judged by it.
+func (p *partition) trace(what string) {
+	p.node.config.Logger.Debug("instance "+what, "query", p.query.config.Name, "partition", p.place().String(), "instance", p.instance,
+		"after", time.Since(p.made).Round(100*time.Microsecond).String(), "next", int64(p.next))
 }
 
 // openLanes opens the lanes of a sink that the partition writes: one for a fused sink, else one per key group.
@@ -293,6 +300,7 @@ func (p *partition) innerLoop(ctx context.Context) error {
 func (p *partition) caughtUp() {
 	if p.stats.phase.CompareAndSwap(int32(catchingUp), int32(running)) {
 		p.stats.replayMs.Store(time.Since(p.made).Milliseconds() - p.stats.restoreMs.Load())
+		p.trace("caught up")
 		p.query.statusChanged()
 	}
 }
@@ -421,6 +429,9 @@ func (p *partition) commit() error {
 			}
 			committed = min(committed, l.Committed())
 		}
+	}
+	if p.asked <= topology.Epoch(p.stats.restored.Load()) {
+		p.trace("shows what is new")
 	}
 	p.asked = through
 	line := p.checkpointEpochs()

@@ -213,6 +213,7 @@ func (p *partition) beginSource(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("stage %q %v: cannot go on from the seals of its former owner: %w", p.spec.Name, p.rng, err)
 	}
+	p.trace("has its former owners' seals")
 	found := make([][]Seal, len(logs))
 	for i, log := range logs {
 		for _, r := range log.Records {

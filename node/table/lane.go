@@ -158,6 +158,7 @@ func (l *lane) Commit(through topology.Epoch) error {
 	l.committed = true
 	l.visible = max(l.visible, through)
 	l.mu.Unlock()
+	l.sink.store.shown.tell()
 	return l.publish(through, false)
 }
 
@@ -175,6 +176,7 @@ func (l *lane) End() error {
 	l.visible = max(l.visible, l.written, l.restored)
 	through := l.visible
 	l.mu.Unlock()
+	l.sink.store.shown.tell()
 	return l.publish(through, true)
 }
 

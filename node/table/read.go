@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	formatjson "github.com/seepnode/seepnode/node/connector/format/json"
@@ -22,7 +23,9 @@ const (
 	// scanRows entries or scanBytes of rows are what a scan looks at before it lets the writer in.
 	scanRows  = 1024
 	scanBytes = 1 << 20
-	hitBytes  = 24 // of a row that may be in the answer, beside its order
+	// waitMax bounds the time that a peek waits.
+	waitMax  = time.Second
+	hitBytes = 24 // of a row that may be in the answer, beside its order
 )
 
 // Request asks for rows of a table.
@@ -33,10 +36,12 @@ type Request struct {
 	Range topology.Range `json:"range"`
 	// Epoch names the cut; 0: the newest that is visible.
 	Epoch topology.Epoch `json:"epoch,omitempty"`
-	// AtLeast is the newest epoch that the caller has seen: the Reader waits for it. Store.Read ignores it.
+	// AtLeast is the newest epoch that the caller has seen: the Reader waits for it.
 	AtLeast topology.Epoch `json:"at_least,omitempty"`
 	// Peek asks for Epoch and Ended of the answer only.
 	Peek bool `json:"peek,omitempty"`
+	// WaitMs is how long Store.Read may wait, when Peek is set, until it shows AtLeast; the Reader fills it in.
+	WaitMs int64 `json:"wait_ms,omitempty"`
 	// Keys are primary keys, each with one text per key column in the order of PRIMARY KEY, as SQL writes values (BYTES in base64). nil:
 	// all rows are looked at.
 	Keys [][]string `json:"keys,omitempty"`
@@ -68,14 +73,14 @@ type Row struct {
 // an *ast.Error for the condition,
 // and ctx's. The answer is the caller's.
 func (s *Store) Read(ctx context.Context, r Request) (Response, error) {
+	if r.Peek {
+		return s.peek(ctx, r)
+	}
 	pieces, err := s.pieces(name{r.Query, r.Table}, r.Range)
 	if err != nil {
 		return Response{}, err
 	}
 	newest, ended, err := newestOf(pieces)
-	if r.Peek {
-		return Response{Epoch: newest, Ended: ended, Columns: pieces[0].lane.sink.columns()}, err
-	}
 	if r.Epoch == 0 && err != nil {
 		return Response{}, err
 	}
@@ -111,6 +116,34 @@ func (s *Store) Read(ctx context.Context, r Request) (Response, error) {
 	response := Response{Epoch: r.Epoch, Ended: ended && newest <= r.Epoch, Columns: pieces[0].lane.sink.columns()}
 	response.Rows, err = q.rows()
 	return response, err
+}
+
+// peek tells what can be read, waiting for r.AtLeast as long as r.WaitMs allows.
+func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
+	wait := time.NewTimer(min(time.Duration(r.WaitMs)*time.Millisecond, waitMax))
+	defer wait.Stop()
+	for last := r.WaitMs <= 0; ; {
+		var shown <-chan struct{}
+		if !last {
+			shown = s.shown.next()
+		}
+		pieces, err := s.pieces(name{r.Query, r.Table}, r.Range)
+		var answer Response
+		if err == nil {
+			answer.Columns = pieces[0].lane.sink.columns()
+			answer.Epoch, answer.Ended, err = newestOf(pieces)
+		}
+		if last || err == nil && (answer.Ended || answer.Epoch >= r.AtLeast) {
+			return answer, err
+		}
+		select {
+		case <-shown:
+		case <-wait.C:
+			last = true
+		case <-ctx.Done():
+			return Response{}, ctx.Err()
+		}
+	}
 }
 
 // newestOf is the newest epoch that all pieces show; the last one of all when all have ended.

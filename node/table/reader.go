@@ -30,9 +30,12 @@ type Reader struct {
 	Ask func(ctx context.Context, to topology.Process, r Request) (Response, error)
 	// Route says in which key group the row of a primary key is; nil, or false: it may be in any. See NewRoute.
 	Route func(query topology.QueryID, table string, key []string) (topology.KeyGroup, bool)
+	// Changed gives a channel that is closed when Placement may give something else: nobody waits for a process that has been replaced. nil:
+	// it is not told.
+	Changed func() <-chan struct{}
 
-	mu    sync.Mutex
-	given map[name]topology.Epoch // the newest epoch that a read was given
+	mu     sync.Mutex
+	tables map[name]*reads
 }
 
 // Between two attempts at reading a table of which some part does not answer yet.
@@ -60,6 +63,7 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 		return Response{}, &RequestError{"no key is given"}
 	}
 	pause := retryFirst
+	var last error
 	for {
 		response, err := r.attempt(ctx, request)
 		if err == nil || lasting(err) {
@@ -71,17 +75,30 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 		if errors.Is(err, errNoTable) {
 			return Response{}, fmt.Errorf("there is no table %s in the query: %w", request.Table, ErrNotHere)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
+		if last == nil || ctx.Err() == nil {
+			last = err // what ctx has cut short says nothing
+		}
+		var late *roundError
+		if ctx.Err() == nil && !errors.As(err, &late) {
+			sleep(ctx, pause)
 			pause = min(2*pause, retryLast)
-		case <-ctx.Done():
-			timer.Stop()
-			if early := (*earlyError)(nil); errors.As(err, &early) {
+		}
+		if ctx.Err() != nil {
+			if early := (*earlyError)(nil); errors.As(last, &early) {
 				return Response{}, &NotVisibleError{Epoch: early.Epoch, Visible: early.Visible}
 			}
-			return Response{}, err
+			return Response{}, last
 		}
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -89,9 +106,9 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 func (r *Reader) Forget(query topology.QueryID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for n := range r.given {
+	for n := range r.tables {
 		if n.query == query {
-			delete(r.given, n)
+			delete(r.tables, n)
 		}
 	}
 }
@@ -104,16 +121,11 @@ type earlyError NotVisibleError
 func (e *earlyError) Error() string { return (*NotVisibleError)(e).Error() }
 
 func (r *Reader) attempt(ctx context.Context, request Request) (Response, error) {
-	parts := r.Placement(request.Query, request.Table)
-	if len(parts) == 0 {
-		return Response{}, errNoTable
-	}
-	peek := Request{Query: request.Query, Table: request.Table, Peek: true}
-	bounds, err := r.all(ctx, parts, peek)
+	at, err := r.bounds(ctx, name{request.Query, request.Table})
 	if err != nil {
 		return Response{}, err
 	}
-	visible, ended := leastOf(bounds)
+	visible, ended := leastOf(at.bounds)
 	epoch := request.Epoch
 	if epoch == 0 {
 		epoch = visible
@@ -127,10 +139,10 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 		return Response{}, &earlyError{Epoch: epoch, Visible: visible}
 	}
 	if epoch == 0 { // empty by definition; as a request it would mean the newest
-		return Response{Rows: []Row{}, Columns: bounds[0].Columns, Ended: ended}, nil
+		return Response{Rows: []Row{}, Columns: at.bounds[0].Columns, Ended: ended}, nil
 	}
 	request.Epoch = epoch
-	answers, err := r.all(ctx, r.routed(parts, request), request)
+	answers, err := r.all(ctx, at.parts, r.routed(at.parts, request), request)
 	if err != nil {
 		return Response{}, err
 	}
@@ -138,7 +150,7 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 	response, err := merge(request, answers)
 	response.Ended = ended && epoch >= visible
 	if len(response.Columns) == 0 {
-		response.Columns = bounds[0].Columns
+		response.Columns = at.bounds[0].Columns
 	}
 	return response, err
 }
@@ -163,17 +175,14 @@ func leastOf(bounds []Response) (visible topology.Epoch, ended bool) {
 func (r *Reader) floor(request Request) topology.Epoch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.given[name{request.Query, request.Table}]
+	return r.of(name{request.Query, request.Table}).given
 }
 
 func (r *Reader) raise(request Request, epoch topology.Epoch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.given == nil {
-		r.given = map[name]topology.Epoch{}
-	}
-	n := name{request.Query, request.Table}
-	r.given[n] = max(r.given[n], epoch)
+	t := r.of(name{request.Query, request.Table})
+	t.given = max(t.given, epoch)
 }
 
 // routed are the parts that may hold the keys asked for: all of them without keys or a route.
@@ -198,18 +207,34 @@ func (r *Reader) routed(parts []Part, request Request) []Part {
 	return some
 }
 
-// all asks all parts at once. The error is the first part's, in their order, that cannot be answered by trying again; else the first one's.
-func (r *Reader) all(ctx context.Context, parts []Part, request Request) ([]Response, error) {
-	responses, errs := make([]Response, len(parts)), make([]error, len(parts))
-	if len(parts) == 1 {
-		responses[0], errs[0] = r.ask(ctx, parts[0], request)
-	} else {
-		var wait sync.WaitGroup
-		for i, p := range parts {
-			wait.Go(func() { responses[i], errs[i] = r.ask(ctx, p, request) })
-		}
-		wait.Wait()
+// all asks some of the parts that hold a table, all at once, until that is not who holds it any more. The error is the first part's, in their
+// order, that cannot be answered by trying again; else the first one's.
+func (r *Reader) all(ctx context.Context, placed, some []Part, request Request) ([]Response, error) {
+	responses, errs := make([]Response, len(some)), make([]error, len(some))
+	var wait sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	if r.Changed != nil {
+		changed := r.Changed()
+		wait.Go(func() {
+			for slices.Equal(r.Placement(request.Query, request.Table), placed) {
+				select {
+				case <-changed:
+					changed = r.Changed()
+				case <-ctx.Done():
+					return
+				}
+			}
+			cancel()
+		})
 	}
+	var asked sync.WaitGroup
+	for i, p := range some[1:] {
+		asked.Go(func() { responses[i+1], errs[i+1] = r.ask(ctx, p, request) })
+	}
+	responses[0], errs[0] = r.ask(ctx, some[0], request)
+	asked.Wait()
+	cancel()
+	wait.Wait()
 	var first error
 	for i, err := range errs {
 		if err == nil {
@@ -222,7 +247,7 @@ func (r *Reader) all(ctx context.Context, parts []Part, request Request) ([]Resp
 			return nil, err
 		}
 		if first == nil {
-			first = &UnavailableError{Table: request.Table, Range: parts[i].Range, Process: parts[i].Process, Err: err}
+			first = &UnavailableError{Table: request.Table, Range: some[i].Range, Process: some[i].Process, Err: err}
 		}
 	}
 	return responses, first

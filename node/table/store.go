@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/connector"
@@ -16,9 +17,41 @@ import (
 // Store is all that a node holds of tables. Its methods may be called concurrently.
 type Store struct {
 	definition *connector.Definition
+	shown      signal // some lane shows more, or there is another one
 
 	mu     sync.RWMutex
 	tables map[name]*held
+}
+
+// signal wakes all who wait for a change. Where nobody does it costs next to nothing: lanes give one each epoch.
+type signal struct {
+	waits atomic.Bool
+	mu    sync.Mutex
+	wake  chan struct{}
+}
+
+// next gives a channel that is closed by the next tell. Take it before looking.
+func (s *signal) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake == nil {
+		s.wake = make(chan struct{})
+		s.waits.Store(true)
+	}
+	return s.wake
+}
+
+func (s *signal) tell() {
+	if !s.waits.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+		s.waits.Store(false)
+	}
 }
 
 // name is a table of a query.
@@ -138,6 +171,7 @@ func (s *Store) open(l *lane) {
 	}
 	h.lanes = slices.Insert(h.lanes, 0, l)
 	l.follow(h.tails)
+	s.shown.tell()
 }
 
 func (s *Store) close(l *lane) {

@@ -44,6 +44,8 @@ type Config struct {
 	Network bool
 	// KeepLogs makes Stop(err) with an error keep the logs, and nothing else, and say where.
 	KeepLogs bool
+	// LogsDir, if set, is where Stop puts the logs in any case; it is made.
+	LogsDir string
 }
 
 // Machine is what an agent runs on.
@@ -420,6 +422,9 @@ func (c *Cluster) Stop(failure error) error {
 	if c.network != nil {
 		failure = errors.Join(failure, c.network.close())
 	}
+	if c.config.LogsDir != "" {
+		failure = errors.Join(failure, copyLogs(c.config.LogsDir, agents))
+	}
 	if failure != nil && c.config.KeepLogs && !errors.Is(failure, ErrInterrupted) {
 		return errors.Join(failure, c.keepLogs(agents))
 	}
@@ -455,15 +460,25 @@ func (c *Cluster) keepLogs(agents []*Agent) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range agents {
-		if err := copyFile(filepath.Join(kept, filepath.Base(a.Log)), a.Log); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return errors.Join(err, os.RemoveAll(c.dir))
-		}
+	if err := copyLogs(kept, agents); err != nil {
+		return errors.Join(err, os.RemoveAll(c.dir))
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("removing the agents' files: %w", err)
 	}
 	return fmt.Errorf("the agents' logs are in %s", kept)
+}
+
+func copyLogs(dir string, agents []*Agent) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, a := range agents {
+		if err := copyFile(filepath.Join(dir, filepath.Base(a.Log)), a.Log); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyFile(to, from string) (err error) {

@@ -23,6 +23,7 @@ type options struct {
 	rows    int
 	out     string
 	logs    bool
+	trace   string
 }
 
 // Ways to lose a node.
@@ -49,6 +50,7 @@ func main() {
 	flag.IntVar(&o.rows, "rows", 100_000, "rows per `SECOND`")
 	flag.StringVar(&o.out, "write", "", "write the result to `FILE`, too")
 	flag.BoolVar(&o.logs, "keep-logs", true, "keep the agents' logs when something fails")
+	flag.StringVar(&o.trace, "trace", "", "have the agents log all they know of recoveries, and keep their logs in `DIR`")
 	flag.Parse()
 	os.Exit(cluster.Run("bench-recovery", func(ctx context.Context) error {
 		if err := o.read(sizes, kinds); err != nil {
@@ -117,7 +119,8 @@ func commit(ctx context.Context) string {
 
 // result is what was measured of one kind at one size.
 type result struct {
-	stateBytes                                       int64 // of a lost partition, the mean
+	lost                                             time.Time // the last time
+	stateBytes                                       int64     // of a lost partition, the mean
 	first, caughtUp, detect, commit, restore, replay sample.Sample
 }
 

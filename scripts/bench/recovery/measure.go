@@ -18,9 +18,10 @@ import (
 
 const (
 	lookEvery = 10 * time.Millisecond
-	// askEvery is how often the table is asked for the watched key, askMax how many questions may be open.
+	// askEvery is how often the table is asked for the watched key, askMax how many questions may be open: the machine is to work for the
+	// recovery, not for the questions.
 	askEvery = 3 * time.Millisecond
-	askMax   = 200
+	askMax   = 16
 	// lagMost is the most that a query lags which has caught up.
 	lagMost = 200 * time.Millisecond
 	// lossBudget bounds what is measured of a loss, calmBudget the time until all is as before.
@@ -37,7 +38,11 @@ type bench struct {
 
 // measureSize measures all kinds of loss with size MB in each partition.
 func measureSize(ctx context.Context, o options, size int) (_ map[string]*result, err error) {
-	nodes, err := cluster.New(cluster.Config{Program: o.program, KeepLogs: o.logs})
+	c := cluster.Config{Program: o.program, KeepLogs: o.logs, LogsDir: o.trace}
+	if o.trace != "" {
+		c.Flags = []string{"--log-level", "debug"}
+	}
+	nodes, err := cluster.New(c)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +63,7 @@ func measureSize(ctx context.Context, o options, size int) (_ map[string]*result
 			if err := b.lose(ctx, kind, r); err != nil {
 				return nil, fmt.Errorf("loss %d of a %s: %w", n+1, kind, err)
 			}
-			fmt.Fprintf(os.Stderr, "%3d MB, %-10s %3d of %d: first result %s ms, caught up %s ms\n", size, kind, n+1, o.losses,
+			fmt.Fprintf(os.Stderr, "%s %3d MB, %-10s %3d of %d: first result %s ms, caught up %s ms\n", r.lost.Format("15:04:05.000"), size, kind, n+1, o.losses,
 				sample.Ms(r.first[len(r.first)-1]), sample.Ms(r.caughtUp[len(r.caughtUp)-1]))
 		}
 		r.stateBytes /= int64(o.losses)
@@ -327,6 +332,7 @@ func (b *bench) observe(ctx context.Context, others []int, v *victim, at time.Ti
 	if a.err != nil {
 		return a.err
 	}
+	r.lost = at
 	r.first = append(r.first, a.at.Sub(at))
 	r.caughtUp = append(r.caughtUp, caught.Sub(at))
 	return nil

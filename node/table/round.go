@@ -1,0 +1,141 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// reads is what a Reader knows of a table, and the rounds in which it asks all parts how far they are. Every read is based on a round that began
+// after it: an earlier one may know less than what somebody else has read since. So reads that come during a round share the next.
+type reads struct {
+	given  topology.Epoch // the newest epoch that a read was given
+	flight *round         // under way
+	next   *round         // that has not begun
+	pause  time.Duration  // before the next round, because the last one failed
+}
+
+// round is one asking of all parts. It is led by one of the reads that share it.
+type round struct {
+	done   chan struct{} // closed when the rest is there
+	parts  []Part
+	bounds []Response
+	err    error
+}
+
+// roundError says that a round failed: the next one has waited already.
+type roundError struct{ error }
+
+func (e *roundError) Unwrap() error { return e.error }
+
+// errAbandoned is of a round whose leader was not willing to wait any longer.
+var errAbandoned = errors.New("nobody leads the round")
+
+// peekWait is how long a part that does not show anything yet may hold its answer back: it is asked less often, and answers at once when it
+// does.
+const peekWait = 100 * time.Millisecond
+
+// of is what is known of a table; r.mu is held.
+func (r *Reader) of(n name) *reads {
+	if r.tables == nil {
+		r.tables = map[name]*reads{}
+	}
+	if r.tables[n] == nil {
+		r.tables[n] = &reads{}
+	}
+	return r.tables[n]
+}
+
+// bounds gives a round that began after the call and in which all parts answered.
+func (r *Reader) bounds(ctx context.Context, n name) (*round, error) {
+	for {
+		r.mu.Lock()
+		t := r.of(n)
+		at, flight := t.next, t.flight
+		leads := at == nil
+		if leads {
+			at = &round{done: make(chan struct{})}
+			t.next = at
+		}
+		r.mu.Unlock()
+		var err error
+		if leads {
+			err = r.lead(ctx, n, t, at, flight)
+		} else {
+			select {
+			case <-at.done:
+				err = at.err
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		switch {
+		case errors.Is(err, errAbandoned) && ctx.Err() == nil:
+			continue
+		case err != nil && !errors.Is(err, errNoTable) && !lasting(err):
+			return nil, &roundError{err}
+		}
+		return at, err
+	}
+}
+
+// lead waits until it is the round's turn, asks, and gives the round's error.
+func (r *Reader) lead(ctx context.Context, n name, t *reads, at, flight *round) (err error) {
+	defer func() {
+		if at.err = err; ctx.Err() != nil && err != nil {
+			at.err = errAbandoned // others may be willing to wait longer
+		}
+		close(at.done)
+	}()
+	if flight != nil {
+		select {
+		case <-flight.done:
+		case <-ctx.Done():
+		}
+	}
+	r.mu.Lock()
+	pause := t.pause
+	r.mu.Unlock()
+	if pause > 0 {
+		r.rest(ctx, pause)
+	}
+	r.mu.Lock()
+	t.next = nil
+	if ctx.Err() == nil {
+		t.flight = at
+	}
+	floor := t.given
+	r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if at.parts = r.Placement(n.query, n.table); len(at.parts) == 0 {
+		err = errNoTable
+	} else {
+		peek := Request{Query: n.query, Table: n.table, Peek: true, AtLeast: floor, WaitMs: peekWait.Milliseconds()}
+		at.bounds, err = r.all(ctx, at.parts, at.parts, peek)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.flight, t.pause = nil, 0
+	if err != nil {
+		t.pause = min(max(2*pause, retryFirst), retryLast)
+	}
+	return err
+}
+
+// rest waits until a failed round may be tried again: for a while, or until others hold the table.
+func (r *Reader) rest(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	var changed <-chan struct{}
+	if r.Changed != nil {
+		changed = r.Changed()
+	}
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
+}
