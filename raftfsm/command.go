@@ -98,7 +98,7 @@ func (id *CommandID) UnmarshalText(text []byte) error {
 type Envelope struct {
 	// ID makes a request of a user safe to repeat; commands of the coordinator need none.
 	ID CommandID
-	// AtMs is the proposer's clock, milliseconds since 1970: for histories, never for decisions.
+	// AtMs is the leader's time, milliseconds since 1970: for histories, never for decisions.
 	AtMs    int64
 	Command Command
 }

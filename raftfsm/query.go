@@ -73,7 +73,7 @@ type Query struct {
 	Fingerprint topology.Fingerprint `json:"fingerprint"`
 	T0Ms        int64                `json:"t0_ms"`    // time(e) = T0 + e*epoch
 	EpochMs     int64                `json:"epoch_ms"` // L
-	AddedMs     int64                `json:"added_ms"` // the clock of the peer that added it
+	AddedMs     int64                `json:"added_ms"` // the leader's time
 
 	State        QueryState `json:"state"`
 	Reason       string     `json:"reason,omitempty"`
@@ -120,7 +120,7 @@ type Stage struct {
 // Entry is one line of a query's history.
 type Entry struct {
 	Seq     uint64 `json:"seq"`   // counts from 1
-	AtMs    int64  `json:"at_ms"` // the proposer's clock
+	AtMs    int64  `json:"at_ms"` // the leader's time
 	Kind    string `json:"kind"`
 	Text    string `json:"text"`
 	Figures []KV   `json:"figures,omitempty"`
@@ -232,6 +232,14 @@ type SealGrant struct {
 }
 
 func (*QueryAdd) Kind() Kind { return KindQueryAdd }
+
+// Begun is the command with epoch 1 beginning at a time: a whole number of epochs since 1970, so that logs of several queries can be read
+// side by side.
+func (k *QueryAdd) Begun(atMs int64) *QueryAdd {
+	begun := *k
+	begun.T0Ms = atMs / k.EpochMs * k.EpochMs
+	return &begun
+}
 
 func (k *QueryAdd) apply(c *change) Outcome {
 	s := c.state

@@ -30,6 +30,7 @@ import (
 type Agent struct {
 	config Config
 	world  *surroundings
+	clock  *clock
 	log    *slog.Logger
 
 	self    topology.Process
@@ -92,7 +93,8 @@ func Start(ctx context.Context, c Config, options ...Option) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{config: c, world: outside(options), failed: make(chan struct{}), tables: table.NewStore()}
-	a.started, a.reports, a.reader = a.world.now(), coordinator.NewReportTable(a.world.now), newReader(a)
+	a.clock = newClock(a.world.now)
+	a.started, a.reports, a.reader = a.clock.own(), coordinator.NewReportTable(a.clock.now), newReader(a)
 	a.log = a.world.logger
 	if a.log == nil {
 		a.log = newLogger(&c, a.world.stderr)
@@ -129,7 +131,7 @@ func (a *Agent) start() error {
 	}
 	a.limitMemory()
 	a.running.Go(a.live)
-	a.running.Go(func() { a.rates.run(a.ctx, a.reports, a.world.now) })
+	a.running.Go(func() { a.rates.run(a.ctx, a.reports, a.clock.now) })
 	a.log.Info("agent started", "node", a.self.Node, "boot", fmt.Sprintf("%x", uint64(a.self.Boot)), "data", a.record.Addresses.Data,
 		"gossip", a.record.Addresses.Gossip, "http", a.record.Addresses.HTTP, "data_dir", a.config.DataDir)
 	return nil
@@ -217,7 +219,7 @@ func (a *Agent) openMember(cluster uint64) error {
 	a.member, err = member.Open(member.Config{
 		Node: a.record, Raft: rc, Joins: a.config.Join, Expect: a.config.BootstrapExpect, Others: a.gossip.candidates,
 		Incoming: reachedAt{incoming, a.record.Addresses.Data}, DialRaft: dial(port.Raft), DialControl: dial(port.Control),
-		Loop: a.lead, Logger: a.log, Now: a.world.now, Chance: a.world.chance,
+		Loop: a.lead, Logger: a.log, Now: a.clock.now, Chance: a.world.chance,
 	})
 	if err != nil {
 		return explainDir(a.config.DataDir, err)

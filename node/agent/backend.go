@@ -234,7 +234,7 @@ func (b backend) query(name string) (*raftfsm.State, *raftfsm.Query, error) {
 func (b backend) propose(ctx context.Context, id client.RequestID, k raftfsm.Command) (raftfsm.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeWait)
 	defer cancel()
-	out, err := b.a.member.Propose(ctx, raftfsm.Envelope{ID: raftfsm.CommandID(id), AtMs: b.a.world.now().UnixMilli(), Command: k})
+	out, err := b.a.member.Propose(ctx, raftfsm.Envelope{ID: raftfsm.CommandID(id), AtMs: b.a.clock.now().UnixMilli(), Command: k})
 	if err != nil {
 		return out, api.NoLeader("the cluster could not be changed in time: %v", err)
 	}

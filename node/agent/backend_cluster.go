@@ -72,13 +72,13 @@ func (b backend) node(s *raftfsm.State, n *raftfsm.Node, voters map[topology.Nod
 	p := n.Process()
 	out.Partitions, out.Shadows, out.VaultBlocks = holdings(s, p)
 	if r := b.a.reports.Latest(p); r != nil {
-		out.ClockOffsetMs, out.VaultFull = float64(r.ClockOffsetMs), r.DiskFull
-		out.LastReportMs = b.a.rates.age(p, b.a.world.now())
+		out.ClockOffsetMs, out.VaultFull = -float64(r.ClockOffsetMs), r.DiskFull
+		out.LastReportMs = b.a.rates.age(p, b.a.clock.now())
 		out.Rates, out.Busy = b.a.rates.node(r, n.Cores)
 	}
 	if p == b.a.self {
 		out.Version, out.Started = b.a.config.Version, b.a.started.UTC()
-		out.UptimeMs = b.a.world.now().Sub(b.a.started).Milliseconds()
+		out.UptimeMs = b.a.clock.own().Sub(b.a.started).Milliseconds()
 		if w := b.a.working(); w != nil {
 			out.VaultBytes = w.vault.Stats().LiveBytes
 		}
@@ -117,7 +117,7 @@ func (b backend) Status(context.Context) (*client.Status, error) {
 	a := b.a
 	s := a.member.Machine().View()
 	raft := a.member.Group().Status()
-	out := &client.Status{Node: string(a.self.Node), Term: raft.Term, Version: a.config.Version, MetadataVersion: s.Version, Time: a.world.now().UTC(),
+	out := &client.Status{Node: string(a.self.Node), Term: raft.Term, Version: a.config.Version, MetadataVersion: s.Version, Time: a.clock.now().UTC(),
 		Queries: map[string]int{}}
 	if s.Cluster.ID != 0 {
 		out.Cluster = port.ClusterName(s.Cluster.ID)
@@ -152,8 +152,15 @@ func (b backend) alerts(s *raftfsm.State) []client.Alert {
 		if n.Status == raftfsm.Lost {
 			list = append(list, client.Alert{Kind: "node_lost", Node: string(n.ID), Text: fmt.Sprintf("node %s is lost: %s", n.ID, n.Reason), Hint: "start it again, or start another one in its place"})
 		}
-		if r := b.a.reports.Latest(n.Process()); r != nil && r.DiskFull != "" {
+		r := b.a.reports.Latest(n.Process())
+		if r == nil || n.Status == raftfsm.Lost {
+			continue
+		}
+		if r.DiskFull != "" {
 			list = append(list, client.Alert{Kind: "vault_full", Node: string(n.ID), Text: fmt.Sprintf("the vault of node %s takes nothing: %s", n.ID, r.DiskFull), Hint: "make room on its disk"})
+		}
+		if text := r.ClockWrong(); text != "" {
+			list = append(list, client.Alert{Kind: "clock_off", Node: string(n.ID), Text: fmt.Sprintf("node %s gets no partitions of sources: %s", n.ID, text), Hint: "set its clock, by NTP for one, and start it again"})
 		}
 	}
 	for _, q := range s.Queries {

@@ -158,8 +158,11 @@ func added(out raftfsm.Outcome) (again bool, err error) {
 
 // placed is the command that adds a plan, on the nodes as they are.
 func (b backend) placed(s *raftfsm.State, p *plan.Plan) (*raftfsm.QueryAdd, error) {
-	now := b.a.world.now().UnixMilli()
+	now := b.a.clock.now().UnixMilli()
 	v := &coordinator.View{State: s, NowMs: now, Leader: b.leader(s), Timing: coordinator.DefaultTiming()}
+	if w := b.a.working(); w != nil {
+		v.Reports = w.peers.clocks(s)
+	}
 	var stages []coordinator.PlaceStage
 	for _, st := range p.Stages {
 		stage := coordinator.PlaceStage{Name: st.Name, Groups: st.Groups, Source: st.Source >= 0, Parallelism: p.Settings.Parallelism}
@@ -179,8 +182,7 @@ func (b backend) placed(s *raftfsm.State, p *plan.Plan) (*raftfsm.QueryAdd, erro
 	}
 	add := &raftfsm.QueryAdd{Incarnation: s.Incarnations + 1, Fingerprint: print, EpochMs: p.Settings.EpochMs, Stages: adds, Seals: seals}
 	if p.Settings.SealRows == 0 {
-		// Epoch 1 begins now: a whole number of epochs since 1970, so that logs of several queries can be read side by side.
-		add.T0Ms = now / p.Settings.EpochMs * p.Settings.EpochMs
+		add = add.Begun(now) // the leader says it again, by its time
 	}
 	return add, nil
 }

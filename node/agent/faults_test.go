@@ -207,6 +207,10 @@ type fault struct {
 	kind  int
 	pick  [5]int // what chance says of victims
 	lasts time.Duration
+	// Of a step of a clock: by how much, whether it is the leader's, and whether its process, or those of all, are killed and started again,
+	// which makes them ask for the time.
+	seconds                      int64
+	leads, restarts, restartsAll bool
 }
 
 const (
@@ -237,6 +241,8 @@ func drawFaults(r *rand.Rand, names []string) (list []fault) {
 		for i := range f.pick {
 			f.pick[i] = r.IntN(1 << 20)
 		}
+		f.seconds = int64(f.pick[1]%1201) - 600
+		f.restarts = f.pick[2]%2 == 0
 		switch r.IntN(4) {
 		case 0, 1:
 			f.event, f.nth, f.after = commandEvent(watched[r.IntN(len(watched))]), 1+r.IntN(3), 400*time.Millisecond
@@ -296,7 +302,18 @@ func (w *trial) cause(f fault) {
 		w.note("connections between %s and %s are reset", x, y)
 		w.net.Disconnect(x, y)
 	case faultStep:
-		w.step(x, int64(f.pick[1]%1201)-600)
+		if f.leads {
+			x = w.leads()
+		}
+		w.step(x, f.seconds)
+		switch {
+		case f.restartsAll:
+			w.down(false, w.names...)
+			restart(w.names...)
+		case f.restarts:
+			w.down(false, x)
+			restart(x)
+		}
 	}
 }
 
@@ -365,7 +382,7 @@ func TestIdentityUnderFaults(t *testing.T) {
 	for i, q := range faultQueries {
 		t.Run(q.name, func(t *testing.T) {
 			want := onOneNode(t, q.sql, q.sinks)
-			for _, seed := range seeds(t, 14, 2) {
+			for _, seed := range seeds(t, 40, 3) {
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) { identityUnderFaults(t, seed, i, want, drawFaults) })

@@ -25,7 +25,7 @@ type figures struct {
 }
 
 func (b backend) figures(s *raftfsm.State, q *raftfsm.Query) *figures {
-	f := &figures{state: s, query: q, latest: b.a.reports.Latest, heard: b.a.reports.Heard, rates: &b.a.rates, now: b.a.world.now()}
+	f := &figures{state: s, query: q, latest: b.a.reports.Latest, heard: b.a.reports.Heard, rates: &b.a.rates, now: b.a.clock.now()}
 	f.plan = b.a.plans.of(s, q)
 	return f
 }

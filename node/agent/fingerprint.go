@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/cpu"
 
@@ -59,7 +60,8 @@ func fused() string {
 	return "fma"
 }
 
-func binaryHash() (string, error) {
+// binaryHash is of the file that this process runs, which does not change.
+var binaryHash = sync.OnceValues(func() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -74,4 +76,4 @@ func binaryHash() (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
-}
+})

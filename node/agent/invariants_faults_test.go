@@ -46,45 +46,134 @@ func TestFullPowerLossAtAnyInstantUnderFaultsLosesAndDoublesNothing(t *testing.T
 	}
 }
 
-// TestClockStepsUnderFaultsChangeNoResultAndNoProgress is invariant 20 for a query that runs: clocks are set by up to ten minutes, either way,
-// while sources that are sealed by the clock run.
-func TestClockStepsUnderFaultsChangeNoResultAndNoProgress(t *testing.T) {
+// TestInvariant20ClockStepsUnderFaultsChangeNoResultAndNoProgress: clocks are set by up to ten minutes, either way, before a query is added,
+// while it is added, and while its sources, which are sealed by the clock, run: on any node, the leader's too, and with processes that are
+// killed and started again, since it is then that they ask the host for the time. The same schedule with steps of no time is what it is
+// compared with.
+func TestInvariant20ClockStepsUnderFaultsChangeNoResultAndNoProgress(t *testing.T) {
+	const rows, perSecond = 1000, 200
+	want := undisturbed(t, rows)
+	for _, seed := range seeds(t, 12, 2) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			run := func(t *testing.T, steps int64) (took time.Duration, anew bool) {
+				synctest.Test(t, func(t *testing.T) { took, anew = stepsUnderFaults(t, seed, steps, countSQL(rows, perSecond), want) })
+				return took, anew
+			}
+			without, _ := run(t, 0)
+			with, anew := run(t, 1)
+			// A kill delays what it hits, with the steps or without. When all have been down the first leader's clock says how late it is, and it
+			// may say that it is ten minutes later.
+			if with > without+5*time.Second || with < without-time.Second && !anew {
+				t.Errorf("the query took %v, and %v without the steps", with, without)
+			}
+			t.Logf("%v, and %v without the steps", with, without)
+		})
+	}
+}
+
+// TestInvariant20TimeGoesOnWhenOnlyWrongClocksAreLeft: no two clocks agree, the leader's is lost with it, and sources go where a clock is wrong.
+func TestInvariant20TimeGoesOnWhenOnlyWrongClocksAreLeft(t *testing.T) {
 	const rows, perSecond = 1000, 200
 	want := undisturbed(t, rows)
 	for _, seed := range seeds(t, 4, 1) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newTrial(t, seed, 5, nil)
+				w := prepareTrial(t, seed, 3, nil)
 				defer w.end()
+				for i, n := range w.names {
+					w.step(n, []int64{-600, 600, 200}[(i+int(seed))%3])
+				}
+				w.found()
+				start := time.Now()
 				if _, err := w.person().AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: countSQL(rows, perSecond)}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := w.person().AwaitQuery(t.Context(), "counts", client.UntilRunning); err != nil {
-					t.Fatal(err)
-				}
-				began := time.Now()
-				var faults []fault
-				for range 4 {
-					f := fault{after: time.Duration(w.r.IntN(1500)) * time.Millisecond, kind: faultStep}
-					for i := range f.pick {
-						f.pick[i] = w.r.IntN(1 << 20)
+				kill := fault{after: 2 * time.Second, kind: faultKillLeader, lasts: time.Second}
+				took := time.Duration(0)
+				finished := func() bool {
+					if took == 0 && w.finished("counts") {
+						took = time.Since(start)
 					}
-					faults = append(faults, f)
+					return took > 0
 				}
-				if !w.endure(faults, time.Minute, func() bool { return w.finished("counts") }) {
+				if !w.endure([]fault{kill}, time.Minute, finished) {
 					w.explain()
-					t.Fatalf("the query goes on after %v\n%s", time.Since(began), w.story())
-				}
-				if took := time.Since(began); took > rows/perSecond*time.Second+3*time.Second {
-					t.Errorf("the query took %v\n%s", took, w.story())
+					t.Fatalf("the query goes on after %v\n%s", time.Since(start), w.story())
 				}
 				if got := w.counts(w.running()[0]); !slices.Equal(got, want) {
-					t.Errorf("%v, want %v\n%s", got, want, w.story())
+					t.Errorf("%v, want %v", got, want)
+				}
+				if took < rows/perSecond*time.Second-time.Second || took > rows/perSecond*time.Second+3*time.Second {
+					t.Errorf("the query took %v\n%s", took, w.story())
 				}
 			})
 		})
 	}
+}
+
+// stepsUnderFaults runs a query while clocks are set, each by so many times what is drawn, and gives how long it took and whether all processes
+// were down in between.
+func stepsUnderFaults(t *testing.T, seed uint64, times int64, sql string, want []string) (took time.Duration, anew bool) {
+	w := prepareTrial(t, seed, 5, nil)
+	defer w.end()
+	draw := func() (f fault) {
+		f = fault{after: time.Duration(100+w.r.IntN(1000)) * time.Millisecond, kind: faultStep, lasts: 100 * time.Millisecond}
+		for i := range f.pick {
+			f.pick[i] = w.r.IntN(1 << 20)
+		}
+		f.seconds = times * (int64(w.r.IntN(2))*1200 - 600 + int64(w.r.IntN(101)) - 50)
+		return f
+	}
+	faults := []fault{draw(), draw(), draw(), draw()}
+	for i := range faults {
+		faults[i].restarts, faults[i].leads, faults[i].restartsAll = w.r.IntN(3) > 0, w.r.IntN(3) == 0, i > 0 && w.r.IntN(6) == 0
+		anew = anew || faults[i].restartsAll
+	}
+	began := w.r.IntN(4)
+	if began == 0 {
+		w.cause(faults[0]) // one of the founders' clocks is wrong from the start
+	}
+	w.found()
+	if began == 1 {
+		w.cause(faults[0]) // a node that is there when the query is added
+	}
+	person := w.personAt(w.names[w.r.IntN(len(w.names))])
+	if began == 2 {
+		w.later(time.Duration(w.r.IntN(5000))*time.Microsecond, func() { w.cause(faults[0]) })
+	}
+	if began < 3 {
+		faults = faults[1:]
+	}
+	var adding sync.WaitGroup
+	defer adding.Wait()
+	start := time.Now()
+	adding.Go(func() {
+		for tries := 0; ; tries++ {
+			_, err := person.AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: sql})
+			if err == nil || client.IsConflict(err) {
+				return
+			}
+			if tries == 100 {
+				t.Errorf("adding: %v", err)
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	if !w.endure(faults, time.Minute, func() bool { return w.finished("counts") }) {
+		w.explain()
+		t.Fatalf("the query goes on after %v\n%s", time.Since(start), w.story())
+	}
+	took = time.Since(start)
+	if got := w.counts(w.running()[0]); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if t.Failed() || testing.Verbose() {
+		t.Logf("seed %d, steps %d:\n%s", seed, times, w.story())
+	}
+	return took, anew
 }
 
 // finished says whether a query has come to its end, as far as any node knows.

@@ -15,10 +15,11 @@ const eraseEvery = 100 * time.Millisecond
 
 // lead is what this node does beside its work while it leads.
 func (a *Agent) lead(ctx context.Context, _ uint64) {
+	a.clock.lead()
 	var parts sync.WaitGroup
 	parts.Go(func() { a.eraseRemoved(ctx) })
 	coordinator.Loop(ctx, coordinator.Deps{Machine: a.member.Machine(), Propose: a.member.Group().Propose, Reports: a.reports, Leader: a.self,
-		Clock: a.world.now, Logger: a.log, Observe: a.observe})
+		Clock: a.clock.now, Logger: a.log, Observe: a.observe})
 	parts.Wait()
 }
 
@@ -37,7 +38,7 @@ func (a *Agent) eraseRemoved(ctx context.Context) {
 			if !gone(s, q, a.reports, since[q.ID.Incarnation]) {
 				continue
 			}
-			out, err := a.member.Group().Propose(ctx, raftfsm.Envelope{AtMs: a.world.now().UnixMilli(), Command: &raftfsm.QueryErase{Query: q.ID}})
+			out, err := a.member.Group().Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.QueryErase{Query: q.ID}})
 			if err != nil || !out.Done() {
 				a.log.Debug("erasing a query", "query", q.Name, "outcome", out.Text, "error", err)
 				continue

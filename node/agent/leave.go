@@ -75,7 +75,7 @@ func (a *Agent) sayLeaving(ctx context.Context) error {
 		if n == nil || n.Boot != a.self.Boot || n.Status == raftfsm.Leaving || n.Status == raftfsm.Lost {
 			return nil
 		}
-		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.world.now().UnixMilli(), Command: &raftfsm.NodeStatus{Process: a.self, Version: n.Version,
+		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeStatus{Process: a.self, Version: n.Version,
 			Status: raftfsm.Leaving, Reason: "asked to stop"}})
 		switch {
 		case err != nil:

@@ -51,7 +51,7 @@ type completed struct {
 }
 
 func (a *Agent) observeCheckpoint(n *coordinator.Note) {
-	c := completed{at: a.world.now()}
+	c := completed{at: a.clock.now()}
 	for _, kv := range n.Figures {
 		figure, err := strconv.ParseInt(kv.Value, 10, 64)
 		switch {
@@ -95,7 +95,7 @@ func (a *Agent) latest(q *raftfsm.Query) (c completed, ok bool) {
 // Snapshot implements metrics.Source.
 func (a *Agent) Snapshot() metrics.Snapshot {
 	s, group := a.Machine().View(), a.member.Group()
-	now := a.world.now()
+	now := a.clock.now()
 	raft := group.Status()
 	_, known := group.Leader()
 	_, leads := group.Leads()
@@ -123,7 +123,8 @@ func (a *Agent) Snapshot() metrics.Snapshot {
 	st := w.vault.Stats()
 	out.Vault = metrics.Vault{LiveBytes: st.LiveBytes, DiskBytes: st.DiskBytes}
 	out.ReportsSent, out.ControlErrors = w.reporter.sent.Load(), w.reporter.lost.Load()
-	out.ClockOffset = time.Duration(w.peers.clockOffsetMs()) * time.Millisecond
+	ahead, _ := a.clock.offset()
+	out.ClockOffset = -ahead
 	for _, r := range w.queries.all() {
 		out.Stages = append(out.Stages, a.stagesOf(r, now)...)
 	}

@@ -17,14 +17,15 @@ import (
 type peers struct {
 	a       *Agent
 	peering *peering.Peering
+	changed func() // something else is to be reported
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
 func startPeers(a *Agent, node *engine.Node, changed func()) (*peers, error) {
-	p := &peers{a: a}
+	p := &peers{a: a, changed: changed}
 	var err error
-	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Logger: a.log,
+	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Logger: a.log, Clock: a.clock.own, Ahead: a.clock.offset, Heard: p.followTime,
 		Join: func(ctx context.Context, peer topology.Process, conn dataplane.Conn) error {
 			return node.Join(ctx, engine.Peer{Node: peer.Node, Boot: peer.Boot}, conn)
 		}})
@@ -73,16 +74,6 @@ func (p *peers) complaints() []coordinator.Complaint {
 		list = append(list, coordinator.Complaint{Process: c.Process, Kind: kind, SinceMs: max(0, time.Since(c.Since).Milliseconds())})
 	}
 	return list
-}
-
-// clockOffsetMs is what the leader's clock is ahead of this node's; 0 while it is not measured.
-func (p *peers) clockOffsetMs() int64 {
-	if leader, ok := p.a.member.Group().Leader(); ok {
-		if d, ok := p.peering.Offset(leader.Node); ok {
-			return d.Milliseconds()
-		}
-	}
-	return 0
 }
 
 // close ends all connections and waits until they have ended.

@@ -138,12 +138,12 @@ func (t *tail) begin(ctx context.Context, q *raftfsm.Query) {
 func (t *tail) run(ctx context.Context, emit func([]client.TailRow) error) error {
 	look := time.NewTicker(tailAgain)
 	defer look.Stop()
-	last := t.a.world.now()
+	last := t.a.clock.own()
 	for {
 		t.followAll(ctx)
 		select {
 		case e := <-t.events:
-			last = t.a.world.now()
+			last = t.a.clock.own()
 			if t.take(&e); len(t.rows) > 0 {
 				if err := emit(t.rows); err != nil {
 					return err
@@ -155,7 +155,7 @@ func (t *tail) run(ctx context.Context, emit func([]client.TailRow) error) error
 		case err := <-t.failed:
 			return api.Unavailable("%s.%s: %v", t.name, t.sink, err)
 		case <-look.C:
-			if over, err := t.over(t.a.world.now().Sub(last)); over {
+			if over, err := t.over(t.a.clock.own().Sub(last)); over {
 				return err
 			}
 		case <-ctx.Done():

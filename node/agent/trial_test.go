@@ -150,6 +150,13 @@ func TestASteppedClockGoesOn(t *testing.T) {
 
 // newTrial starts that many agents, n1, n2, ..., which found a cluster together over a network with small random delays.
 func newTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry) *trial {
+	w := prepareTrial(t, seed, nodes, operators)
+	w.found()
+	return w
+}
+
+// prepareTrial has hosts without processes.
+func prepareTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry) *trial {
 	w := &trial{cluster: newCluster(t), r: rand.New(rand.NewPCG(seed, 77)), operators: operators, clocks: map[string]*steppedClock{},
 		closing: map[string]chan struct{}{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, began: time.Now()}
 	for i := range nodes {
@@ -164,11 +171,15 @@ func newTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry
 			}
 		}
 	}
+	return w
+}
+
+// found starts the processes of all nodes.
+func (w *trial) found() {
 	for _, n := range w.names {
-		w.launch(n, nodes)
+		w.launch(n, len(w.names))
 	}
 	w.ready(w.running()...)
-	return w
 }
 
 // launch starts the process of a node on the disk that it had before.
@@ -392,7 +403,7 @@ func rounds(t *testing.T, usual, short int) int {
 	return usual
 }
 
-// seeds are those to run: SEEPNODE_SEED alone, or the first so many.
+// seeds are those to run: SEEPNODE_SEED alone, or so many from SEEPNODE_FIRST (0).
 func seeds(t *testing.T, usual, short int) (list []uint64) {
 	t.Helper()
 	if text := os.Getenv("SEEPNODE_SEED"); text != "" {
@@ -402,8 +413,15 @@ func seeds(t *testing.T, usual, short int) (list []uint64) {
 		}
 		return []uint64{n}
 	}
-	for seed := range uint64(rounds(t, usual, short)) {
-		list = append(list, seed)
+	first := uint64(0)
+	if text := os.Getenv("SEEPNODE_FIRST"); text != "" {
+		var err error
+		if first, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SEEPNODE_FIRST: %v", err)
+		}
+	}
+	for i := range uint64(rounds(t, usual, short)) {
+		list = append(list, first+i)
 	}
 	return list
 }

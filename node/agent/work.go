@@ -73,9 +73,9 @@ func (a *Agent) openWork(cluster uint64) (*work, error) {
 	machine := a.member.Machine()
 	w.pool = backup.NewPool(a.self, w.vault, w.dialVault)
 	w.node = engine.NewNode(engine.NodeConfig{ID: a.self.Node, Boot: a.self.Boot, Cluster: cluster, Limits: engineLimits(memoryLimit(a.config.MemoryLimit)),
-		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.world.now})
+		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, a.log)
-	w.queries = newQueries(a.self, machine, w.node, w.pool, a.member.Propose, w.reporter.changed, a.log, a.world.now)
+	w.queries = newQueries(a.self, machine, w.node, w.pool, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
 	if w.peers, err = startPeers(a, w.node, w.reporter.changed); err != nil {
 		return nil, errors.Join(err, w.pool.Close(), w.vault.Close())
 	}
@@ -109,7 +109,11 @@ func (w *work) run() error {
 	parts.Go(func() { w.serveVault(incoming) })
 	parts.Go(func() { w.keepVault(a.ctx) })
 	parts.Go(func() { w.reporter.run(a.ctx) })
-	w.queries.run(a.ctx)
+	select {
+	case <-a.clock.known:
+		w.queries.run(a.ctx)
+	case <-a.ctx.Done():
+	}
 	err = errors.Join(w.peers.close(), incoming.Close())
 	parts.Wait()
 	return errors.Join(err, w.pool.Close(), w.vault.Close())
@@ -150,7 +154,8 @@ func (w *work) report() *coordinator.Report {
 	a := w.agent
 	r := &coordinator.Report{Process: a.self, Applied: a.member.Machine().View().Version, Queries: w.queries.report()}
 	r.Complaints = append(w.peers.complaints(), a.gossip.complaints(a.member.Machine().View())...)
-	r.ClockOffsetMs = w.peers.clockOffsetMs()
+	ahead, known := a.clock.offset()
+	r.ClockOffsetMs, r.ClockUnknown = ahead.Milliseconds(), !known
 	if stats := w.vault.Stats(); stats.Failed != nil {
 		r.DiskFull = stats.Failed.Error()
 	} else if stats.Full != nil {

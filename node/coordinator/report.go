@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -28,10 +29,27 @@ type Report struct {
 	Applied    uint64        `json:"applied"`
 	Queries    []QueryReport `json:"queries,omitempty"`    // of which something runs here; by ID, each once
 	Complaints []Complaint   `json:"complaints,omitempty"` // of other processes, each with a kind once
-	// ClockOffsetMs is what the leader's clock is ahead of this node's.
+	// ClockOffsetMs is what the cluster's time, which is handed on from leader to leader, is ahead of this node's clock.
 	ClockOffsetMs int64 `json:"clock_offset_ms,omitempty"`
+	// ClockUnknown says that nobody has told this node the cluster's time yet.
+	ClockUnknown bool `json:"clock_unknown,omitempty"`
 	// DiskFull says that the vault here takes nothing new, and why; "" that it does.
 	DiskFull string `json:"disk_full,omitempty"`
+}
+
+// ClockWrong is why the process gets no partitions of sources, as far as its clock goes; "" when it is right.
+func (r *Report) ClockWrong() string { return r.clockWrong(DefaultTiming().ClockOff) }
+
+func (r *Report) clockWrong(most int64) string {
+	switch ahead := r.ClockOffsetMs; {
+	case r.ClockUnknown:
+		return "it has not heard the cluster's time yet"
+	case ahead > most:
+		return fmt.Sprintf("its clock is %v behind the cluster's time", time.Duration(ahead)*time.Millisecond)
+	case ahead < -most:
+		return fmt.Sprintf("its clock is %v ahead of the cluster's time", time.Duration(-ahead)*time.Millisecond)
+	}
+	return ""
 }
 
 // QueryReport is a query's part on one process.

@@ -200,10 +200,10 @@ func (v *View) fullDisk(p topology.Process) bool {
 	return r != nil && r.DiskFull != ""
 }
 
-// clockOff says whether p's clock is too wrong for sources.
+// clockOff says whether p's clock is too wrong for sources, or may be.
 func (v *View) clockOff(p topology.Process) bool {
 	r := v.report(p)
-	return r != nil && (r.ClockOffsetMs > v.Timing.ClockOff || r.ClockOffsetMs < -v.Timing.ClockOff)
+	return r != nil && r.clockWrong(v.Timing.ClockOff) != ""
 }
 
 // eachAssignment calls do with every active partition of q until it gives false.

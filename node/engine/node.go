@@ -30,7 +30,7 @@ type NodeConfig struct {
 	Operators  *operator.Registry // nil: none
 	Logger     *slog.Logger       // nil: discarded
 	Stdout     io.Writer          // of tables that print; nil: os.Stdout. Safe for concurrent use
-	// Clock is the time that epochs follow; nil: time.Now.
+	// Clock is the time that epochs follow, the cluster's; nil: time.Now.
 	Clock func() time.Time
 }
 

@@ -55,7 +55,7 @@ func progressOf(parts []*partition) Progress {
 // Progress is how far this node's part of the query is. It is safe to call while the query runs.
 func (q *Query) Progress() Progress {
 	p := progressOf(q.partitions())
-	p.Elapsed = q.node.config.Clock().Sub(q.started)
+	p.Elapsed = q.elapsed()
 	p.RowsSkipped = q.skipped.total.Load()
 	if q.clocked() {
 		p.LagMs = q.lagMs(p.Epoch)

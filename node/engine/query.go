@@ -58,7 +58,8 @@ type Query struct {
 	plan    *plan.Plan
 	limits  Limits
 	zone    *time.Location
-	started time.Time // when the clock stood at T0
+	started time.Time    // when the clock stood at T0
+	ahead   atomic.Int64 // nanoseconds that time here is ahead of the node's clock, see awaits
 	seals   *SealLog
 	sealing *sealing // nil without a Sealer
 	skipped skipCounter

@@ -24,6 +24,9 @@ func TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes(t *testing
 		first, _ = strconv.ParseUint(s, 10, 64)
 		rounds = 1
 	}
+	if s := os.Getenv("SEEPNODE_FIRST"); s != "" {
+		first, _ = strconv.ParseUint(s, 10, 64)
+	}
 	if s := os.Getenv("SEEPNODE_ROUNDS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 	}

@@ -105,7 +105,7 @@ func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []
 	}
 	switch end := max(now, heard); {
 	case end < p.next:
-		return 0, nil, max(q.untilEpoch(p.next), time.Microsecond), nil
+		return 0, nil, q.awaits(p.next), nil
 	case p.next == 1:
 		return 1, nil, 0, nil // all partitions find their first splits in the same epoch
 	default:
@@ -272,14 +272,34 @@ func (p *partition) forkSource(last topology.Epoch) error {
 // clocked says that epochs follow the clock.
 func (q *Query) clocked() bool { return q.plan.Settings.SealRows == 0 && q.config.Replay == nil }
 
+// elapsed is the time since T0.
+func (q *Query) elapsed() time.Duration {
+	return q.node.config.Clock().Sub(q.started) + time.Duration(q.ahead.Load())
+}
+
+// waitMax is how long a source waits at most for an epoch to begin.
+const waitMax = time.Second
+
+// awaits gives how long it is until the next epoch e of a source is to be sealed. What is so far ahead that it would wait for more than waitMax
+// was sealed by another clock, which the cluster does not go by any more: then the query's time here goes on from e.
+func (q *Query) awaits(e topology.Epoch) time.Duration {
+	before := q.ahead.Load()
+	d := q.untilEpoch(e)
+	if most := time.Duration(q.plan.Settings.EpochMs)*time.Millisecond + waitMax; d > most {
+		q.ahead.CompareAndSwap(before, before+int64(d)) // or another source has just done so
+		d = 0
+	}
+	return max(d, time.Microsecond)
+}
+
 // clockEpoch is the last epoch that has begun: epoch e takes the rows of (time(e-1), time(e)] and is sealed at time(e).
 func (q *Query) clockEpoch() topology.Epoch {
-	return topology.Epoch(q.node.config.Clock().Sub(q.started) / (time.Duration(q.plan.Settings.EpochMs) * time.Millisecond))
+	return topology.Epoch(q.elapsed() / (time.Duration(q.plan.Settings.EpochMs) * time.Millisecond))
 }
 
 // untilEpoch is how long it is until epoch e is to be sealed.
 func (q *Query) untilEpoch(e topology.Epoch) time.Duration {
-	return time.Duration(e)*time.Duration(q.plan.Settings.EpochMs)*time.Millisecond - q.node.config.Clock().Sub(q.started)
+	return time.Duration(e)*time.Duration(q.plan.Settings.EpochMs)*time.Millisecond - q.elapsed()
 }
 
 // timeMs is time(e) in milliseconds since the Unix epoch.

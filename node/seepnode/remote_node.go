@@ -105,7 +105,7 @@ func (r *remote) nodeShow(c *cli.Context) error {
 		{"boot", printable(n.Boot)},
 		{"started", timeText(n.Started)},
 		{"last report", report},
-		{"clock", fmt.Sprintf("%+.1f ms off the leader's", n.ClockOffsetMs)},
+		{"clock", fmt.Sprintf("%+.1f ms off the cluster's time", n.ClockOffsetMs)},
 	}))
 }
 

@@ -44,7 +44,8 @@ type Config struct {
 	Loop raftfsm.LeaderLoop
 
 	Logger *slog.Logger
-	Now    func() time.Time
+	// Now is the cluster's time.
+	Now func() time.Time
 	// Chance draws the cluster's id when this node leads first.
 	Chance func() (uint64, error)
 }
@@ -80,7 +81,7 @@ func Open(c Config) (*Member, error) {
 		return nil, err
 	}
 	m.group = group
-	m.proposer = &proposer{self: c.Node.ID, group: group, control: m.control, peers: m.addresses}
+	m.proposer = &proposer{self: c.Node.ID, group: group, control: m.control, peers: m.addresses, now: c.Now}
 	m.membership = membership{self: c.Node, group: group, propose: m.proposer, control: m.control, log: c.Logger, now: c.Now}
 	return m, nil
 }

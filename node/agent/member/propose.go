@@ -56,6 +56,8 @@ type proposer struct {
 	control *Control
 	// peers are control addresses of nodes that may know the leader, for a node that Raft has told nothing yet.
 	peers func() []string
+	// now is the cluster's time.
+	now func() time.Time
 }
 
 // Propose has the leader apply a command and gives its outcome. It asks again while there is no leader or the outcome is uncertain,
@@ -91,7 +93,7 @@ func again(err error) bool {
 
 // once asks this node's group, the leader it knows, or the peer whose turn it is.
 func (p *proposer) once(ctx context.Context, e raftfsm.Envelope, data []byte, try int) (raftfsm.Outcome, error) {
-	out, err := p.group.Propose(ctx, e)
+	out, err := p.group.Propose(ctx, p.timed(e))
 	var elsewhere *raftfsm.NotLeaderError
 	if !errors.As(err, &elsewhere) {
 		return out, err
@@ -141,6 +143,16 @@ func (p *proposer) ask(ctx context.Context, address string, data []byte) (raftfs
 	return raftfsm.Outcome{}, errors.New(r.Error)
 }
 
+// timed is a command with the time of this node, which is to be the leader's: histories are written in one time, and a query's epochs begin
+// by the clock that sources follow, whoever asked.
+func (p *proposer) timed(e raftfsm.Envelope) raftfsm.Envelope {
+	e.AtMs = p.now().UnixMilli()
+	if add, ok := e.Command.(*raftfsm.QueryAdd); ok && add.T0Ms != 0 { // 0: its epochs are not time
+		e.Command = add.Begun(e.AtMs)
+	}
+	return e
+}
+
 // serve answers a peer's command: only here, never forwarded, so that no command travels in circles.
 func (p *proposer) serve(w http.ResponseWriter, r *http.Request) {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, raftfsm.MaxCommandBytes))
@@ -153,7 +165,7 @@ func (p *proposer) serve(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, wireRefusal{Error: err.Error()})
 		return
 	}
-	out, err := p.group.Propose(r.Context(), e)
+	out, err := p.group.Propose(r.Context(), p.timed(e))
 	var elsewhere *raftfsm.NotLeaderError
 	switch {
 	case err == nil:

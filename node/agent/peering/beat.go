@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -26,13 +27,17 @@ type frame struct {
 	sent     int64 // by the sender's clock
 	echo     int64 // sent of the last beat that the sender got, by the receiver's clock; 0: none yet
 	received int64 // when the sender got it, by the sender's clock
+	ahead    int64 // what the cluster's time is ahead of the sender's clock; aheadUnknown
 }
 
-const frameBytes = 25
+const frameBytes = 33
+
+// aheadUnknown is said by a process that does not know the cluster's time.
+const aheadUnknown = math.MinInt64
 
 func (f frame) append(dst []byte) []byte {
 	dst = append(dst, byte(f.kind))
-	for _, t := range [...]int64{f.sent, f.echo, f.received} {
+	for _, t := range [...]int64{f.sent, f.echo, f.received, f.ahead} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(t))
 	}
 	return dst
@@ -47,7 +52,7 @@ func decodeFrame(b []byte) (frame, error) {
 	if f.kind < beat || f.kind > reconnect {
 		return frame{}, fmt.Errorf("peering: unknown keep-alive message %d: run the same release of seepnode on all nodes", b[0])
 	}
-	for i, t := range [...]*int64{&f.sent, &f.echo, &f.received} {
+	for i, t := range [...]*int64{&f.sent, &f.echo, &f.received, &f.ahead} {
 		*t = int64(binary.BigEndian.Uint64(b[1+8*i:]))
 	}
 	return f, nil

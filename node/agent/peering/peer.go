@@ -32,6 +32,7 @@ type peer struct {
 	samples samples
 	// The last beat that came, to be echoed.
 	lastSent, lastReceived int64
+	ahead                  int64 // as it told last
 }
 
 // link is a connection of one kind with a peer.
@@ -103,7 +104,7 @@ func (q *peer) hear(now time.Time) {
 
 // add begins to keep in touch with a process. Called with the lock held.
 func (p *Peering) add(i Info, now time.Time) {
-	q := &peer{info: i, kick: make(chan struct{}, 1), heard: now, patience: firstWithin}
+	q := &peer{info: i, kick: make(chan struct{}, 1), heard: now, patience: firstWithin, ahead: aheadUnknown}
 	q.ctx, q.cancel = context.WithCancelCause(p.ctx)
 	p.peers[i.Process.Node] = q
 	if p.config.Self.Node < i.Process.Node {
@@ -469,8 +470,11 @@ func (p *Peering) sendBeats(ctx context.Context, q *peer, c net.Conn) {
 	buf := make([]byte, 0, frameBytes)
 	send := func(k frameKind, within time.Duration) error {
 		p.mu.Lock()
-		f := frame{kind: k, echo: q.lastSent, received: q.lastReceived}
+		f := frame{kind: k, echo: q.lastSent, received: q.lastReceived, ahead: aheadUnknown}
 		p.mu.Unlock()
+		if ahead, known := p.config.Ahead(); known {
+			f.ahead = int64(ahead)
+		}
 		_ = c.SetWriteDeadline(time.Now().Add(within))
 		f.sent = p.config.Clock().UnixNano()
 		_, err := c.Write(f.append(buf[:0]))
@@ -520,6 +524,7 @@ func (p *Peering) receiveBeats(q *peer, c net.Conn) error {
 		case beat:
 			q.lastSent, q.lastReceived = f.sent, now.UnixNano()
 			q.samples.take(f, now.UnixNano())
+			q.ahead = f.ahead
 		case goodbye:
 			q.left = now
 			q.hear(now)
@@ -528,6 +533,7 @@ func (p *Peering) receiveBeats(q *peer, c net.Conn) error {
 		}
 		p.review(now)
 		p.mu.Unlock()
+		p.config.Heard(q.info.Process.Node)
 		if f.kind == reconnect {
 			return errReconnect
 		}

@@ -80,7 +80,11 @@ type Config struct {
 	// Options are of dataplane connections.
 	Options transport.Options
 	// Clock is what all time is measured with and offsets are of; it must not step. nil: the wall clock at start and the monotonic one since.
-	Clock  func() time.Time
+	Clock func() time.Time
+	// Ahead is what the cluster's time is ahead of Clock, when this process knows it; peers are told. nil: it does not.
+	Ahead func() (ahead time.Duration, known bool)
+	// Heard is called, by any goroutine, after each keep-alive of a node. It must not block. May be nil.
+	Heard  func(node topology.NodeID)
 	Logger *slog.Logger
 }
 
@@ -117,6 +121,12 @@ func New(c Config) (*Peering, error) {
 	if c.Clock == nil {
 		start := time.Now()
 		c.Clock = func() time.Time { return start.Add(time.Since(start)) }
+	}
+	if c.Ahead == nil {
+		c.Ahead = func() (time.Duration, bool) { return 0, false }
+	}
+	if c.Heard == nil {
+		c.Heard = func(topology.NodeID) {}
 	}
 	if _, err := appendProcess(nil, c.Self); err != nil {
 		return nil, err
@@ -208,6 +218,19 @@ func (p *Peering) Complaints() []Complaint {
 func (p *Peering) Offset(node topology.NodeID) (time.Duration, bool) {
 	e, ok := p.estimate(node)
 	return e.offset, ok
+}
+
+// Ahead is what the cluster's time is ahead of this process' clock as a node tells, and by how much that may be wrong; ok is false while the
+// node does not know, or its clock is not measured.
+func (p *Peering) Ahead(node topology.NodeID) (ahead, within time.Duration, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.peers[node]
+	if q == nil || q.ahead == aheadUnknown {
+		return 0, 0, false
+	}
+	e, ok := q.samples.estimate()
+	return e.offset + time.Duration(q.ahead), e.rtt / 2, ok
 }
 
 // RTT is the shortest round trip to a node of late, once it is measured.

@@ -519,8 +519,8 @@ func TestPeersOverTCPConnectAndSeeAnEnd(t *testing.T) {
 }
 
 func FuzzFrame(f *testing.F) {
-	f.Add(frame{beat, 1, 2, 3}.append(nil), int64(4))
-	f.Add(frame{goodbye, math.MinInt64, math.MaxInt64, -1}.append(nil), int64(math.MaxInt64))
+	f.Add(frame{beat, 1, 2, 3, aheadUnknown}.append(nil), int64(4))
+	f.Add(frame{goodbye, math.MinInt64, math.MaxInt64, -1, 5}.append(nil), int64(math.MaxInt64))
 	f.Add([]byte{9}, int64(0))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		x, err := decodeFrame(b)

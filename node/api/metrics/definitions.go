@@ -113,7 +113,7 @@ var definitions = []definition{
 		ofNode(func(s *Snapshot) float64 { return float64(s.LinkBytesIn) })},
 	{"seepnode_link_sent_bytes_total", "Bytes sent to other nodes on the dataplane.", nil, counter,
 		ofNode(func(s *Snapshot) float64 { return float64(s.LinkBytesOut) })},
-	{"seepnode_clock_offset_seconds", "This node's clock minus the leader's.", nil, gauge,
+	{"seepnode_clock_offset_seconds", "This node's clock minus the cluster's time.", nil, gauge,
 		ofNode(func(s *Snapshot) float64 { return s.ClockOffset.Seconds() })},
 	{"seepnode_reports_total", "Reports sent to the leader.", nil, counter,
 		ofNode(func(s *Snapshot) float64 { return float64(s.ReportsSent) })},

@@ -26,7 +26,7 @@ type Snapshot struct {
 	// QueriesByState, as this node's metadata has it.
 	QueriesByState map[string]int
 	LogBytes       int64         // memory that output logs take
-	ClockOffset    time.Duration // to the leader's clock
+	ClockOffset    time.Duration // this node's clock minus the cluster's time
 	ControlErrors  int64         // control messages to peers that failed
 	ReportsSent    int64
 	LinkBytesIn    int64 // dataplane, all peers
