@@ -379,14 +379,23 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 				*buf = (*buf)[:0]
 			}
 		}
-		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Subscription: s.edge.ID, Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: s.edge.Producer,
-			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Durable: durable}}}
+		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Subscription: s.edge.ID, Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: of(e.Range, s.edge.Producer),
+			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Durable: durable,
+			Narrowed: e.Narrowed, ChainUnknown: e.ChainUnknown, ChainBefore: e.ChainBefore}}}
 		*buf = m.Append(*buf)
 		l.mu.Lock()
 		s.sent += uint64(size + len(*buf))
 		l.mu.Unlock()
 	}
 	return true, nil
+}
+
+// of is a range, or another one when it is not known.
+func of(r, other topology.Range) topology.Range {
+	if r.Len() > 0 {
+		return r
+	}
+	return other
 }
 
 // receive takes messages until the connection ends.
@@ -537,6 +546,9 @@ func (l *Link) resume(s *serve) error {
 	if err == nil {
 		s.cursor, err = log.Subscribe(s.edge.ConsumerInstance, s.next, s.active, l.notify)
 	}
+	if err == nil {
+		s.cursor.Of(s.edge.Producer)
+	}
 	if err == nil && s.consumed > 0 {
 		s.cursor.Took(s.consumed)
 		s.consumed = 0
@@ -685,7 +697,8 @@ func (l *Link) markers(payload []byte, size int) error {
 		clear(t.pending)
 		t.pending = t.pending[:0]
 		t.log.SetDurable(m.Durable)
-		t.log.Append(Entry{First: m.First, Last: m.Last, Rows: rows, Watermark: m.Watermark, Idle: m.Idle, End: m.End, ChainSum: m.ChainSum})
+		t.log.Append(Entry{First: m.First, Last: m.Last, Rows: rows, Watermark: m.Watermark, Idle: m.Idle, End: m.End, ChainSum: m.ChainSum,
+			Range: m.Producer, Narrowed: m.Narrowed, ChainUnknown: m.ChainUnknown, ChainBefore: m.ChainBefore})
 	}
 	return nil
 }

@@ -21,8 +21,28 @@ type Entry struct {
 	Idle bool
 	// End: nothing follows; every later epoch is empty and the watermark is topology.WatermarkEnd.
 	End bool
-	// ChainSum is the sum of the chains of the producer's key groups after Last.
+	// ChainSum is the sum of the chains of the producer's key groups in Range after Last.
 	ChainSum uint64
+	// Range is what the producer's key groups were; the zero range when that never changes.
+	Range topology.Range
+	// Narrowed: the producer gave key groups away before First. ChainBefore is the sum of the chains of those it kept, before First;
+	// ChainUnknown that nobody knows it.
+	Narrowed, ChainUnknown bool
+	ChainBefore            uint64
+}
+
+// stand is how the stream stands after e, and before it when it is the first of a narrower range.
+func (e *Entry) stand() Stand { return Stand{e.Watermark, e.Idle, e.ChainSum, e.Range} }
+
+// StandBefore corrects how the stream stood before e, as what came before e says it, when the producer gave key groups away since.
+func (e *Entry) StandBefore(before Stand) Stand {
+	if e.Narrowed {
+		before.ChainSum, before.Range = e.ChainBefore, e.Range
+		if e.ChainUnknown {
+			before.Range = topology.Range{}
+		}
+	}
+	return before
 }
 
 func (e *Entry) empty() bool { return len(e.Rows) == 0 }
@@ -92,7 +112,8 @@ type Log struct {
 type Stand struct {
 	Watermark int64
 	Idle      bool
-	ChainSum  uint64
+	ChainSum  uint64         // of the key groups in Range
+	Range     topology.Range // the zero range when it is not known of which key groups the sum is
 }
 
 // DurableUnknown is a durable mark before anybody has said one.
@@ -122,7 +143,8 @@ func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows)
 // Cursor is one subscription's place in a log. Used by one goroutine, except Ack, which is safe for concurrent use.
 type Cursor struct {
 	log      *Log
-	taken    *take // the subscription to another node that fills log; nil for a log of this node
+	taken    *take          // the subscription to another node that fills log; nil for a log of this node
+	producer topology.Range // only rows from these key groups are given; the zero range: all
 	consumer uint64
 	active   bool
 	read     topology.Epoch // next epoch to be read
@@ -184,6 +206,14 @@ func (l *Log) SetAdopted(end topology.Epoch) {
 		c.judge()
 	}
 	l.wakeReaders()
+}
+
+// Of restricts what Next gives to rows from some of the producer's key groups. What it emitted before it gave others away has those
+// too, which the consumer takes from somebody else.
+func (c *Cursor) Of(producer topology.Range) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.producer = producer
 }
 
 // Took says that the consumer took epochs up to consumed from former instances of the producer, 0 for none.
@@ -277,7 +307,7 @@ func (l *Log) still(e *Entry) bool {
 		return false
 	}
 	last := &l.entries[len(l.entries)-1]
-	return last.Watermark == e.Watermark && last.Idle == e.Idle && last.ChainSum == e.ChainSum
+	return last.Watermark == e.Watermark && last.Idle == e.Idle && last.ChainSum == e.ChainSum && last.Range == e.Range && !e.Narrowed
 }
 
 // extend codes an entry without news into one before it that has none either: the news of an entry belong to its last epoch and may not
@@ -313,20 +343,30 @@ func (l *Log) MayAppend() bool {
 
 // Next reads the entry with the next epoch, its First cut to that epoch; false when there is none yet.
 func (c *Cursor) Next() (Entry, bool) {
+	e, of, ok := c.next()
+	if of.Len() > 0 && e.Range.Len() > 0 && (e.Range.From < of.From || e.Range.To > of.To) {
+		e.Rows = RowsFrom(e.Rows, of)
+	}
+	return e, ok
+}
+
+// next is Next before it is restricted to the key groups given.
+func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.closed || c.failed != nil {
-		return Entry{}, false
+		return Entry{}, of, false
 	}
 	if c.read >= l.next {
 		if !l.ended || c.over {
-			return Entry{}, false
+			return Entry{}, of, false
 		}
 		// Whoever asks behind the end learns that it has ended: every later epoch is empty.
-		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true, ChainSum: l.lastStand().ChainSum}
+		last := l.lastStand()
+		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true, ChainSum: last.ChainSum, Range: last.Range}
 		c.read, c.started, c.over = c.read+1, true, true
-		return e, true
+		return e, c.producer, true
 	}
 	lo, hi := l.head, len(l.entries)
 	for lo < hi {
@@ -336,10 +376,10 @@ func (c *Cursor) Next() (Entry, bool) {
 			hi = mid
 		}
 	}
-	e := l.entries[lo].Entry
+	e = l.entries[lo].Entry
 	e.First = max(e.First, c.read)
 	c.read, c.started, c.over = e.Last+1, true, e.End
-	return e, true
+	return e, c.producer, true
 }
 
 // lastStand is how the stream stands after the last entry.
@@ -347,8 +387,7 @@ func (l *Log) lastStand() Stand {
 	if len(l.entries) == l.head {
 		return l.before
 	}
-	e := &l.entries[len(l.entries)-1]
-	return Stand{e.Watermark, e.Idle, e.ChainSum}
+	return l.entries[len(l.entries)-1].stand()
 }
 
 // Before is how the stream stood before the entry that Next gave last, or, when it has given none, before the subscription's first
@@ -365,9 +404,12 @@ func (c *Cursor) Before() Stand {
 	for i := range l.entries[l.head:] {
 		e := &l.entries[l.head+i]
 		if e.Last >= at {
+			if e.First <= at {
+				before = e.StandBefore(before)
+			}
 			break
 		}
-		before = Stand{e.Watermark, e.Idle, e.ChainSum}
+		before = e.stand()
 	}
 	return before
 }
@@ -512,7 +554,7 @@ func (l *Log) trim(through topology.Epoch) {
 	}
 	for l.head < len(l.entries) && l.entries[l.head].Last <= through {
 		e := &l.entries[l.head]
-		l.before = Stand{e.Watermark, e.Idle, e.ChainSum}
+		l.before = e.stand()
 		l.held -= e.memBytes()
 		if l.recycle != nil && e.Last <= read {
 			for _, r := range e.Rows {

@@ -11,7 +11,7 @@ import (
 )
 
 // Protocol is the version of all messages here. Nodes of different versions refuse each other.
-const Protocol = 1
+const Protocol = 2
 
 // MessageBytesMax is the most bytes of a message, its header included.
 const MessageBytesMax = 64 << 20

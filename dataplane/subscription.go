@@ -107,13 +107,15 @@ type Subscribed struct {
 func (s *Subscribed) Append(dst []byte) []byte {
 	at := len(dst)
 	dst = binary.AppendVarint(appendEdge(begin(dst, TypeSubscribed), s.Edge), s.Before.Watermark)
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(s.Before.Range.From)), uint64(s.Before.Range.To))
 	return finish(binary.LittleEndian.AppendUint64(append(dst, flag(s.Before.Idle, 1)), s.Before.ChainSum), at)
 }
 
 // Decode reads the payload of a Subscribed.
 func (s *Subscribed) Decode(payload []byte) error {
 	r := reader{src: payload}
-	*s = Subscribed{Edge: r.edge(), Before: Stand{Watermark: r.int("watermark"), Idle: r.flags("idle", 1) != 0, ChainSum: r.fixed64("chain sum")}}
+	*s = Subscribed{Edge: r.edge(), Before: Stand{Watermark: r.int("watermark"), Range: topology.Range{From: topology.KeyGroup(r.uint("first key group", topology.MaxKeyGroups)),
+		To: topology.KeyGroup(r.uint("end of key groups", topology.MaxKeyGroups))}, Idle: r.flags("idle", 1) != 0, ChainSum: r.fixed64("chain sum")}}
 	return r.end(TypeSubscribed)
 }
 

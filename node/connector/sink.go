@@ -73,6 +73,12 @@ type Keeper interface {
 	Trim(through topology.Epoch)
 }
 
+// Narrower is a lane of a RangeSink that wants to know when its partition gives key groups away. Narrow is called between two Writes: only key
+// groups in r are written from then on, and reads of the others are another's to answer. Deltas under way may still ask for those.
+type Narrower interface {
+	Narrow(r topology.Range)
+}
+
 // BlockedError says that a lane waits for something outside, such as room on a disk. It is no failure of the query.
 type BlockedError struct {
 	// What is blocked and what resolves it, for people.

@@ -56,7 +56,7 @@ func (p *partition) needBases(overtaken *capture) {
 	var again []topology.KeyGroup
 	for i, g := range overtaken.groups {
 		if g.base {
-			again = append(again, p.rng.From+topology.KeyGroup(i))
+			again = append(again, overtaken.checkpoint.Range.From+topology.KeyGroup(i))
 		}
 	}
 	if len(again) > 0 {
@@ -312,7 +312,7 @@ func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error 
 		p.setDurable(topology.EpochForever)
 	}
 	for o, l := range p.logs {
-		stand := dataplane.Stand{Watermark: p.watermark, Idle: p.idle}
+		stand := dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng}
 		for _, chain := range p.chains[o] {
 			stand.ChainSum += chain
 		}

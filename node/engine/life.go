@@ -230,6 +230,7 @@ func (p *partition) follow() {
 				}
 			}
 		}
+		break // an instance that gave key groups away is retired as well, behind what it keeps
 	}
 	p.wired = false
 	for o, l := range p.logs {
@@ -255,6 +256,7 @@ func (p *partition) follow() {
 func (p *partition) innerLoop(ctx context.Context) error {
 	for {
 		p.follow()
+		p.narrow()
 		if p.role == Retired {
 			if err := p.wait(ctx); err != nil {
 				return err
@@ -311,6 +313,7 @@ func (p *partition) afterEnd(ctx context.Context) error {
 	p.stats.phase.Store(int32(ended))
 	for {
 		p.follow()
+		p.narrow()
 		durable := topology.Epoch(p.sealed.Load())
 		if p.source == nil && !p.over {
 			if err := p.rewire(); err != nil {
@@ -562,7 +565,7 @@ func (p *partition) needBase(groups []topology.KeyGroup) {
 // appendEnd gives the logs of a partition that had ended before it was restored their end.
 func (p *partition) appendEnd() {
 	for o, l := range p.logs {
-		e := dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true}
+		e := dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true, Range: p.rng}
 		for _, c := range p.chains[o] {
 			e.ChainSum += c
 		}

@@ -21,10 +21,11 @@ type partition struct {
 	query    *Query
 	node     *Node
 	spec     *plan.Stage
-	rng      topology.Range
-	placed   *Placed // in the placement that is followed
+	rng      topology.Range // only narrowed, with report held
+	placed   *Placed        // in the placement that is followed
 	instance uint64
 	made     time.Time
+	narrowed narrowing // since the last entry of the logs
 
 	placement atomic.Pointer[Placement]
 	followed  *Placement // what of placement has been taken over
@@ -133,7 +134,9 @@ func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
 	for o := range spec.Outputs {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
-		p.logs = append(p.logs, dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify))
+		log := dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify)
+		log.Restart(1, dataplane.Stand{Watermark: topology.WatermarkNone, Range: rng})
+		p.logs = append(p.logs, log)
 	}
 	p.changed = make([]topology.Epoch, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
@@ -184,7 +187,7 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 	for _, stream := range p.inlets {
 		for _, in := range stream {
 			if !in.ended && in.front.Last == last {
-				in.Stand = dataplane.Stand{Watermark: in.front.Watermark, Idle: in.front.Idle, ChainSum: in.front.ChainSum}
+				in.Stand = dataplane.Stand{Watermark: in.front.Watermark, Idle: in.front.Idle, ChainSum: in.front.ChainSum, Range: in.front.Range}
 				for _, r := range in.front.Rows {
 					_, _, from, to := r.Span(p.rng)
 					rows += int64(to - from)
@@ -362,7 +365,8 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		return err
 	}
 	for o, l := range p.logs {
-		e := dataplane.Entry{First: p.next, Last: last, Watermark: watermark, Idle: idle, End: ended}
+		e := dataplane.Entry{First: p.next, Last: last, Watermark: watermark, Idle: idle, End: ended, Range: p.rng}
+		p.narrowed.mark(o, &e)
 		for i := range p.tasks {
 			e.Rows = append(e.Rows, p.tasks[i].x.outputs[o]...)
 		}
@@ -371,6 +375,7 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		}
 		l.Append(e)
 	}
+	p.narrowed = narrowing{}
 	p.lastRows = 0
 	for i := range p.tasks {
 		x := p.tasks[i].x
@@ -537,11 +542,14 @@ func (p *partition) fusedRows(n, op int) {
 	p.rows = p.rows[:0]
 	for i := range p.tasks {
 		for _, g := range canonical(p.tasks[i].x, op) {
-			if !p.keeps[n] {
+			if first, last := g.Groups[0], g.Groups[len(g.Groups)-1]; !p.keeps[n] && p.rng.Contains(first) && p.rng.Contains(last) {
 				p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[0]), To: int(g.Offsets[len(g.Offsets)-1])})
 				continue
 			}
 			for j, kg := range g.Groups {
+				if !p.rng.Contains(kg) {
+					continue // given away within the epoch
+				}
 				p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[j]), To: int(g.Offsets[j+1]), Group: kg})
 			}
 		}

@@ -193,7 +193,8 @@ func (q *Query) reconcile(ctx context.Context, fail context.CancelCauseFunc, wg 
 	want := map[uint64]*Placed{}
 	for _, stage := range placement.Stages {
 		for i := range stage {
-			if q.here(stage[i].Partition) {
+			// One that gave key groups away is active before it is retired.
+			if q.here(stage[i].Partition) && want[stage[i].Instance] == nil {
 				want[stage[i].Instance] = &stage[i]
 			}
 		}

@@ -27,6 +27,7 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 	}
 	for {
 		p.follow()
+		p.narrow()
 		if err := p.raiseDurable(topology.Epoch(p.sealed.Load())); err != nil {
 			return err
 		}
@@ -194,6 +195,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
 			return false, p.park(ctx, err)
 		}
+		p.narrowWithin()
 		if (news || line) && q.quietens() {
 			p.tell(last)
 		}

@@ -77,6 +77,8 @@ func (q *Query) Status() Status {
 
 func (p *partition) status(placement *Placement) PartitionStatus {
 	complete := placement.Complete
+	p.report.Lock()
+	defer p.report.Unlock()
 	s := PartitionStatus{Stage: p.spec.ID, Range: p.rng, Instance: p.instance, Role: Role(p.stats.role.Load()), Phase: phase(p.stats.phase.Load()).String(),
 		Epoch: topology.Epoch(p.stats.epoch.Load()), Durable: max(0, topology.Epoch(p.stats.durable.Load())), Restored: topology.Epoch(p.stats.restored.Load()),
 		Beyond:    topology.Epoch(p.stats.beyond.Load()),
@@ -93,8 +95,6 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	if len(p.sinkOps) > 0 {
 		committed = topology.Epoch(p.stats.committed.Load())
 	}
-	p.report.Lock()
-	defer p.report.Unlock()
 	for i := range placement.Stages[p.spec.ID] {
 		if pl := &placement.Stages[p.spec.ID][i]; pl.Role == Shadow && pl.Range.Overlaps(p.rng) && (s.Role == Active || pl.Instance == p.instance) {
 			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)})

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/node/query/plan"
@@ -62,6 +63,8 @@ func (p *partition) rewire() error {
 			in := reuse(old, pl)
 			if in == nil {
 				in = &inlet{instance: pl.Instance, producer: pl.Partition, Stand: dataplane.Stand{Watermark: topology.WatermarkNone}}
+				// One that has given key groups away since is no other instance.
+				in.known = slices.ContainsFunc(old, func(was *inlet) bool { return was.instance == pl.Instance && was.known })
 			}
 			if in.cursor == nil {
 				consumed := topology.Epoch(0) // from instances before this one
@@ -121,6 +124,7 @@ func (p *partition) connect(input plan.Input, pl *Placed, consumed topology.Epoc
 		if err != nil {
 			return nil, fmt.Errorf("%v cannot take from %v: %w", p.place(), pl.Partition, err)
 		}
+		c.Of(pl.Range)
 		c.Took(consumed)
 		return c, nil
 	}
@@ -138,15 +142,32 @@ func (p *partition) rememberChains(s int) {
 	if st.known && st.after == p.next-1 || len(p.inlets[s]) == 0 {
 		return
 	}
-	sum := uint64(0)
+	sum, ok := p.chainSum(s)
+	*st = standing{ok, p.next - 1, sum}
+}
+
+// chainSum adds up the chains of all key groups that produce a stream, as the producers stand. What one of them emitted before it gave
+// key groups away is of these too, and what their new owner says of them is left out then. Ok is false when that does not come out.
+func (p *partition) chainSum(s int) (sum uint64, ok bool) {
+	groups := topology.KeyGroup(p.query.plan.Stages[p.spec.Inputs[s].Stage].Groups)
+	for next := topology.KeyGroup(0); next < groups; {
+		var widest *inlet
+		for _, in := range p.inlets[s] {
+			if in.begun && in.Range.Len() > 0 && in.Range.From == next && (widest == nil || in.Range.To > widest.Range.To) {
+				widest = in
+			}
+		}
+		if widest == nil {
+			return 0, false
+		}
+		sum, next = sum+widest.ChainSum, widest.Range.To
+	}
 	for _, in := range p.inlets[s] {
 		if !in.begun {
-			*st = standing{}
-			return
+			return 0, false
 		}
-		sum += in.ChainSum
 	}
-	*st = standing{true, p.next - 1, sum}
+	return sum, true
 }
 
 // checkChains holds the chains of a stream's producers, all of which have begun, against those before they changed: a producer that was
@@ -161,11 +182,7 @@ func (p *partition) checkChains() error {
 		if st.after != p.next-1 {
 			continue
 		}
-		sum := uint64(0)
-		for _, in := range p.inlets[s] {
-			sum += in.ChainSum
-		}
-		if sum != st.sum {
+		if sum, ok := p.chainSum(s); ok && sum != st.sum {
 			input := p.spec.Inputs[s]
 			stage := p.query.plan.Stages[input.Stage]
 			m := &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: st.after, Last: topology.KeyGroup(stage.Groups - 1)}
@@ -180,7 +197,7 @@ func (p *partition) checkChains() error {
 func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 	last, over, ok = topology.EpochForever, true, p.wired
 	fresh := false
-	for _, stream := range p.inlets {
+	for s, stream := range p.inlets {
 		for _, in := range stream {
 			if in.ended {
 				continue
@@ -200,6 +217,10 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 				if !in.begun {
 					in.Stand = in.cursor.Before()
 					in.begun, in.known, fresh = true, true, true
+				} else if in.front.Narrowed {
+					p.rememberChains(s)
+					in.Stand = in.front.StandBefore(in.Stand)
+					fresh = true
 				}
 			}
 			last = min(last, in.front.Last)

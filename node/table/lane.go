@@ -32,6 +32,10 @@ type lane struct {
 
 	deltas []deltaEntry // of the goroutine that makes deltas
 
+	gave  bool           // key groups outside kept were given away and are still here
+	kept  topology.Range // of the goroutine that writes
+	given topology.Epoch // the last epoch written before
+
 	rows, bytes atomic.Int64
 
 	mu        sync.Mutex
@@ -42,6 +46,7 @@ type lane struct {
 	trim      topology.Epoch
 	pins      []topology.Epoch // of reads under way, in no order
 	closed    bool
+	answers   topology.Range // reads of these key groups are answered; rng, or less
 
 	tailing tailing
 }
@@ -49,7 +54,47 @@ type lane struct {
 var _ connector.Keeper = (*lane)(nil)
 
 func newLane(s *sink, r topology.Range) *lane {
-	return &lane{sink: s, layout: s.layout, rng: r, groups: make([]group, r.Len())}
+	return &lane{sink: s, layout: s.layout, rng: r, groups: make([]group, r.Len()), answers: r, kept: r}
+}
+
+// Narrow: see connector.Narrower. What is given away goes when no delta under way can ask for it.
+func (l *lane) Narrow(r topology.Range) {
+	before := l.kept
+	l.gave, l.kept, l.given = true, r, l.written
+	l.mu.Lock()
+	l.answers = r
+	l.mu.Unlock()
+	l.tailing.giveAway(before, r)
+}
+
+// answering are the key groups of which reads are answered.
+func (l *lane) answering() topology.Range {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers
+}
+
+// release lets go of what was given away.
+func (l *lane) release() {
+	l.gave = false
+	for i := range l.groups {
+		if l.kept.Contains(l.rng.From + topology.KeyGroup(i)) {
+			continue
+		}
+		g := &l.groups[i]
+		g.mu.Lock()
+		l.rows.Add(-int64(g.live))
+		l.bytes.Add(-int64(g.memBytes()))
+		g.reset()
+		g.mu.Unlock()
+	}
+}
+
+// reading says whether reads are under way.
+func (l *lane) reading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pins) > 0
 }
 
 func (l *lane) group(g topology.KeyGroup) *group { return &l.groups[g-l.rng.From] }
@@ -190,7 +235,7 @@ func (l *lane) Close() error {
 		return nil
 	}
 	l.sink.store.close(l)
-	l.tailing.close(l.rng, ended)
+	l.tailing.close(l.kept, ended)
 	return nil
 }
 
@@ -239,6 +284,9 @@ func (l *lane) Acknowledge(c topology.Epoch) {
 		return
 	}
 	l.floor = c
+	if l.gave && c >= l.given && !l.reading() {
+		l.release()
+	}
 	l.behind = len(l.groups)
 	if !l.begun { // restored: there are no Writes that this could wait for
 		l.acknowledge(math.MaxInt)

@@ -115,7 +115,7 @@ func (s *Store) Tables() []TableInfo {
 		}
 		info := TableInfo{Query: n.query, Table: n.table, Columns: h.lanes[0].sink.columns()}
 		for _, l := range h.lanes {
-			info.Ranges = append(info.Ranges, l.rng)
+			info.Ranges = append(info.Ranges, l.answering())
 			info.Bytes += l.bytes.Load()
 			info.Rows += l.rows.Load()
 		}
@@ -211,7 +211,7 @@ func (s *Store) pieces(n name, r topology.Range) ([]piece, error) {
 	for g := r.From; g < r.To; g++ {
 		var best *lane
 		for _, l := range h.lanes {
-			if !l.rng.Contains(g) {
+			if !l.answering().Contains(g) {
 				continue
 			}
 			if l.shows() {

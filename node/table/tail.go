@@ -185,6 +185,19 @@ func (t *tailing) close(r topology.Range, ended bool) {
 	}
 }
 
+// giveAway says that all of before but keep has left: what was not shown of it yet is another's to show.
+func (t *tailing) giveAway(before, keep topology.Range) {
+	t.pending = slices.DeleteFunc(t.pending, func(p pendingChange) bool { return !keep.Contains(p.group) })
+	if !t.following() {
+		return
+	}
+	for _, gone := range []topology.Range{{From: before.From, To: keep.From}, {From: keep.To, To: before.To}} {
+		if gone.Len() > 0 {
+			t.send(Event{Range: gone, Gone: true})
+		}
+	}
+}
+
 // publish tells followers of the changes up to epoch through, and that they were the last when ended.
 func (l *lane) publish(through topology.Epoch, ended bool) error {
 	t := &l.tailing
@@ -194,7 +207,7 @@ func (l *lane) publish(through topology.Epoch, ended bool) error {
 	}
 	done := 0
 	for done < len(t.pending) && t.pending[done].epoch <= through {
-		event := Event{Epoch: t.pending[done].epoch, Range: l.rng}
+		event := Event{Epoch: t.pending[done].epoch, Range: l.kept}
 		for ; done < len(t.pending) && t.pending[done].epoch == event.Epoch; done++ {
 			p := t.pending[done]
 			var err error
@@ -206,7 +219,7 @@ func (l *lane) publish(through topology.Epoch, ended bool) error {
 	}
 	t.pending = append(t.pending[:0], t.pending[done:]...)
 	if ended {
-		t.send(Event{Epoch: through, Range: l.rng, Ended: true})
+		t.send(Event{Epoch: through, Range: l.kept, Ended: true})
 	}
 	return nil
 }
