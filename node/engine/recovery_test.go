@@ -15,21 +15,38 @@ import (
 // TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes kills processes of a running query, one after the other, several at once
 // and all of them, and starts new ones; survivors never roll back. Files are those of a run that never fails.
 func TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes(t *testing.T) {
-	rounds := 12
-	if testing.Short() {
-		rounds = 3
+	sameBytesUnder(t, schedule{12, 3, 9, 4})
+}
+
+// TestKeyGroupsThatMoveUnderFaultsChangeNoByte moves partitions and parts of them, one at a time or cut into pieces, merges neighbours, and kills
+// processes in the middle of it; sources move too.
+func TestKeyGroupsThatMoveUnderFaultsChangeNoByte(t *testing.T) {
+	sameBytesUnder(t, schedule{16, 3, 40, 10})
+}
+
+// schedule says how much happens in each of so many runs of a query: events, of which moves of 12 begin a move.
+type schedule struct{ rounds, short, events, moves int }
+
+func (s schedule) seeds() (first uint64, rounds int) {
+	if rounds = s.rounds; testing.Short() {
+		rounds = s.short
 	}
-	first := uint64(0)
-	if s := os.Getenv("SEEPNODE_SEED"); s != "" {
-		first, _ = strconv.ParseUint(s, 10, 64)
+	if text := os.Getenv("SEEPNODE_SEED"); text != "" {
+		first, _ = strconv.ParseUint(text, 10, 64)
 		rounds = 1
 	}
-	if s := os.Getenv("SEEPNODE_FIRST"); s != "" {
-		first, _ = strconv.ParseUint(s, 10, 64)
+	if text := os.Getenv("SEEPNODE_FIRST"); text != "" {
+		first, _ = strconv.ParseUint(text, 10, 64)
 	}
-	if s := os.Getenv("SEEPNODE_ROUNDS"); s != "" {
-		rounds, _ = strconv.Atoi(s)
+	if text := os.Getenv("SEEPNODE_ROUNDS"); text != "" {
+		rounds, _ = strconv.Atoi(text)
 	}
+	return first, rounds
+}
+
+// sameBytesUnder holds the files of a query's runs under a schedule against those of a run in which nothing happens.
+func sameBytesUnder(t *testing.T, happens schedule) {
+	first, rounds := happens.seeds()
 	for _, q := range identityQueries {
 		t.Run(q.name, func(t *testing.T) {
 			if len(q.sinks) == 0 {
@@ -42,7 +59,7 @@ func TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes(t *testing
 				seed := first + i
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						got := killAndReassign(t, c, sql, q.sinks, seed, 0)
+						got := killAndReassign(t, c, sql, q.sinks, seed, 0, happens)
 						got.result = want.result // chains are compared by the engine itself, whenever producers change
 						got.sameAs(t, p, want)
 					})
@@ -55,10 +72,8 @@ func TestLostPartitionsAreRestoredElsewhereAndTheOutputIsTheSameBytes(t *testing
 // TestSourcesThatFollowTheClockLoseAndDoubleNothingUnderFaults: a fast source and one that is quiet nearly always are sealed by the clock while
 // processes are killed. What is put into which epoch depends on the faults; what windows hold in the end does not.
 func TestSourcesThatFollowTheClockLoseAndDoubleNothingUnderFaults(t *testing.T) {
-	rounds := 12
-	if testing.Short() {
-		rounds = 3
-	}
+	happens := schedule{16, 3, 16, 6}
+	_, rounds := happens.seeds()
 	c := newCatalog(t)
 	sql := `SET 'checkpoint.epochs' = '32';
 CREATE TABLE fast (id BIGINT, ts AS TO_TIMESTAMP_LTZ(id * 5, 3), WATERMARK FOR ts AS ts)
@@ -74,7 +89,7 @@ INSERT INTO seen SELECT id FROM fast UNION ALL SELECT id + 100000 FROM quiet`
 	for seed := range uint64(rounds) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got := killAndReassign(t, c, sql, sinks, seed, time.Now().UnixMilli())
+				got := killAndReassign(t, c, sql, sinks, seed, time.Now().UnixMilli(), happens)
 				for _, sink := range sinks {
 					a, b := want.lines(sink), got.lines(sink)
 					slices.Sort(a)
@@ -88,7 +103,7 @@ INSERT INTO seen SELECT id FROM fast UNION ALL SELECT id + 100000 FROM quiet`
 	}
 }
 
-func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed uint64, t0Ms int64) outcome {
+func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed uint64, t0Ms int64, happens schedule) outcome {
 	dirs := map[string]string{}
 	for _, s := range sinks {
 		dirs[s] = t.TempDir()
@@ -100,7 +115,7 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 	}
 	w.place(nodes)
 	defer w.end()
-	kills := 1 + w.intN(9)
+	left := 1 + w.intN(happens.events)
 	next := w.steps.Load() + int64(w.intN(150))
 	for round := 0; ; round++ {
 		time.Sleep(2 * time.Millisecond)
@@ -116,19 +131,18 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 			w.dump()
 			t.Fatal("stuck")
 		}
-		if kills > 0 && w.steps.Load() >= next {
-			kills--
+		if left > 0 && w.steps.Load() >= next {
+			left--
 			next = w.steps.Load() + int64(w.intN(150))
-			switch w.intN(6) {
-			case 0, 1:
+			if w.intN(12) < happens.moves {
 				w.move()
-			default:
+			} else {
 				w.strike(nodes)
 			}
 		}
 	}
 	w.end()
-	t.Logf("%d killed, %d adoptions, %d switches, %d steps", w.killed, w.adoptions, w.switches, w.steps.Load())
+	t.Logf("%d killed, %d adoptions, %d switches, %d narrowed, %d steps", w.killed, w.adoptions, w.switches, w.narrowed, w.steps.Load())
 	return outcome{files: readFiles(t, dirs)}
 }
 

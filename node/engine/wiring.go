@@ -223,6 +223,9 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 					fresh = true
 				}
 			}
+			if r := in.front.Range; r.From > in.producer.Range.From || r.To < in.producer.Range.To {
+				ok = false // it has given key groups away, and whom to take those from is still to be heard
+			}
 			last = min(last, in.front.Last)
 		}
 	}

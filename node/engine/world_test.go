@@ -41,9 +41,11 @@ type world struct {
 	placement engine.Placement
 	zombies   []*worldNode
 	sealed    map[sealedKey]sealedRows
+	terms     map[topology.SealLog]int // as the cluster says; a log that is not here has the first one
 	killed    int
 	adoptions int
 	switches  int
+	narrowed  int // partitions that gave a part away
 	failed    error
 }
 
@@ -58,7 +60,7 @@ func newWorld(t *testing.T, c *catalog, sql string, dirs map[string]string, seed
 	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
 	return &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
 		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{},
-		sealed: map[sealedKey]sealedRows{}}
+		sealed: map[sealedKey]sealedRows{}, terms: map[topology.SealLog]int{}}
 }
 
 // sealedKey names what a split has in an epoch, sealedRows says what that is.
@@ -73,8 +75,9 @@ type sealedRows struct {
 	check    uint64
 }
 
-// release is invariant 1: what is released of a split's epoch is never anything else. The caller holds the lock.
-func (w *world) release(records []backup.SealRecord) {
+// release is invariant 1: what is released of a split's epoch is never anything else. What an owner that gave key groups away says of them
+// under its next term counts for nothing. The caller holds the lock.
+func (w *world) release(l *worldLog, records []backup.SealRecord) {
 	for _, r := range records {
 		seals, err := engine.DecodeSeals(r.Data)
 		if err != nil {
@@ -82,6 +85,9 @@ func (w *world) release(records []backup.SealRecord) {
 		}
 		for _, s := range seals {
 			for _, sp := range s.Splits {
+				if l.promise > 0 && !w.owns(l.owner, s.Stage, engine.SplitHash(sp.ID)) {
+					continue
+				}
 				key, rows := sealedKey{s.Stage, sp.ID, s.Last}, sealedRows{sp.From, sp.To, sp.Check}
 				if have, ok := w.sealed[key]; ok && have != rows {
 					w.t.Errorf("epoch %d of split %s of stage %d is released as %+v, before as %+v", s.Last, sp.ID, s.Stage, rows, have)
@@ -90,6 +96,14 @@ func (w *world) release(records []backup.SealRecord) {
 			}
 		}
 	}
+}
+
+// owns says whether a process is the one that is to seal a split. The caller holds the lock.
+func (w *world) owns(n *worldNode, stage topology.StageID, hash uint64) bool {
+	g := topology.GroupOf(hash, w.plan.Stages[stage].Groups)
+	return slices.ContainsFunc(w.placement.Stages[stage], func(pl engine.Placed) bool {
+		return pl.Role == engine.Active && pl.Range.Contains(g) && pl.Node == n.place.Node && pl.Boot == n.place.Boot
+	})
 }
 
 // worldNode is one process.
@@ -102,7 +116,13 @@ type worldNode struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
-	news  chan engine.Placement
+	news  chan news
+}
+
+// news is what a process is told: where everything is, and the term of its own log.
+type news struct {
+	placement engine.Placement
+	term      int
 }
 
 // worldLog is one process's seal log as its vaults have it.
@@ -113,6 +133,8 @@ type worldLog struct {
 	onMarks           func()
 	fenced            bool
 	owner             *worldNode
+	// term is the owner's, promise what a vault has promised to a successor: nothing is released below it.
+	term, promise int
 }
 
 // delay is a while, mostly short.
@@ -165,6 +187,12 @@ func (n *worldNode) Put(r backup.SealRecord) {
 	l.records = append(l.records, r)
 	at := len(l.records)
 	n.w.mu.Unlock()
+	n.write(at)
+}
+
+// write brings the log's records up to the at-th to all vaults.
+func (n *worldNode) write(at int) {
+	l := n.log
 	n.later(func() {
 		if !l.raise(n.w, &l.released, at) {
 			return
@@ -182,11 +210,11 @@ func (n *worldNode) Put(r backup.SealRecord) {
 func (l *worldLog) raise(w *world, mark *int, to int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l.fenced || to <= *mark {
+	if l.fenced || l.term < l.promise || to <= *mark {
 		return false
 	}
 	if mark == &l.released {
-		w.release(l.records[*mark:to])
+		w.release(l, l.records[*mark:to])
 	}
 	*mark = to
 	return true
@@ -207,7 +235,20 @@ func (n *worldNode) Marks() (released, durable topology.Epoch) {
 
 func (n *worldNode) OnMarks(f func()) { n.log.onMarks = f }
 
-// Adopt fences the logs: what was released is there, of the rest any beginning.
+// follow takes a higher term over: what no successor's vault took before is written to all of them again.
+func (n *worldNode) follow(term int) {
+	n.w.mu.Lock()
+	at := len(n.log.records)
+	higher := term > n.log.term
+	n.log.term = max(n.log.term, term)
+	n.w.mu.Unlock()
+	if higher && at > 0 {
+		n.write(at)
+	}
+}
+
+// Adopt fences the logs: what was released is there, of the rest any beginning. The owner of a log that it goes on with has its copy of the
+// rest still, and writes it again under its next term.
 func (n *worldNode) Adopt(ctx context.Context, logs []topology.SealLog) (out []backup.AdoptedLog, err error) {
 	select {
 	case <-time.After(n.w.delay()):
@@ -219,11 +260,16 @@ func (n *worldNode) Adopt(ctx context.Context, logs []topology.SealLog) (out []b
 	n.w.adoptions++
 	for _, id := range logs {
 		l := n.w.logs[id]
-		if !l.fenced {
-			l.fenced = true
-			l.records = l.records[:l.released+n.w.r.IntN(len(l.records)-l.released+1)]
+		kept := l.released + n.w.r.IntN(len(l.records)-l.released+1)
+		switch goesOn := n.w.nodes[l.owner.place.Node] == l.owner; {
+		case l.fenced:
+			kept = len(l.records)
+		case goesOn:
+			l.promise = max(l.promise, n.w.terms[id])
+		default:
+			l.fenced, l.records = true, l.records[:kept]
 		}
-		out = append(out, backup.AdoptedLog{Log: id, Records: slices.Clone(l.records)})
+		out = append(out, backup.AdoptedLog{Log: id, Records: slices.Clone(l.records[:kept])})
 	}
 	return out, nil
 }
@@ -261,15 +307,19 @@ func (w *world) change(f func(p *engine.Placement)) {
 	f(&next)
 	w.placement = next
 	nodes := w.alive()
+	said := make([]news, len(nodes))
+	for i, n := range nodes {
+		said[i] = news{next, w.terms[n.log.id]}
+	}
 	w.mu.Unlock()
-	for _, n := range nodes {
-		n.tell(next)
+	for i, n := range nodes {
+		n.tell(said[i])
 	}
 }
 
-func (n *worldNode) tell(p engine.Placement) {
+func (n *worldNode) tell(x news) {
 	select {
-	case n.news <- p:
+	case n.news <- x:
 	case <-n.ctx.Done():
 	}
 }
@@ -288,7 +338,7 @@ func (w *world) alive() (out []*worldNode) {
 func (w *world) start(name topology.NodeID) {
 	w.mu.Lock()
 	w.boots++
-	n := &worldNode{w: w, place: topology.Partition{Node: name, Boot: w.boots}, news: make(chan engine.Placement, 1000)}
+	n := &worldNode{w: w, place: topology.Partition{Node: name, Boot: w.boots}, news: make(chan news, 1000)}
 	n.log = &worldLog{id: topology.SealLog(w.boots), owner: n}
 	w.logs[n.log.id] = n.log
 	others := w.alive()
@@ -335,9 +385,10 @@ func (w *world) start(name topology.NodeID) {
 	n.wg.Go(func() {
 		for {
 			select {
-			case p := <-n.news:
+			case x := <-n.news:
 				time.Sleep(w.delay())
-				n.query.Update(p)
+				n.query.Update(x.placement)
+				n.follow(x.term) // behind what is another's by now
 			case <-n.ctx.Done():
 				return
 			}
@@ -348,7 +399,7 @@ func (w *world) start(name topology.NodeID) {
 	p := w.placement
 	w.mu.Unlock()
 	if p.Stages != nil {
-		n.tell(p)
+		n.tell(news{placement: p})
 	}
 }
 
@@ -403,6 +454,7 @@ func (w *world) reassign() {
 		alive := w.alive()
 		for s, stage := range p.Stages {
 			var out []engine.Placed
+			var lost []topology.Range
 			for _, pl := range stage {
 				if n := w.nodes[pl.Node]; n != nil && n.place.Boot == pl.Boot {
 					out = append(out, pl)
@@ -411,6 +463,7 @@ func (w *world) reassign() {
 				if pl.Role != engine.Active {
 					continue
 				}
+				lost = append(lost, pl.Range)
 				adopt := pl.Adopt
 				if w.plan.Stages[s].Source >= 0 {
 					adopt = append(slices.Clone(adopt), topology.SealLog(pl.Boot))
@@ -425,7 +478,7 @@ func (w *world) reassign() {
 			}
 			// What was to take over a lost range is given up.
 			p.Stages[s] = slices.DeleteFunc(out, func(pl engine.Placed) bool {
-				return pl.Role == engine.Shadow && !slices.ContainsFunc(out, func(a engine.Placed) bool { return a.Role == engine.Active && a.Range == pl.Range })
+				return pl.Role == engine.Shadow && slices.ContainsFunc(lost, pl.Range.Overlaps)
 			})
 		}
 	})
@@ -469,79 +522,6 @@ func (w *world) bury() {
 		}
 	}
 	w.zombies = nil
-}
-
-// move begins to bring a part of a random partition up on another node.
-func (w *world) move() {
-	w.change(func(p *engine.Placement) {
-		s := w.r.IntN(len(p.Stages))
-		alive := w.alive()
-		if w.plan.Stages[s].Source >= 0 {
-			return // it needs a seal log of its own, or a new term in the old one: the FSM's to give
-		}
-		for _, pl := range p.Stages[s] {
-			if pl.Role == engine.Shadow {
-				return
-			}
-		}
-		pl := p.Stages[s][w.r.IntN(len(p.Stages[s]))]
-		to := alive[w.r.IntN(len(alive))]
-		if pl.Role != engine.Active || to.place.Node == pl.Node {
-			return
-		}
-		w.instances++
-		place := pl.Partition
-		place.Node, place.Boot = to.place.Node, to.place.Boot
-		p.Stages[s] = append(p.Stages[s], engine.Placed{Partition: place, Instance: w.instances, Role: engine.Shadow, Restore: p.Complete})
-	})
-}
-
-// switchOver puts shadows that have caught up in the place of what is active.
-func (w *world) switchOver(have map[uint64]engine.PartitionStatus) {
-	w.mu.Lock()
-	placement := w.placement
-	w.mu.Unlock()
-	for s, stage := range placement.Stages {
-		for _, sh := range stage {
-			if phase := have[sh.Instance].Phase; sh.Role != engine.Shadow || phase != "running" && phase != "ended" {
-				continue
-			}
-			for _, old := range stage {
-				if old.Role != engine.Active || old.Range != sh.Range {
-					continue
-				}
-				if equal, common := sameChains(have[sh.Instance].Chains, have[old.Instance].Chains); !common {
-					continue
-				} else if !equal {
-					w.t.Errorf("chains of stage %d %v differ", s, sh.Range)
-				}
-				w.switches++
-				w.change(func(p *engine.Placement) {
-					for i := range p.Stages[s] {
-						switch pl := &p.Stages[s][i]; pl.Instance {
-						case old.Instance:
-							pl.Role = engine.Retired
-						case sh.Instance:
-							pl.Role = engine.Active
-						}
-					}
-				})
-			}
-		}
-	}
-}
-
-func sameChains(a, b []engine.ChainSum) (equal, common bool) {
-	equal = true
-	for _, x := range a {
-		for _, y := range b {
-			if x.Epoch == y.Epoch {
-				common = true
-				equal = equal && x.Sum == y.Sum
-			}
-		}
-	}
-	return equal, common
 }
 
 // lead looks at all nodes once and completes the latest checkpoint that all have. It says whether the query has finished.
