@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seepnode/seepnode/node/agent/discovery"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
 	"github.com/seepnode/seepnode/raftfsm"
@@ -46,7 +47,7 @@ var ErrStop = errors.New("asked to stop")
 // Config is all that an agent is told from outside. It is plain data: where its values come from is the command line's affair.
 type Config struct {
 	Name            string            // of the node: the same at every start with the same DataDir
-	Join            []string          // HOST or HOST:PORT of the gossip of some nodes of the cluster; empty: this node is the first
+	Join            []string          // where the gossip of some nodes of the cluster is, see package discovery; empty: this node is the first
 	BootstrapExpect int               // found a cluster as soon as this many nodes know each other; 0: found none, join one
 	Bind            string            // IP address that gossip and the data port listen on
 	Advertise       string            // IP address or host name that others reach this node at; "": the one of Bind, or a private one of this host
@@ -134,7 +135,7 @@ func (c *Config) checkCluster() error {
 		errs = append(errs, fmt.Errorf("%d nodes to join: a few are enough, at most %d", len(c.Join), joinMax))
 	}
 	for _, address := range c.Join {
-		if err := checkPeer(address); err != nil {
+		if err := discovery.Check(address); err != nil {
 			errs = append(errs, fmt.Errorf("cannot join %q: %w", address, err))
 		}
 	}
@@ -145,22 +146,6 @@ func (c *Config) checkCluster() error {
 		errs = append(errs, errors.New("this node founds no cluster and joins none: give --join HOST:PORT of a node, or --bootstrap-expect 1"))
 	}
 	return errors.Join(errs...)
-}
-
-// checkPeer takes HOST and HOST:PORT.
-func checkPeer(address string) error {
-	host := address
-	if _, err := netip.ParseAddr(address); err != nil && strings.Contains(address, ":") {
-		h, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return errors.New("give HOST or HOST:PORT; an IPv6 address with a port stands in [ ]")
-		}
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return fmt.Errorf("port %q is no number from 1 to 65535", port)
-		}
-		host = h
-	}
-	return checkHost(host)
 }
 
 func checkHost(host string) error {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seepnode/seepnode/node/agent/discovery"
 	"github.com/seepnode/seepnode/node/agent/gossip"
 	"github.com/seepnode/seepnode/node/agent/member"
 	"github.com/seepnode/seepnode/node/coordinator"
@@ -60,7 +61,7 @@ func (g *gossiping) openSerf(name string, tags gossip.Tags) (gossip.Membership, 
 	if host, err = resolve(g.a.ctx, host); err != nil {
 		return nil, err
 	}
-	s, err := gossip.OpenSerf(gossip.Config{Name: name, Bind: c.Bind, Port: c.GossipPort, Advertise: host, Key: c.EncryptKey, Tags: tags, Logger: g.a.log})
+	s, err := gossip.OpenSerf(gossip.Config{Name: name, Bind: c.Bind, Port: c.GossipPort, Advertise: host, Key: c.EncryptKey, Tags: tags, Logger: g.a.log, Find: new(discovery.Finder).Find})
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s is in use by another process: stop that one, or give another port with --gossip-port: %w", hostPort(c.Bind, c.GossipPort), err)
 	}

@@ -45,6 +45,7 @@ var layers = []layer{
 	{"node/coordinator", []string{"node/coordinator", "autoscale", "raftfsm"}},
 	{"node/api", []string{"node/api", "raftfsm/topology"}},
 	{"node/api/client", []string{"node/api/client", "raftfsm/topology"}},
+	{"node/agent/discovery", []string{"autoscale/provider/ec2"}},
 	{"node/agent/port", []string{"node/agent/port", "dataplane/transport"}},
 	{"node/agent/gossip", []string{"node/agent/gossip", "node/agent/port", "raftfsm/topology"}},
 	{"node/agent/peering", []string{"node/agent/peering", "node/agent/port", "dataplane", "raftfsm/topology"}},

@@ -47,7 +47,7 @@ const tokenEnv = "SEEPNODE_TOKEN"
 // agentSettings are in the order in which people want to read them.
 var agentSettings = []setting{
 	{name: "name", usage: "the node's `NAME`: the same at every start", text: "the host's name", set: text(func(c *agent.Config) *string { return &c.Name })},
-	{name: "join", usage: "`HOST:PORT` of the gossip of a node of the cluster (port " + strconv.Itoa(agent.DefaultGossipPort) + " when left out); this node then founds none", many: true,
+	{name: "join", usage: "`HOST:PORT` of the gossip of a node of the cluster (port " + strconv.Itoa(agent.DefaultGossipPort) + " when left out), or dns:NAME, file:PATH, 'provider=aws tag_key=K tag_value=V'; this node then founds none", many: true,
 		set: func(c *agent.Config, values []string) error { c.Join = values; return nil }},
 	{name: "bootstrap-expect", usage: "found a cluster as soon as `N` nodes with this flag know each other", text: "1; with --join: none is founded", set: number(func(c *agent.Config) *int { return &c.BootstrapExpect }, 1)},
 	{name: "bind", usage: "IP `ADDRESS` that gossip and the data port listen on", text: agent.DefaultBind, set: text(func(c *agent.Config) *string { return &c.Bind })},

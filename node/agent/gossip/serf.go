@@ -45,6 +45,8 @@ type Config struct {
 	Key    []byte
 	Tags   Tags
 	Logger *slog.Logger
+	// Find gives the addresses, HOST or HOST:PORT, that one to join stands for; nil: itself.
+	Find func(ctx context.Context, place string) ([]string, error)
 	// Resolve finds the addresses of a host name; nil asks the system.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Transport is what packets and streams go over; nil is sockets.
@@ -478,7 +480,7 @@ func (s *Serf) attempt(ctx context.Context, addresses []string) error {
 	var failures []error
 	tried := map[string]bool{s.Address(): true}
 	for _, a := range addresses {
-		targets, err := s.resolve(ctx, a)
+		targets, err := s.find(ctx, a)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -527,6 +529,23 @@ func (s *Serf) challenge(ctx context.Context) error {
 	}
 	s.config.Logger.Info("an earlier process of this node is known to the cluster and does not answer", "address", r.address, "boot", fmt.Sprintf("%x", uint64(r.tags.Boot)))
 	return nil
+}
+
+// find gives the addresses of all members that one to join stands for, "ip:port".
+func (s *Serf) find(ctx context.Context, place string) (all []string, err error) {
+	if s.config.Find == nil {
+		return s.resolve(ctx, place)
+	}
+	list, err := s.config.Find(ctx, place)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, address := range list {
+		targets, err := s.resolve(ctx, address)
+		all, errs = append(all, targets...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
 }
 
 // resolve gives the addresses of a member to join, "ip:port".

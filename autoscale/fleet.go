@@ -1,0 +1,229 @@
+package autoscale
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Fleet decides for the whole cluster how many nodes should work, and which partitions should leave a node that is too busy while others
+// have room. It is told what the machines of the queries think.
+type Fleet struct {
+	config FleetConfig
+	busy   []busyNode
+	calmMs int64
+}
+
+// FleetConfig are its numbers. Shares of a node are from 0 to 1.
+type FleetConfig struct {
+	Fill    float64 // what partitions that are put together on one node may use of it
+	High    float64 // a node above it for HighFor samples gives partitions away
+	HighFor int
+	Room    float64 // what a node that takes one may use with it
+	CalmMs  int64   // between two moves
+}
+
+// DefaultFleetConfig is a little above what the rate policy aims at.
+func DefaultFleetConfig() FleetConfig {
+	return FleetConfig{Fill: 0.8, High: 0.85, HighFor: 3, Room: 0.75, CalmMs: 5_000}
+}
+
+type busyNode struct {
+	process topology.Process
+	samples int
+}
+
+// Need is the work of a stage and how it is to be cut.
+type Need struct {
+	Work       float64 // in nodes used wholly
+	Partitions int     // how many it should have; 0: that is not known
+}
+
+// FleetSample is the cluster at one time.
+type FleetSample struct {
+	AtMs  int64
+	Needs []Need
+	Nodes []FleetNode // that may be given partitions, ascending by process
+}
+
+// FleetNode is a node.
+type FleetNode struct {
+	NodeLoad
+	// Leader: it gets partitions last.
+	Leader     bool
+	Partitions []FleetPartition
+}
+
+// FleetPartition is a partition on a node.
+type FleetPartition struct {
+	Query   topology.QueryID
+	Stage   topology.StageID
+	Range   topology.Range
+	Use     float64
+	Pinned  bool // something else changes it just now
+	Display string
+}
+
+// FleetEffects are what a step gives.
+type FleetEffects struct {
+	Nodes int // that should work
+	Text  string
+	Move  *Move // nil: none
+}
+
+// Move puts a partition on another node.
+type Move struct {
+	Query topology.QueryID
+	Stage topology.StageID
+	Range topology.Range
+	From  topology.Process
+	To    topology.Process
+	Text  string
+}
+
+// Step takes a sample.
+func (f *Fleet) Step(s *FleetSample) (e FleetEffects) {
+	if f.config == (FleetConfig{}) {
+		f.config = DefaultFleetConfig()
+	}
+	e.Nodes, e.Text = f.nodes(s.Needs)
+	e.Move = f.move(s)
+	return e
+}
+
+// nodes puts the partitions that there should be on as few nodes as hold them: the largest first, each where it fits.
+func (f *Fleet) nodes(needs []Need) (int, string) {
+	var sizes []float64
+	total := 0.0
+	for _, n := range needs {
+		total += n.Work
+		parts := max(1, n.Partitions)
+		for range parts {
+			sizes = append(sizes, n.Work/float64(parts))
+		}
+	}
+	slices.SortFunc(sizes, func(a, b float64) int { return cmp.Compare(b, a) })
+	var bins []float64
+	for _, size := range sizes {
+		i := slices.IndexFunc(bins, func(have float64) bool { return have+size <= f.config.Fill })
+		if i < 0 {
+			i, bins = len(bins), append(bins, 0)
+		}
+		bins[i] += size
+	}
+	n := max(1, len(bins))
+	return n, fmt.Sprintf("all partitions need %.2f nodes; put together up to %s each that is %d", total, percent(f.config.Fill), n)
+}
+
+// move finds the busiest node that has been so for long, and of its partitions the largest that another has room for.
+func (f *Fleet) move(s *FleetSample) *Move {
+	var busy []busyNode
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		if len(n.Partitions) < 2 || n.load() <= f.config.High {
+			continue
+		}
+		b := busyNode{n.Process, 1}
+		if k := slices.IndexFunc(f.busy, func(x busyNode) bool { return x.process == n.Process }); k >= 0 {
+			b.samples += f.busy[k].samples
+		}
+		busy = append(busy, b)
+	}
+	f.busy = busy
+	if s.AtMs < f.calmMs {
+		return nil
+	}
+	var best *Move
+	gain := 0.0
+	for _, b := range busy {
+		if b.samples < f.config.HighFor {
+			continue
+		}
+		from := &s.Nodes[slices.IndexFunc(s.Nodes, func(n FleetNode) bool { return n.Process == b.process })]
+		to := roomiest(s.Nodes, b.process)
+		if to == nil {
+			continue
+		}
+		for i := range from.Partitions {
+			p := &from.Partitions[i]
+			if p.Pinned || p.Use <= gain || to.load()+p.Use > f.config.Room {
+				continue
+			}
+			gain = p.Use
+			best = &Move{Query: p.Query, Stage: p.Stage, Range: p.Range, From: from.Process, To: to.Process,
+				Text: fmt.Sprintf("%s is at %s with %d partitions and %s at %s: %s, which uses %s, goes there", from.Process.Node, percent(from.load()),
+					len(from.Partitions), to.Process.Node, percent(to.load()), p.Display, percent(p.Use))}
+		}
+	}
+	if best != nil {
+		f.calmMs = s.AtMs + f.config.CalmMs
+		f.busy = nil
+	}
+	return best
+}
+
+// load is how busy a node is: its processors, or its partitions if they say more.
+func (n *FleetNode) load() float64 {
+	parts := 0.0
+	for i := range n.Partitions {
+		parts += n.Partitions[i].Use
+	}
+	if n.Use >= 0 {
+		return n.Use
+	}
+	return parts
+}
+
+// roomiest is the least busy of the other nodes, not the leader's if possible.
+func roomiest(nodes []FleetNode, but topology.Process) *FleetNode {
+	var best *FleetNode
+	rank := func(n *FleetNode) (leader int, load float64) {
+		if n.Leader {
+			leader = 1
+		}
+		return leader, n.load()
+	}
+	for i := range nodes {
+		n := &nodes[i]
+		if n.Process == but {
+			continue
+		}
+		if best == nil {
+			best = n
+			continue
+		}
+		l1, x1 := rank(n)
+		l2, x2 := rank(best)
+		if cmp.Or(cmp.Compare(l1, l2), cmp.Compare(x1, x2), strings.Compare(string(n.Process.Node), string(best.Process.Node))) < 0 {
+			best = n
+		}
+	}
+	return best
+}
+
+// Needs are what the fleet must know of a query. A stage that nothing is known of needs one partition and nothing else.
+func (m *Machine) Needs() []Need {
+	if len(m.latest) == 0 {
+		return []Need{{Partitions: 1}}
+	}
+	var out []Need
+	for i := range m.latest {
+		st, f, mem := &m.query.Stages[i], &m.latest[i], &m.detector.stages[i]
+		work := f.Work
+		// Between two loads the peak of the window counts, so that nodes are not given back and asked for again.
+		if mem.rate > 0 {
+			for _, p := range mem.peaks {
+				work = max(work, p/mem.rate)
+			}
+		}
+		n := Need{Work: work, Partitions: f.Partitions}
+		if st.auto() {
+			n.Partitions = max(m.need(i, work, m.config.TargetUse, st.bound(st.Groups)), 1)
+		}
+		out = append(out, n)
+	}
+	return out
+}

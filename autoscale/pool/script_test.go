@@ -1,0 +1,141 @@
+package pool
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seepnode/seepnode/autoscale/provider"
+)
+
+var update = flag.Bool("update", false, "write the golden scripts anew")
+
+// scripts are stories of the pool: what happens at which second; testdata has what it does.
+var scripts = map[string]struct {
+	seconds int
+	base    int
+	at      func(w *world)
+}{
+	"load comes and goes": {160, 2, func(w *world) {
+		switch w.now {
+		case 20:
+			w.say("the load needs 5 nodes")
+			w.wanted = 5
+		case 60:
+			w.say("the load ends")
+			w.wanted = 1
+		}
+	}},
+	"no capacity at first": {120, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			full := &provider.Error{Kind: provider.Capacity, Err: errors.New("InsufficientInstanceCapacity"), Do: "more subnets help"}
+			w.refuse = []error{full, full, full}
+		}
+	}},
+	"an instance never joins": {100, 1, func(w *world) {
+		if w.now == 0 {
+			w.never = 1
+		}
+	}},
+	"a new leader finds an orphan": {80, 2, func(w *world) {
+		if w.now == 10 {
+			w.say("the leader starts i-900 and dies")
+			w.vms = append(w.vms, &vm{Instance: provider.Instance{ID: "i-900", Token: "t-900", LaunchedMs: 10_000}, joins: -1})
+			w.lead()
+		}
+	}},
+	"needed again while it drains": {90, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted, w.drainS = 3, 15
+		case 15:
+			for i := range w.nodes {
+				w.nodes[i].Works, w.nodes[i].Holds = 1, true
+			}
+			w.wanted = 1
+		case 40:
+			w.say("the load comes back")
+			w.wanted = 3
+		}
+	}},
+	"a spot instance is taken away": {80, 1, func(w *world) {
+		if w.now == 20 {
+			w.say("i-001 is taken away by its owner")
+			w.vms[0].ended = true
+		}
+	}},
+}
+
+func TestScripts(t *testing.T) {
+	for name, s := range scripts {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(testConfig(), s.base, t.Errorf)
+			for range s.seconds {
+				s.at(w)
+				w.step()
+			}
+			got := strings.Join(w.said, "\n") + "\n"
+			path := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil || got != string(want) {
+				t.Errorf("%s has (%v)\n%s\nit is\n%s", path, err, want, got)
+			}
+		})
+	}
+}
+
+func TestTheWorkingAndTheVotersAreGivenBackLast(t *testing.T) {
+	c := testConfig()
+	c.Spares, c.IdleMs = 0, 0
+	m := NewMachine(c)
+	m.Listed(0, []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}, {ID: "b", LaunchedMs: 2, State: provider.Running}, {ID: "c", LaunchedMs: 3, State: provider.Running},
+		{ID: "d", LaunchedMs: 4, State: provider.Running}}, nil)
+	e := m.Step(Input{AtMs: 1000, Wanted: 3, Nodes: []Node{
+		{Name: "na", Instance: "a", Status: Alive, Takes: true, Works: 2, Holds: true}, {Name: "nb", Instance: "b", Status: Alive, Takes: true, Voter: true},
+		{Name: "nc", Instance: "c", Status: Alive, Takes: true, Leader: true}, {Name: "nd", Instance: "d", Status: Alive, Takes: true, Holds: true}}})
+	if len(e.Drain) != 1 || e.Drain[0].Node != "nd" {
+		t.Errorf("of a working node, a voter, the leader and one with copies alone %v is given back", e.Drain)
+	}
+}
+
+func TestANodeOfWhichTheProviderKnowsNothingIsToldAndLeftAlone(t *testing.T) {
+	m := NewMachine(testConfig())
+	nodes := []Node{{Name: "base", Status: Alive, Takes: true}, {Name: "odd", Instance: "i-odd", Status: Alive, Takes: true}}
+	for second := range int64(120) {
+		m.Listed(second*1000, nil, nil)
+		if e := m.Step(Input{AtMs: second * 1000, Nodes: nodes, Wanted: 1}); len(e.Drain)+len(e.Leave)+len(e.Terminate) > 0 {
+			t.Fatalf("it is touched: %+v", e)
+		}
+	}
+	if p := m.Standing().Problems; len(p) != 1 || !strings.Contains(p[0], "node odd says that it runs on instance i-odd") {
+		t.Errorf("problems are %q", p)
+	}
+}
+
+func TestWhilePausedNothingIsStartedOrGivenBackButOrphansEnd(t *testing.T) {
+	m := NewMachine(testConfig())
+	m.Listed(0, []provider.Instance{{ID: "i-1", LaunchedMs: 1}}, nil)
+	var ended []Terminate
+	for second := range int64(60) {
+		e := m.Step(Input{AtMs: second * 1000, Nodes: []Node{{Name: "base", Status: Alive, Takes: true}}, Wanted: 9, Paused: true})
+		if e.Launch+len(e.Drain) > 0 {
+			t.Fatalf("while paused: %+v", e)
+		}
+		ended = append(ended, e.Terminate...)
+		if e.List {
+			m.Listed(second*1000, []provider.Instance{{ID: "i-1", LaunchedMs: 1}}, nil)
+		}
+	}
+	if len(ended) != 1 {
+		t.Errorf("of the orphan: %v", ended)
+	}
+}

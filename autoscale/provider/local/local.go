@@ -1,0 +1,293 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/seepnode/seepnode/autoscale/provider"
+)
+
+// Config says what is started.
+type Config struct {
+	Cluster string // names the directory below Dir
+	Dir     string // shared by all processes of the machine that may lead
+	Program string // this binary
+	// Args are those of the program for an instance with a directory of its own.
+	Args func(token, dir string) []string
+	Env  []string // added to this process's
+	Now  func() time.Time
+}
+
+// Local is a provider.Provider.
+type Local struct {
+	config Config
+
+	mu       sync.Mutex
+	closed   bool
+	children map[string]*child // by token
+}
+
+// child is a process that this one started.
+type child struct {
+	process *os.Process
+	pipe    io.Closer // its standard input
+	done    chan struct{}
+}
+
+// killAfter is how long an instance that is to end may take to say goodbye.
+const killAfter = 5 * time.Second
+
+// startWait is how long another process may take between making the directory of an instance and writing its state.
+const startWait = 10 * time.Second
+
+// New makes one.
+func New(c Config) (*Local, error) {
+	if c.Cluster == "" || c.Dir == "" || c.Program == "" {
+		return nil, errors.New("local provider: the cluster, directory or program has no name")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &Local{config: c, children: map[string]*child{}}
+	return l, os.MkdirAll(l.root(), 0o700)
+}
+
+func (l *Local) root() string { return filepath.Join(l.config.Dir, l.config.Cluster) }
+
+// Name implements provider.Provider.
+func (l *Local) Name() string { return "local" }
+
+// record is an instance's state file.
+type record struct {
+	Token      string  `json:"token"`
+	Process    process `json:"process"`
+	LaunchedMs int64   `json:"launched_ms"`
+	StopMs     int64   `json:"stop_ms,omitempty"` // when it was told to end
+}
+
+const recordName = "instance.json"
+
+// Launch implements provider.Provider.
+func (l *Local) Launch(ctx context.Context, r provider.Request) (provider.Instance, error) {
+	if err := errors.Join(provider.CheckToken(r.Token), ctx.Err()); err != nil {
+		return provider.Instance{}, err
+	}
+	dir := filepath.Join(l.root(), r.Token)
+	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
+		return l.launched(dir)
+	} else if err != nil {
+		return provider.Instance{}, fmt.Errorf("start an instance: %w", err)
+	}
+	rec, err := l.start(r.Token, dir)
+	if err != nil {
+		return provider.Instance{}, errors.Join(fmt.Errorf("start an instance: %w", err), os.RemoveAll(dir))
+	}
+	return rec.instance(true), nil
+}
+
+// launched gives what was started before in a directory.
+func (l *Local) launched(dir string) (provider.Instance, error) {
+	rec, err := readRecord(dir)
+	if err != nil {
+		return provider.Instance{}, fmt.Errorf("the instance in %s is being started by another process, or its start was broken off: %w", dir, err)
+	}
+	return rec.instance(rec.Process.alive()), nil
+}
+
+// start starts the program in an instance's directory.
+func (l *Local) start(token, dir string) (*record, error) {
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own
+	cmd := exec.Command(l.config.Program, l.config.Args(token, dir)...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, append(os.Environ(), l.config.Env...)
+	cmd.SysProcAttr = ownGroup() // a Ctrl-C in the terminal is for the parent
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, errors.New("this process is ending")
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{process: cmd.Process, pipe: pipe, done: make(chan struct{})}
+	l.children[token] = c
+	go func() {
+		defer close(c.done)
+		_ = cmd.Wait() // how it ended is in its log
+	}()
+	rec := &record{Token: token, LaunchedMs: l.config.Now().UnixMilli()}
+	if rec.Process, err = processOf(cmd.Process.Pid); err == nil {
+		err = writeRecord(dir, rec)
+	}
+	if err != nil {
+		c.kill()
+		return nil, err
+	}
+	return rec, nil
+}
+
+func (c *child) kill() {
+	_ = c.process.Kill() // it has ended, or ends
+	_ = c.pipe.Close()
+	<-c.done
+}
+
+func (r *record) instance(alive bool) provider.Instance {
+	i := provider.Instance{ID: r.Token, Token: r.Token, State: provider.Running, LaunchedMs: r.LaunchedMs, Address: fmt.Sprintf("process %d", r.Process.PID)}
+	if !alive || r.StopMs != 0 {
+		i.State = provider.Stopping
+	}
+	return i
+}
+
+// Terminate implements provider.Provider. A process gets a moment to say goodbye.
+func (l *Local) Terminate(ctx context.Context, ids []string) error {
+	var errs []error
+	for _, id := range ids {
+		if err := errors.Join(provider.CheckToken(id), ctx.Err()); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		dir := filepath.Join(l.root(), id)
+		rec, err := readRecord(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if rec.StopMs == 0 {
+			rec.StopMs = l.config.Now().UnixMilli()
+			errs = append(errs, writeRecord(dir, rec))
+		}
+		errs = append(errs, l.end(dir, rec))
+	}
+	return errors.Join(errs...)
+}
+
+// end brings a process that is to end nearer to its end, and removes what it leaves.
+func (l *Local) end(dir string, rec *record) error {
+	if !rec.Process.alive() {
+		l.mu.Lock()
+		c := l.children[rec.Token]
+		delete(l.children, rec.Token)
+		l.mu.Unlock()
+		if c != nil {
+			_ = c.pipe.Close() // the other end is gone
+		}
+		return os.RemoveAll(dir)
+	}
+	signal := syscall.SIGTERM
+	if l.config.Now().UnixMilli()-rec.StopMs >= killAfter.Milliseconds() {
+		signal = syscall.SIGKILL
+	}
+	return rec.Process.signal(signal)
+}
+
+// List implements provider.Provider. What has ended is removed.
+func (l *Local) List(ctx context.Context) ([]provider.Instance, error) {
+	entries, err := os.ReadDir(l.root())
+	if err != nil {
+		return nil, fmt.Errorf("list instances: %w", err)
+	}
+	var out []provider.Instance
+	var errs []error
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		dir := filepath.Join(l.root(), e.Name())
+		rec, err := readRecord(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, l.sweep(dir, e))
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		alive := rec.Process.alive()
+		switch {
+		case !alive:
+			errs = append(errs, l.end(dir, rec))
+			continue
+		case rec.StopMs != 0 && l.config.Now().UnixMilli()-rec.StopMs >= killAfter.Milliseconds():
+			errs = append(errs, l.end(dir, rec))
+		}
+		out = append(out, rec.instance(true))
+	}
+	slices.SortFunc(out, func(a, b provider.Instance) int { return strings.Compare(a.ID, b.ID) })
+	return out, errors.Join(errs...)
+}
+
+// sweep removes a directory whose start was broken off.
+func (l *Local) sweep(dir string, e fs.DirEntry) error {
+	info, err := e.Info()
+	if err != nil || !e.IsDir() || l.config.Now().Sub(info.ModTime()) < startWait {
+		return nil // gone, or another process is at it
+	}
+	return os.RemoveAll(dir)
+}
+
+// Close ends all processes that this one started and removes what they leave. Twice is fine.
+func (l *Local) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	children := l.children
+	l.children = map[string]*child{}
+	l.mu.Unlock()
+	var errs []error
+	for token, c := range children {
+		c.kill()
+		errs = append(errs, os.RemoveAll(filepath.Join(l.root(), token)))
+	}
+	return errors.Join(errs...)
+}
+
+func readRecord(dir string) (*record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		return nil, err
+	}
+	rec := new(record)
+	if err := json.Unmarshal(data, rec); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, recordName), err)
+	}
+	if rec.Token != filepath.Base(dir) || rec.Process.PID <= 1 {
+		return nil, fmt.Errorf("%s is not the state of the instance in that directory", filepath.Join(dir, recordName))
+	}
+	return rec, nil
+}
+
+// writeRecord replaces the state file whole.
+func writeRecord(dir string, rec *record) error {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	temporary := filepath.Join(dir, fmt.Sprintf("%s.%d", recordName, os.Getpid()))
+	if err := os.WriteFile(temporary, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, filepath.Join(dir, recordName))
+}

@@ -1,0 +1,157 @@
+package local
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/seepnode/seepnode/autoscale/provider"
+	"github.com/seepnode/seepnode/autoscale/provider/providertest"
+)
+
+const childEnv = "SEEPNODE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(childEnv) {
+	case "node": // ends with its parent
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	case "parent": // starts a node and is killed
+		l := newLocal("crash", os.Args[1])
+		if _, err := l.Launch(context.Background(), provider.Request{Token: "t"}); err != nil {
+			panic(err)
+		}
+		os.Stdout.WriteString("started\n")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func newLocal(cluster, dir string) *Local {
+	l, err := New(Config{Cluster: cluster, Dir: dir, Program: os.Args[0], Args: func(string, string) []string { return nil }, Env: []string{childEnv + "=node"}})
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+func TestLocalIsAProvider(t *testing.T) {
+	dirs := map[string]string{}
+	providertest.Run(t, func(t *testing.T, cluster string) provider.Provider {
+		if dirs[cluster] == "" {
+			dirs[cluster] = t.TempDir()
+		}
+		l := newLocal(cluster, dirs[cluster])
+		t.Cleanup(func() {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return l
+	})
+}
+
+func TestChildrenEndWithAParentThatIsKilled(t *testing.T) {
+	dir := t.TempDir()
+	parent := exec.Command(os.Args[0], dir)
+	parent.Env = append(os.Environ(), childEnv+"=parent")
+	in, err := parent.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close() //nolint:errcheck // the reader is gone
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("started\n"))); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := readRecord(filepath.Join(dir, "crash", "t"))
+	if err != nil || !rec.Process.alive() {
+		t.Fatalf("the child is not there: %+v, %v", rec, err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait()
+	l := newLocal("crash", dir)
+	eventually(t, func() bool {
+		list, err := l.List(t.Context())
+		return err == nil && len(list) == 0
+	})
+	if rec.Process.alive() {
+		t.Error("the child outlives its parent")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "crash", "t")); !os.IsNotExist(err) {
+		t.Errorf("what it left is still there: %v", err)
+	}
+}
+
+func TestAnotherProcessWithTheSameIDIsNotTouched(t *testing.T) {
+	dir := t.TempDir()
+	l := newLocal("c", dir)
+	self, err := processOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	self.Start = strconv.Itoa(1)
+	at := filepath.Join(dir, "c", "old")
+	if err := os.Mkdir(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeRecord(at, &record{Token: "old", Process: self, LaunchedMs: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Terminate(t.Context(), []string{"old"}); err != nil {
+		t.Fatal(err) // this test would have ended
+	}
+	if list, err := l.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("it is listed: %+v, %v", list, err)
+	}
+}
+
+func TestAProgramThatDoesNotStartLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	l, err := New(Config{Cluster: "c", Dir: dir, Program: filepath.Join(dir, "none"), Args: func(string, string) []string { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Launch(t.Context(), provider.Request{Token: "t"}); err == nil || !strings.Contains(err.Error(), "start an instance") {
+		t.Errorf("launched a program that is not there: %v", err)
+	}
+	if list, err := l.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add("12 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 1")
+	f.Fuzz(func(t *testing.T, stat string) { parseStat(stat) })
+}
+
+func eventually(t *testing.T, good func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !good() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("not after 30 s")
+		}
+	}
+}

@@ -1,0 +1,2 @@
+// Package providertest is the conformance suite of providers.
+package providertest

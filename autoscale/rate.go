@@ -1,0 +1,140 @@
+package autoscale
+
+import (
+	"math"
+)
+
+const (
+	// uneven is how much more than the aim the heaviest partition may have before one more partition is taken instead.
+	uneven = 1.07
+	// gain is the least by which twice as much capacity must raise what an endless source gives, or it gets no more.
+	gain = 1.1
+	// relief is how much lighter the heaviest partition must become for key groups to be cut anew.
+	relief = 0.85
+)
+
+// rate gives every stage its target from the true rates: all that need more at once, and, where the peak of the last window allows it,
+// less.
+func (m *Machine) rate(s *Sample) (targets []Target) {
+	grow := false
+	for i := range m.latest {
+		st, f := &m.query.Stages[i], &m.latest[i]
+		if st.auto() && (m.wantsMore(i, s) || st.bound(f.Partitions) != f.Partitions) {
+			grow = true
+		}
+	}
+	if m.over++; !grow {
+		m.over = 0
+	}
+	if m.over >= m.config.OverFor && !m.cooling(s.AtMs, true) {
+		for i := range m.latest {
+			if t, ok := m.larger(i, s); ok {
+				targets = append(targets, t)
+			}
+		}
+	}
+	if grow || m.cooling(s.AtMs, false) {
+		return targets
+	}
+	for i := range m.latest {
+		if t, ok := m.smaller(i, s); ok {
+			targets = append(targets, t)
+		}
+	}
+	return targets
+}
+
+// wantsMore says that a stage, as it is cut, does not hold its demand, and that another cut would do better.
+func (m *Machine) wantsMore(i int, s *Sample) bool {
+	f, mem := &m.latest[i], &m.detector.stages[i]
+	if s.Stages[i].Endless {
+		if mem.endlessRows > 0 && f.RowsIn < gain*mem.endlessRows {
+			mem.endlessFull = true
+		}
+	}
+	if f.Hottest <= m.config.HighUse {
+		return false
+	}
+	t, ok := m.grown(i, s)
+	if !ok {
+		return false
+	}
+	if len(t.Ranges) > f.Partitions {
+		return true
+	}
+	if f.loads == nil {
+		return false
+	}
+	return heaviest(f.loads, t.Ranges) < relief*f.Hottest
+}
+
+// larger is the target of a stage that wants more, or one outside its limits.
+func (m *Machine) larger(i int, s *Sample) (Target, bool) {
+	st, f := &m.query.Stages[i], &m.latest[i]
+	switch {
+	case !st.auto():
+		return Target{}, false
+	case st.bound(f.Partitions) != f.Partitions:
+		return m.target(i, Cut(f.loads, st.Groups, st.bound(max(f.Partitions, m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions))))))
+	case m.wantsMore(i, s):
+		return m.grown(i, s)
+	}
+	return Target{}, false
+}
+
+// grown is a stage's layout for its demand, not smaller than it is.
+func (m *Machine) grown(i int, s *Sample) (Target, bool) {
+	st, f := &m.query.Stages[i], &m.latest[i]
+	n := max(f.Partitions, m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions)))
+	return m.target(i, Cut(f.loads, st.Groups, n))
+}
+
+// smaller is a stage's layout for the peak of the last window, if that has fewer partitions.
+func (m *Machine) smaller(i int, s *Sample) (Target, bool) {
+	st, f := &m.query.Stages[i], &m.latest[i]
+	work, ok := m.detector.stages[i].peak(m.config.PeakS)
+	if !st.auto() || !ok || f.Partitions <= st.bound(1) || s.Stages[i].Endless && work > 0 {
+		return Target{}, false
+	}
+	n := m.need(i, work, m.config.LowUse, f.Partitions)
+	if n >= f.Partitions {
+		return Target{}, false
+	}
+	// While the load still falls fast it is waited until it is down, so that one decision is enough.
+	if late, _ := m.detector.stages[i].peak((m.config.PeakS + 1) / 2); m.need(i, late, m.config.LowUse, f.Partitions) <= n/2 {
+		return Target{}, false
+	}
+	return m.target(i, Cut(f.loads, st.Groups, n))
+}
+
+// need is how many partitions hold some work at a use of their nodes, at most most. Key groups that alone are more than that have a
+// range of their own each and do not count.
+func (m *Machine) need(i int, work, use float64, most int) int {
+	st, f := &m.query.Stages[i], &m.latest[i]
+	most = max(1, min(most, st.bound(st.Groups)))
+	if f.loads == nil || f.Work <= 0 {
+		return st.bound(min(most, ceil(work/use)))
+	}
+	loads := make([]float64, len(f.loads))
+	hot, rest := 0, 0.0
+	for g, l := range f.loads {
+		if loads[g] = l / f.Work * work; loads[g] > use {
+			hot++
+		} else {
+			rest += loads[g]
+		}
+	}
+	n := st.bound(min(most, ceil(rest/use)+hot))
+	for n < most {
+		if heaviest(loads, Cut(loads, st.Groups, n)) <= use*uneven {
+			break
+		}
+		n++
+	}
+	return st.bound(n)
+}
+
+func ceil(x float64) int {
+	const slack = 1e-6
+	return max(1, int(math.Ceil(min(x, 1e9)-slack)))
+}
