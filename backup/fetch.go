@@ -33,6 +33,9 @@ type FetchRequest struct {
 	// Current is a node's process now; false when the node has left for good. What was fsynced outlives a process, so a member that
 	// has restarted is read through its successor. nil: members are as they are named.
 	Current func(n topology.NodeID) (topology.Process, bool)
+	// Lives says whether a node is thought to live. Those that do are asked first: a host that has vanished does not even refuse. nil:
+	// all do.
+	Lives func(n topology.NodeID) bool
 }
 
 // Answer is why a vault could not give something.
@@ -173,11 +176,23 @@ func lacks(err error) bool {
 }
 
 // members are those of the block, beginning elsewhere for each block so that all vaults work at once, and then the former ones: as
-// long as these are named, the present ones may not have everything.
+// long as these are named, the present ones may not have everything. Those that are not thought to live come last.
 func (f *fetcher) members() []topology.Process {
 	set := &f.request.Sets[f.block]
 	at := int(f.block) % max(1, len(set.Members))
-	return slices.Concat(set.Members[at:], set.Members[:at], set.Former)
+	all := slices.Concat(set.Members[at:], set.Members[:at], set.Former)
+	if lives := f.request.Lives; lives != nil {
+		slices.SortStableFunc(all, func(a, b topology.Process) int {
+			switch x, y := lives(a.Node), lives(b.Node); {
+			case x == y:
+				return 0
+			case x:
+				return -1
+			}
+			return 1
+		})
+	}
+	return all
 }
 
 // ask tries the members in turn. answers is nil when one gave all; else it is not nil.

@@ -278,7 +278,11 @@ func (r *running) fetch(ctx context.Context, w *raftfsm.Query, stage topology.St
 func (r *running) request(w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) backup.FetchRequest {
 	st := w.Stages[stage]
 	return backup.FetchRequest{Query: savedUnder(w, epoch), Stage: stage, Range: rng, Epoch: epoch, Groups: st.Groups, Sets: st.Vaults,
-		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) }}
+		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) },
+		Lives: func(n topology.NodeID) bool {
+			node := r.of.machine.View().Node(n)
+			return node != nil && (node.Status == raftfsm.Alive || node.Status == raftfsm.Leaving)
+		}}
 }
 
 // currentProcess is a node's last known process; false when the node has left for good.

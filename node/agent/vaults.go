@@ -11,22 +11,40 @@ import (
 func (w *work) keepVault(ctx context.Context) {
 	machine := w.agent.member.Machine()
 	k := vaultKeeper{trimmed: map[topology.QueryID]topology.Epoch{}}
-	known := map[topology.NodeID]topology.Process{}
+	connected := connectedVaults{}
 	for ctx.Err() == nil {
 		changed := machine.Changed()
 		s := machine.View()
 		w.forget(ctx, &k, s)
-		for _, n := range s.Nodes {
-			if before, ok := known[n.ID]; ok && before != n.Process() {
-				w.pool.Forget(before)
-			}
-			known[n.ID] = n.Process()
+		for _, p := range connected.ended(s) {
+			w.pool.Forget(p)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 		}
 	}
+}
+
+// connectedVaults are the processes that may have a connection to their vault from here, by node.
+type connectedVaults map[topology.NodeID]topology.Process
+
+// ended are the processes that have been replaced or were found lost since the last time. What waits for their answers is to ask
+// others: on a connection to a host that vanished it would wait for as long as the system sends again, a quarter of an hour. One that is
+// not lost after all is connected to again.
+func (c connectedVaults) ended(s *raftfsm.State) (ended []topology.Process) {
+	for _, n := range s.Nodes {
+		before, ok := c[n.ID]
+		lives := n.Status == raftfsm.Alive || n.Status == raftfsm.Leaving
+		if ok && (before != n.Process() || !lives) {
+			ended = append(ended, before)
+			delete(c, n.ID)
+		}
+		if lives {
+			c[n.ID] = n.Process()
+		}
+	}
+	return ended
 }
 
 // forget trims and drops. A drop that fails is made again at the next change: it is needed only for room.

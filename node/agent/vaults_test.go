@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -56,6 +57,27 @@ func TestAProcessThatIsReplacedRunsNothingAndOneTakenForLostWhatIsStillItsOwn(t 
 		s := &raftfsm.State{Nodes: []*raftfsm.Node{{ID: "n1", Boot: test.boot, Status: test.status}}, Queries: []*raftfsm.Query{&q}}
 		if got := len(wanted(s, self)) == 1; got != test.runs {
 			t.Errorf("%s: runs %v, want %v", test.name, got, test.runs)
+		}
+	}
+}
+
+func TestConnectionsToVaultsEndWithTheirProcessAndWhenItIsLost(t *testing.T) {
+	c := connectedVaults{}
+	node := func(id string, boot topology.BootID, status raftfsm.Status) *raftfsm.Node {
+		return &raftfsm.Node{ID: topology.NodeID(id), Boot: boot, Status: status}
+	}
+	for i, step := range []struct {
+		nodes []*raftfsm.Node
+		ended string
+	}{
+		{[]*raftfsm.Node{node("a", 1, raftfsm.Alive), node("b", 2, raftfsm.Alive), node("c", 3, raftfsm.Lost)}, "[]"},
+		{[]*raftfsm.Node{node("a", 1, raftfsm.Alive), node("b", 2, raftfsm.Lost), node("c", 3, raftfsm.Lost)}, "[b/2]"},
+		{[]*raftfsm.Node{node("a", 1, raftfsm.Leaving), node("b", 2, raftfsm.Lost), node("c", 3, raftfsm.Alive)}, "[]"},
+		{[]*raftfsm.Node{node("a", 4, raftfsm.Alive), node("b", 2, raftfsm.Alive), node("c", 3, raftfsm.Alive)}, "[a/1]"},
+		{[]*raftfsm.Node{node("a", 4, raftfsm.Left), node("b", 2, raftfsm.Lost), node("c", 3, raftfsm.Alive)}, "[a/4 b/2]"},
+	} {
+		if got := fmt.Sprint(c.ended(&raftfsm.State{Nodes: step.nodes})); got != step.ended {
+			t.Errorf("step %d: ended %s, want %s", i, got, step.ended)
 		}
 	}
 }
