@@ -1,0 +1,34 @@
+output "console_url" {
+  description = "The console and HTTP API, at the first seed; any other node answers as well."
+  value       = "http://${aws_instance.seed[0].private_ip}:${local.http_port}/"
+}
+
+output "addresses" {
+  description = "All seeds for SEEPNODE_ADDR."
+  value       = join(",", [for s in aws_instance.seed : "${s.private_ip}:${local.http_port}"])
+}
+
+output "join" {
+  description = "What --join of a further agent in this VPC says."
+  value       = local.join
+}
+
+output "seed_ids" {
+  description = "The seeds' instances."
+  value       = aws_instance.seed[*].id
+}
+
+output "launch_template_id" {
+  description = "From which the pool starts nodes."
+  value       = aws_launch_template.pool.id
+}
+
+output "security_group_id" {
+  description = "The nodes' security group, for rules of databases and brokers that queries use."
+  value       = aws_security_group.node.id
+}
+
+output "role_names" {
+  description = "Roles of seeds and of pool nodes, for rights that queries need."
+  value       = { for k, r in aws_iam_role.node : k => r.name }
+}
