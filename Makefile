@@ -31,6 +31,22 @@ test: ## all tests (under 10 minutes)
 test-short: ## the quick ones (under 90 s with a warm build cache)
 	$(GO) test -short -timeout 3m ./...
 
+.PHONY: test-net
+test-net: ## real processes on hosts of their own whose network is cut (needs root, Linux and ip(8); some 8 minutes)
+	SEEPNODE_NET=1 $(GO) test -timeout 30m -run 'Cuts|Network|Machines' -v ./scripts/cluster
+
+.PHONY: package
+package: build ## dist/: a Debian package and a tar with the program and its systemd service
+	scripts/packaging/build.sh bin/seepnode dist
+
+.PHONY: test-package
+test-package: build ## the package, installed, upgraded and removed in a directory (needs dpkg)
+	cd scripts/packaging && GOFLAGS= $(GO) test -timeout 10m ./...
+
+.PHONY: terraform-test
+terraform-test: ## the Terraform module, against a provider that is only imitated (TF_PLUGIN_DIR: where a copy of the aws provider is)
+	scripts/terraform/test.sh
+
 .PHONY: race
 race: ## tests with the race detector, quick ones only (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE)
