@@ -211,6 +211,8 @@ type fault struct {
 	// which makes them ask for the time.
 	seconds                      int64
 	leads, restarts, restartsAll bool
+	moment                       *moment // it is placed at; nil: none
+	victim                       string  // whom the moment is about; "": pick says
 }
 
 const (
@@ -227,6 +229,8 @@ const (
 	faultStep
 	faultKillAll
 	faultPowerLossAll
+	faultLeave
+	faultKillSource
 	faultKinds
 )
 
@@ -258,6 +262,12 @@ func drawFaults(r *rand.Rand, names []string) (list []fault) {
 func (w *trial) cause(f fault) {
 	n := len(w.names)
 	x, y := w.names[f.pick[0]%n], w.names[(f.pick[0]+1+f.pick[1]%(n-1))%n]
+	if f.victim != "" && f.pick[4]%3 > 0 {
+		x, y = f.victim, w.names[(slices.Index(w.names, f.victim)+1)%n]
+	}
+	if w.tally != nil {
+		w.tally.count("%s", kindNames[f.kind])
+	}
 	others := slices.DeleteFunc(slices.Clone(w.names), func(o string) bool { return o == x })
 	restart := func(names ...string) {
 		for i, name := range names {
@@ -265,10 +275,12 @@ func (w *trial) cause(f fault) {
 		}
 	}
 	switch f.kind {
-	case faultKillLeader:
-		x = w.leads()
-		fallthrough
-	case faultKill:
+	case faultKill, faultKillLeader, faultKillSource:
+		if f.kind == faultKillLeader {
+			x = w.leads()
+		} else if f.kind == faultKillSource {
+			x = w.source(x)
+		}
 		w.down(false, x)
 		restart(x)
 	case faultKillTwo:
@@ -298,6 +310,8 @@ func (w *trial) cause(f fault) {
 		}
 	case faultSlow:
 		w.slow(x, time.Duration(1+f.pick[1]%150)*time.Millisecond, f.lasts)
+	case faultLeave:
+		w.leave(x, f.lasts)
 	case faultReset:
 		w.note("connections between %s and %s are reset", x, y)
 		w.net.Disconnect(x, y)
@@ -348,7 +362,20 @@ func (w *trial) endure(faults []fault, most time.Duration, done func() bool) boo
 				armed = &trigger{event: f.event, nth: f.nth, at: w.aloneAt(f)}
 				w.events.arm(armed)
 			}
-			if time.Since(last) >= f.after || armed != nil && armed.fired.Load() {
+			come := armed != nil && armed.fired.Load()
+			if f.moment != nil && f.moment.seen != nil {
+				f.victim, come = f.moment.seen(w)
+			} else if f.moment != nil {
+				f.victim = w.leads()
+			}
+			if time.Since(last) >= f.after || come {
+				if come && f.moment != nil {
+					w.note("%s:", f.moment.name)
+					if w.tally != nil {
+						w.tally.count("%s", f.moment.name)
+						w.tally.count("%s, %s", f.moment.name, kindNames[f.kind])
+					}
+				}
 				if armed != nil {
 					w.note("at %q number %d: %v", f.event, f.nth, armed.fired.Load())
 					w.events.arm(nil)
@@ -379,23 +406,33 @@ func (w *trial) endure(faults []fault, most time.Duration, done func() bool) boo
 // TestIdentityUnderFaults: what sinks show is byte for byte what one node that never fails gives, whatever happens to processes, disks,
 // network and clocks.
 func TestIdentityUnderFaults(t *testing.T) {
+	tally := &tally{counts: map[string]int{}}
+	defer tally.check(t)
 	for i, q := range faultQueries {
 		t.Run(q.name, func(t *testing.T) {
 			want := onOneNode(t, q.sql, q.sinks)
 			for _, seed := range seeds(t, 40, 3) {
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { identityUnderFaults(t, seed, i, want, drawFaults) })
+					synctest.Test(t, func(t *testing.T) {
+						identityUnderFaults(t, seed, i, want, tally, func(r *rand.Rand, names []string) []fault {
+							if n := int(seed)*len(faultQueries) + i; n < 2*len(moments)*len(momentKinds) {
+								return drawAtMoment(n, r, names)
+							}
+							return drawFaults(r, names)
+						})
+					})
 				})
 			}
 		})
 	}
 }
 
-func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]string, draw func(r *rand.Rand, names []string) []fault) {
+func identityUnderFaults(t *testing.T, seed uint64, query int, want map[string]string, tally *tally, draw func(r *rand.Rand, names []string) []fault) {
 	q := &faultQueries[query]
 	w := newTrial(t, seed*uint64(len(faultQueries))+uint64(query), 5, burstsRegistry(t))
 	defer w.end()
+	w.tally = tally
 	set := sinkPaths(t, w.dir, q.sinks)
 	var adding sync.WaitGroup
 	defer adding.Wait()

@@ -32,7 +32,7 @@ func TestFullPowerLossAtAnyInstantUnderFaultsLosesAndDoublesNothing(t *testing.T
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
-						identityUnderFaults(t, seed, i, want, func(r *rand.Rand, names []string) []fault {
+						identityUnderFaults(t, seed, i, want, nil, func(r *rand.Rand, names []string) []fault {
 							list := drawFaults(r, names)[:1+r.IntN(2)]
 							for n := range list {
 								list[n].kind = faultPowerLossAll

@@ -32,6 +32,9 @@ type trial struct {
 	operators *operator.Registry
 	clocks    map[string]*steppedClock
 	closing   map[string]chan struct{} // processes that were killed and have not ended yet
+	leaving   map[string]context.CancelFunc
+	leavers   sync.WaitGroup
+	tally     *tally // what happened in all schedules; nil: nobody counts
 	delays    map[[2]string]time.Duration
 	heals     []heal
 	frozen    map[string]bool
@@ -158,7 +161,7 @@ func newTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry
 // prepareTrial has hosts without processes.
 func prepareTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry) *trial {
 	w := &trial{cluster: newCluster(t), r: rand.New(rand.NewPCG(seed, 77)), operators: operators, clocks: map[string]*steppedClock{},
-		closing: map[string]chan struct{}{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, began: time.Now()}
+		closing: map[string]chan struct{}{}, leaving: map[string]context.CancelFunc{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, began: time.Now()}
 	for i := range nodes {
 		w.names = append(w.names, fmt.Sprintf("n%d", i+1))
 	}
@@ -216,6 +219,10 @@ func (w *trial) launch(name string, expect int) {
 
 // end ends all.
 func (w *trial) end() {
+	for _, cancel := range w.leaving {
+		cancel()
+	}
+	w.leavers.Wait()
 	for _, done := range w.closing {
 		<-done
 	}
@@ -261,6 +268,9 @@ func (w *trial) down(power bool, names ...string) {
 		w.mu.Unlock()
 		if a == nil {
 			continue
+		}
+		if cancel := w.leaving[n]; cancel != nil {
+			cancel()
 		}
 		w.gossip.Kill(n, time.Second)
 		if power {
