@@ -32,5 +32,6 @@ type SealRecord struct {
 // AdoptedLog is the seal log of a former owner as it was when it was fenced: every released record is in it.
 type AdoptedLog struct {
 	Log     topology.SealLog
-	Records []SealRecord // ascending
+	Records []SealRecord   // ascending
+	Trim    topology.Epoch // what ends at or before it may be missing: a checkpoint there is complete
 }

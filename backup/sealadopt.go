@@ -55,11 +55,10 @@ func (w *SealWriter) Adopt(ctx context.Context, logs []topology.SealLog) ([]Adop
 	for i, log := range logs {
 		workers.Go(func() {
 			defer w.waitsFor(log, "")
-			var records []SealRecord
-			if records, errs[i] = w.fence(ctx, log); errs[i] != nil {
+			if out[i], errs[i] = w.fence(ctx, log); errs[i] != nil {
 				cancel()
 			}
-			out[i] = AdoptedLog{Log: log, Records: records}
+			out[i].Log = log
 		})
 	}
 	workers.Wait()
@@ -105,21 +104,21 @@ func (w *SealWriter) waitsFor(log topology.SealLog, what string) {
 }
 
 // fence gives one log, as soon as that is possible.
-func (w *SealWriter) fence(ctx context.Context, log topology.SealLog) ([]SealRecord, error) {
+func (w *SealWriter) fence(ctx context.Context, log topology.SealLog) (AdoptedLog, error) {
 	for {
 		set, ok := w.config.Sets(log)
 		switch {
 		case !ok:
-			return nil, &GoneLogError{w.config.Query, log}
+			return AdoptedLog{}, &GoneLogError{w.config.Query, log}
 		default:
-			records, wait, err := w.round(ctx, set)
+			adopted, wait, err := w.round(ctx, set)
 			if err != nil || wait == "" {
-				return records, err
+				return adopted, err
 			}
 			w.waitsFor(log, wait)
 		}
 		if err := pause(ctx, fencePause); err != nil {
-			return nil, err
+			return AdoptedLog{}, err
 		}
 	}
 }
@@ -134,11 +133,13 @@ type fenced struct {
 	left    bool // the member's node is no part of the cluster any more
 }
 
+func (f *fenced) adopted() AdoptedLog { return AdoptedLog{Records: f.records, Trim: f.state.Trim} }
+
 // counts says that the answer alone tells all that was released.
 func (f *fenced) counts() bool { return f.err == nil && !f.left && f.process == f.member }
 
 // round asks all members once. wait says, when the log cannot be had yet, for what.
-func (w *SealWriter) round(ctx context.Context, set topology.SealSet) (records []SealRecord, wait string, err error) {
+func (w *SealWriter) round(ctx context.Context, set topology.SealSet) (adopted AdoptedLog, wait string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	answers := make(chan fenced, len(set.Members))
 	for _, m := range set.Members {
@@ -155,24 +156,24 @@ func (w *SealWriter) round(ctx context.Context, set topology.SealSet) (records [
 		f := <-answers
 		all = append(all, f)
 		if f.counts() {
-			return f.records, "", nil
+			return f.adopted(), "", nil
 		}
 		if errors.Is(f.err, vault.ErrDropped) {
-			return nil, "", f.err
+			return AdoptedLog{}, "", f.err
 		}
 		if promised := (*vault.FencedError)(nil); errors.As(f.err, &promised) {
 			// Somebody else was given a part of the log's sources later, or the rest: the cluster's next view has that term.
-			return nil, fmt.Sprintf("seal log %d of %v: %v has promised term %d, this node knows of term %d so far", set.Log, set.Owner, f.process, promised.Promise, set.Term), nil
+			return AdoptedLog{}, fmt.Sprintf("seal log %d of %v: %v has promised term %d, this node knows of term %d so far", set.Log, set.Owner, f.process, promised.Promise, set.Term), nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, "", err
+		return AdoptedLog{}, "", err
 	}
 	return longest(set, all)
 }
 
 // longest decides when no member's answer counts alone.
-func longest(set topology.SealSet, all []fenced) (records []SealRecord, wait string, err error) {
+func longest(set topology.SealSet, all []fenced) (adopted AdoptedLog, wait string, err error) {
 	var best *fenced
 	var missing []string
 	for i := range all {
@@ -188,12 +189,12 @@ func longest(set topology.SealSet, all []fenced) (records []SealRecord, wait str
 	slices.Sort(missing)
 	switch {
 	case len(missing) > 0:
-		return nil, fmt.Sprintf("seal log %d of %v: one of its vaults that still lives, or all that restarted, must answer; start again or wait for %s",
+		return AdoptedLog{}, fmt.Sprintf("seal log %d of %v: one of its vaults that still lives, or all that restarted, must answer; start again or wait for %s",
 			set.Log, set.Owner, strings.Join(missing, ", ")), nil
 	case best == nil:
-		return nil, fmt.Sprintf("seal log %d of %v: all nodes that kept it have left the cluster; only query recover --accept-loss goes on", set.Log, set.Owner), nil
+		return AdoptedLog{}, fmt.Sprintf("seal log %d of %v: all nodes that kept it have left the cluster; only query recover --accept-loss goes on", set.Log, set.Owner), nil
 	}
-	return best.records, "", nil
+	return best.adopted(), "", nil
 }
 
 // ask fences at a member, or at the process that its node runs now.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 	"github.com/zeebo/xxh3"
 )
@@ -216,6 +217,10 @@ func (p *partition) beginSource(ctx context.Context) error {
 	p.trace("has its former owners' seals")
 	found := make([][]Seal, len(logs))
 	for i, log := range logs {
+		if log.Trim >= p.next {
+			// A later checkpoint is complete, and some of what was sealed before it is gone: it must be read from there.
+			return &dataplane.TrimmedError{From: p.next, Floor: log.Trim + 1}
+		}
 		for _, r := range log.Records {
 			seals, err := decodeSeals(r.Data)
 			if err != nil {
