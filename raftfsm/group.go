@@ -57,6 +57,7 @@ type Group struct {
 	machine *Machine
 	log     *slog.Logger
 	raft    *raft.Raft
+	ways    raft.Transport
 	stores  *Stores
 	loop    LeaderLoop
 	leads   atomic.Uint64 // the term in which this node leads and has applied what came before; 0: it does not
@@ -65,15 +66,16 @@ type Group struct {
 	close sync.Once
 	err   error
 
-	mu     sync.Mutex
-	closed bool
-	done   sync.WaitGroup // goroutines of the group
+	mu      sync.Mutex
+	closed  bool
+	leading chan struct{}  // closed and replaced when another leads
+	done    sync.WaitGroup // goroutines of the group
 }
 
 // Open starts this node's part in the group, from what its directory holds. A new node takes part in nothing until Bootstrap, or
 // until a leader adds it. The group owns transport from now on, also when Open fails. loop may be nil.
 func Open(c Config, m *Machine, transport raft.Transport, loop LeaderLoop, log *slog.Logger) (*Group, error) {
-	g := &Group{config: c, machine: m, log: log, loop: loop}
+	g := &Group{config: c, machine: m, log: log, loop: loop, ways: transport, leading: make(chan struct{})}
 	if err := g.open(transport); err != nil {
 		if t, ok := transport.(raft.WithClose); ok {
 			err = errors.Join(err, t.Close())
@@ -87,6 +89,7 @@ func Open(c Config, m *Machine, transport raft.Transport, loop LeaderLoop, log *
 	g.stop = cancel
 	g.start(func() { g.lead(ctx) })
 	g.start(func() { g.watch(ctx) })
+	g.start(func() { g.followLeader(ctx) })
 	return g, nil
 }
 

@@ -134,6 +134,62 @@ func TestEveryTermRunsItsLeaderLoopOnceAndEndsIt(t *testing.T) {
 	})
 }
 
+// TestAVoterThatStandsLeadsBeforeTheOthersMissTheLeader: they vote although they have just heard of it, in as many rounds as there are voters to
+// lose.
+func TestAVoterThatStandsLeadsBeforeTheOthersMissTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 5, "", nil)
+		defer c.close()
+		c.propose(Envelope{Command: &ClusterInit{ID: 42}})
+		for range 2 {
+			id, old := c.leader()
+			if err := old.Stand(t.Context()); err != nil {
+				t.Fatal(err) // who leads has nothing to do
+			}
+			if now, _ := c.leader(); now != id {
+				t.Fatalf("%s leads, %s led and stood", now, id)
+			}
+			next := c.ids[(slices.Index(c.ids, id)+1)%len(c.ids)]
+			for c.groups[next] == nil {
+				next = c.ids[(slices.Index(c.ids, next)+1)%len(c.ids)]
+			}
+			changed := c.groups[next].LeaderChanged()
+			began := time.Now()
+			c.kill(id)
+			if err := c.groups[next].Stand(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			<-changed
+			if now, _ := c.leader(); now != next {
+				t.Fatalf("%s leads, %s stood", now, next)
+			}
+			if took := time.Since(began); took >= DefaultConfig().Heartbeat {
+				t.Errorf("%s leads after %v of virtual time: nobody misses the leader before %v", next, took, DefaultConfig().Heartbeat)
+			}
+		}
+	})
+}
+
+// TestAMistakenVoterThatStandsOnlyChangesTheLeader: the one that led lives.
+func TestAMistakenVoterThatStandsOnlyChangesTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, "", nil)
+		defer c.close()
+		c.propose(Envelope{Command: &ClusterInit{ID: 42}})
+		for n := 1; n <= 3; n++ {
+			for _, id := range c.ids { // all at once, the leader among them
+				if err := c.groups[id].Stand(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if out := c.propose(Envelope{Command: join(n)}); out.Code != Applied {
+				t.Fatalf("%+v", out)
+			}
+		}
+		c.same(4)
+	})
+}
+
 func TestAMinorityAppliesNothingAndCatchesUpWhenItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 5, "", nil)

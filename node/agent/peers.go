@@ -20,10 +20,12 @@ type peers struct {
 	changed func() // something else is to be reported
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+	// complained has something when complaints have changed.
+	complained chan struct{}
 }
 
 func startPeers(a *Agent, node *engine.Node, changed func()) (*peers, error) {
-	p := &peers{a: a, changed: changed}
+	p := &peers{a: a, changed: changed, complained: make(chan struct{}, 1)}
 	var err error
 	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Logger: a.log, Clock: a.clock.own, Ahead: a.clock.offset, Heard: p.followTime,
 		Join: func(ctx context.Context, peer topology.Process, conn dataplane.Conn) error {
@@ -32,10 +34,17 @@ func startPeers(a *Agent, node *engine.Node, changed func()) (*peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.peering.OnChange(changed)
+	p.peering.OnChange(func() {
+		changed()
+		select {
+		case p.complained <- struct{}{}:
+		default:
+		}
+	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(a.ctx))
 	p.stop = stop
 	p.done.Go(func() { p.follow(ctx) })
+	p.done.Go(func() { p.succeed(ctx) })
 	return p, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,10 +20,9 @@ import (
 const (
 	pathReport = "/v1/internal/report"
 
-	// reportApart is the least time between two reports, reportEvery the most. leaderLook is how often it is looked who leads.
+	// reportApart is the least time between two reports, reportEvery the most.
 	reportApart = 20 * time.Millisecond
 	reportEvery = time.Second
-	leaderLook  = 50 * time.Millisecond
 	// reportWait bounds the sending of one: a leader that has vanished must not hold back the report to the next.
 	reportWait = 500 * time.Millisecond
 )
@@ -55,12 +55,13 @@ func (r *reporter) changed() {
 
 // run reports until ctx ends.
 func (r *reporter) run(ctx context.Context) {
-	look := time.NewTicker(leaderLook)
+	look := time.NewTicker(reportEvery)
 	defer look.Stop()
 	var to leadership // who had the last report
 	var last time.Time
 	due := true
 	for {
+		changed := r.group.LeaderChanged()
 		if now := r.leadership(); now.node != "" && (now != to || due || time.Since(last) >= reportEvery) {
 			// What changes from here on is for the next one.
 			select {
@@ -68,7 +69,7 @@ func (r *reporter) run(ctx context.Context) {
 			default:
 			}
 			due, last = false, time.Now()
-			if err := r.report(ctx, now); err != nil && ctx.Err() == nil {
+			if err := r.report(ctx, now, changed); err != nil && ctx.Err() == nil {
 				r.lost.Add(1)
 				level := slog.LevelDebug // it is on its way to another, or a connection is gone
 				if errors.Is(err, errRefused) {
@@ -86,7 +87,9 @@ func (r *reporter) run(ctx context.Context) {
 		select {
 		case <-r.wake:
 			due = true
+		case <-changed:
 		case <-look.C:
+			due = true
 		case <-ctx.Done():
 			return
 		}
@@ -110,8 +113,8 @@ func (r *reporter) leadership() leadership {
 	return leadership{}
 }
 
-// report collects and sends one.
-func (r *reporter) report(ctx context.Context, to leadership) error {
+// report collects and sends one, unless another leads meanwhile.
+func (r *reporter) report(ctx context.Context, to leadership, changed <-chan struct{}) error {
 	report := r.collect()
 	r.seq++
 	report.Seq = r.seq
@@ -125,7 +128,16 @@ func (r *reporter) report(ctx context.Context, to leadership) error {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
+	var watched sync.WaitGroup
+	defer watched.Wait()
 	defer cancel()
+	watched.Go(func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	status, answer, err := r.control.Post(ctx, to.address, pathReport, "application/json", body, recordBytesMax)
 	if err == nil && status != http.StatusNoContent {
 		err = fmt.Errorf("status %d: %s", status, answer)
