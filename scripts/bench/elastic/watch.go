@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+	"github.com/seepnode/seepnode/scripts/bench/sample"
+)
+
+type clock = sample.Clock
+
+// instant is the distance of the instants of creation that count as rows.
+const instant = time.Millisecond
+
+// clockOf asks for the query's clock.
+func clockOf(ctx context.Context, asks *client.Client, epochMs int64) (clock, error) {
+	got, err := asks.ReadTable(ctx, client.TableReadRequest{Query: queryName, Table: tableName, Key: []string{hotKey}, MinEpoch: 1})
+	if err != nil {
+		return clock{}, fmt.Errorf("asking for the query's clock: %w", err)
+	}
+	return sample.ClockOf(got.Epoch, got.Time, time.Duration(epochMs)*time.Millisecond)
+}
+
+// sight is one answer to a reader: at a moment it saw all up to an epoch, and the time before all up to another.
+type sight struct {
+	at           time.Time
+	behind, upTo topology.Epoch
+}
+
+// watch follows the result table from a voter until it is ended.
+type watch struct {
+	clock  clock
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu    sync.Mutex
+	seen  []sight
+	fails int
+	last  error
+}
+
+const retryEvery = 20 * time.Millisecond
+
+func (f *fleet) watch(ctx context.Context) (*watch, error) {
+	asks, err := f.Poll(0, 1, 2)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watch{clock: f.clock, cancel: cancel}
+	w.done.Go(func() {
+		defer asks.Close()
+		w.follow(ctx, asks)
+	})
+	return w, nil
+}
+
+func (w *watch) follow(ctx context.Context, asks *client.Client) {
+	request := client.TableReadRequest{Query: queryName, Table: tableName, Key: []string{hotKey}}
+	for {
+		got, err := asks.ReadTable(ctx, request)
+		now := time.Now()
+		if ctx.Err() != nil {
+			return
+		}
+		w.mu.Lock()
+		if err != nil { // somebody that is being replaced; what it keeps back counts as late
+			w.fails++
+			w.last = err
+		} else {
+			if request.MinEpoch > 0 {
+				w.seen = append(w.seen, sight{at: now, behind: request.MinEpoch - 1, upTo: got.Epoch})
+			}
+			request.MinEpoch = got.Epoch + 1
+		}
+		w.mu.Unlock()
+		if err != nil && pause(ctx, retryEvery) != nil {
+			return
+		}
+	}
+}
+
+// end ends it; twice is fine.
+func (w *watch) end() {
+	w.cancel()
+	w.done.Wait()
+}
+
+// between are the sights at or behind from and before to.
+func (w *watch) between(from, to time.Time) []sight {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []sight
+	for _, s := range w.seen {
+		if !s.at.Before(from) && s.at.Before(to) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// ages are those of the rows that were seen first between two times.
+func (w *watch) ages(from, to time.Time) sample.Sample {
+	var out sample.Sample
+	for _, s := range w.between(from, to) {
+		for created := w.clock.Time(s.behind).Add(instant / 2); created.Before(w.clock.Time(s.upTo)); created = created.Add(instant) {
+			out = append(out, s.at.Sub(created))
+		}
+	}
+	return out
+}
+
+// silence is the longest time between two times in which nothing new was seen.
+func (w *watch) silence(from, to time.Time) time.Duration {
+	longest, last := time.Duration(0), from
+	for _, s := range w.between(from, to) {
+		longest, last = max(longest, s.at.Sub(last)), s.at
+	}
+	return max(longest, to.Sub(last))
+}
+
+// check fails when nothing at all was seen.
+func (w *watch) check() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) == 0 {
+		return fmt.Errorf("the result table was never seen to change; %d reads failed, the last one with: %w", w.fails, w.last)
+	}
+	return nil
+}
