@@ -26,6 +26,7 @@ build: ## bin/seepnode, static, with version and commit inside
 .PHONY: test
 test: ## all tests (under 10 minutes)
 	$(GO) test -timeout 10m ./...
+	cd scripts/plots && $(GO) test ./...
 
 .PHONY: test-short
 test-short: ## the quick ones (under 90 s with a warm build cache)
@@ -77,6 +78,11 @@ bench-recovery: build ## real processes, killed again and again: time to the fir
 bench-latency: build ## four processes: from a row's creation to its being read from a table
 	$(GO) build -o bin/bench-latency ./scripts/bench/latency && bin/bench-latency -program bin/seepnode
 
+.PHONY: bench-elastic
+bench-elastic: build ## the paper's experiments on a fleet of small computers, with charts; needs root (ARGS="-quick -only b,d")
+	cd scripts/plots && $(GO) build -o ../../bin/plots .
+	$(GO) build -o bin/bench-elastic ./scripts/bench/elastic && bin/bench-elastic -program bin/seepnode -plots bin/plots $(ARGS)
+
 .PHONY: soak
 soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query
 	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions' ./node/engine ./node/agent
@@ -92,6 +98,7 @@ fmt: ## format all Go files
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet ./...
+	cd scripts/plots && $(GO) vet ./...
 
 .PHONY: lint
 lint: vet ## go vet, and that all files are formatted

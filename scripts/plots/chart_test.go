@@ -76,7 +76,9 @@ func TestPointsAreThoseOfTheRowsThatAreChosen(t *testing.T) {
 }
 
 func TestWhatIsWrongIsNamed(t *testing.T) {
-	chart := func(series string) string { return `[{"name": "c", "panels": [{"y": "y", "series": [` + series + `]}]}]` }
+	chart := func(series string) string {
+		return `[{"name": "c", "panels": [{"y": "y", "series": [` + series + `]}]}]`
+	}
 	for _, c := range []struct{ charts, want string }{
 		{"{", "charts.json"}, {`[{"name": "../c"}]`, "no name of a chart"}, {`[{"name": "c"}]`, "no panel"},
 		{chart(`{"file": "e.csv", "x": "t", "y": "v"}`), "e.csv"}, {chart(`{"file": "d.csv", "x": "t", "y": "w"}`), `no column "w"`},

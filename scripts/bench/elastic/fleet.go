@@ -23,8 +23,9 @@ const (
 // fleet is a cluster of voters and small computers.
 type fleet struct {
 	*cluster.Cluster
-	asks  *client.Client // of the voters
-	clock clock
+	program string
+	asks    *client.Client // of the voters
+	clock   clock
 }
 
 // newFleet starts a cluster with workers of so many cores each.
@@ -36,7 +37,7 @@ func (b *bench) newFleet(ctx context.Context, workers int, cores float64, flags 
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{Cluster: nodes}
+	f := &fleet{Cluster: nodes, program: b.program}
 	var machines []cluster.Machine
 	for range voters {
 		machines = append(machines, cluster.Machine{Flags: []string{"--tag", "role=control"}})

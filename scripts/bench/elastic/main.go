@@ -28,6 +28,8 @@ type experiment struct {
 // experiments in the order in which they are run.
 var experiments = []experiment{
 	{"d", "Latency against the size of state and the checkpoint interval", 25 * time.Minute, stateSize},
+	{"b", "Pause of a rescale", 25 * time.Minute, rescalePause},
+	{"c", "Recovery against the checkpoint interval and the rate", 40 * time.Minute, recoveries},
 }
 
 // bench is what experiments share.
@@ -57,6 +59,7 @@ func main() {
 	}))
 }
 
+// keys names all experiments.
 func keys() string {
 	var all []string
 	for _, e := range experiments {

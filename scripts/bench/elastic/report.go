@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seepnode/seepnode/scripts/bench/host"
 )
 
 // report is the directory of results: CSV files, what charts are to be drawn of them, and a summary.
@@ -60,7 +61,7 @@ func (r *report) String() string { return r.md.String() }
 // begin says where and when.
 func (r *report) begin(ctx context.Context, o options, chosen []experiment) {
 	r.text("# Elasticity on one machine\n")
-	r.text("%s, %s. `bench-elastic%s`, commit %s, %s.\n", machine(), time.Now().UTC().Format("2006-01-02 15:04 UTC"), arguments(o), commit(ctx), load())
+	r.text("%s, %s. `bench-elastic%s`, commit %s, load %s before.\n", host.Machine(), time.Now().UTC().Format("2006-01-02 15:04 UTC"), arguments(o), host.Commit(ctx), host.Load())
 	r.text("Three voters of role control, not limited, run no partitions; the workers are processes in control groups with a quota every 10 ms. Readers and")
 	r.text("agents share the machine. Latency is from the instant at which a row is due until a reader at a voter sees it in the result table.\n")
 	if o.quick {
@@ -170,39 +171,3 @@ func (d *data) close() error {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// machine describes what this runs on.
-func machine() string {
-	model := "unknown processor"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	kernel := ""
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		kernel = ", Linux " + strings.TrimSpace(string(text))
-	}
-	return fmt.Sprintf("%d cores of %s (%s/%s%s), %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, kernel, runtime.Version())
-}
-
-// load is how busy the machine was before.
-func load() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "load not known"
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	return "load " + first + " before"
-}
-
-func commit(ctx context.Context) string {
-	text, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
-}

@@ -123,6 +123,23 @@ func (w *watch) silence(from, to time.Time) time.Duration {
 	return max(longest, to.Sub(last))
 }
 
+// shows waits until everything that was due at a time has been seen, and says how long after it that was.
+func (w *watch) shows(ctx context.Context, due time.Time) (time.Duration, error) {
+	for {
+		w.mu.Lock()
+		for _, s := range w.seen {
+			if !w.clock.Time(s.upTo).Before(due) {
+				w.mu.Unlock()
+				return s.at.Sub(due), nil
+			}
+		}
+		w.mu.Unlock()
+		if err := pause(ctx, lookEvery); err != nil {
+			return 0, fmt.Errorf("waiting for the result table to show all that was due at %s: %w", due.Format("15:04:05.000"), err)
+		}
+	}
+}
+
 // check fails when nothing at all was seen.
 func (w *watch) check() error {
 	w.mu.Lock()

@@ -17,8 +17,8 @@ const (
 // workload is a keyed count with work on each row: a bounded table gives every key a text, so that the state has a size, and a second one
 // counts keys at a rate that may change.
 type workload struct {
-	schedule string // of the rows that are counted
-	keys     int
+	rate schedule // of the rows that are counted
+	keys int
 	// stateBytes is the length of each key's text.
 	stateBytes int
 	// work is how many times 8 KB are hashed for each update of a key, some 16 µs each.
@@ -29,8 +29,6 @@ type workload struct {
 }
 
 const hotKey = "0"
-
-func steady(rate int) string { return fmt.Sprintf("0 s: %d", rate) }
 
 func (w workload) text() string {
 	var b strings.Builder
@@ -52,6 +50,6 @@ CREATE TABLE %s (k BIGINT NOT NULL, n BIGINT, bytes INT, proof STRING, PRIMARY K
 INSERT INTO %s SELECT k, n, CHAR_LENGTH(label), %s FROM (
   SELECT k, COUNT(*) AS n, MAX(label) AS label
   FROM (SELECT k, label FROM fill UNION ALL SELECT c AS k, CAST(NULL AS STRING) AS label FROM steady) GROUP BY k);
-`, fillRate, w.keys-1, w.stateBytes, w.schedule, w.keys-1, tableName, tableName, proof)
+`, fillRate, w.keys-1, w.stateBytes, w.rate, w.keys-1, tableName, tableName, proof)
 	return b.String()
 }

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seepnode/seepnode/scripts/bench/host"
 	"github.com/seepnode/seepnode/scripts/cluster"
 )
 
@@ -20,9 +20,6 @@ CREATE TABLE counts (n BIGINT, m BIGINT, PRIMARY KEY (n) NOT ENFORCED) WITH ('co
 INSERT INTO counts
 SELECT n, COUNT(*) FROM (SELECT v, COUNT(*) AS n FROM (SELECT k, v, COUNT(*) AS c FROM lines GROUP BY k, v) GROUP BY v) GROUP BY n;
 `
-
-// ticksPerSecond is Linux's unit of a process's times, the same everywhere.
-const ticksPerSecond = 100
 
 // idle measures a cluster without a query, then with one that has nothing to do.
 func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
@@ -88,59 +85,29 @@ func cost(ctx context.Context, nodes *cluster.Cluster, o options) (float64, erro
 
 // cpuOf is the processor time that all agents have used; 0 where the system does not tell.
 func cpuOf(nodes *cluster.Cluster) (time.Duration, error) {
-	var ticks int64
+	var all time.Duration
 	for _, i := range nodes.Running() {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", nodes.PID(i)))
+		used, err := host.CPU(nodes.PID(i))
 		if errors.Is(err, os.ErrNotExist) {
 			return 0, nodes.Check()
 		}
 		if err != nil {
 			return 0, err
 		}
-		used, err := cpuTicks(string(text))
-		if err != nil {
-			return 0, err
-		}
-		ticks += used
+		all += used
 	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
-}
-
-// cpuTicks is user and system time in a process's line of /proc/PID/stat; its name, in parentheses, may hold anything.
-func cpuTicks(stat string) (int64, error) {
-	i := strings.LastIndexByte(stat, ')')
-	fields := strings.Fields(stat[i+1:])
-	if i < 0 || len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/PID/stat says %q", stat)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return user + system, errors.Join(err1, err2)
+	return all, nil
 }
 
 // rssOf is the greatest resident memory of an agent in MB.
 func rssOf(nodes *cluster.Cluster) (float64, error) {
 	most := 0.0
 	for _, i := range nodes.Running() {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", nodes.PID(i)))
+		rss, err := host.RSS(nodes.PID(i))
 		if err != nil {
 			return 0, err
 		}
-		kb, err := rssKB(string(text))
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, float64(kb)*1024/1e6)
+		most = max(most, float64(rss)/1e6)
 	}
 	return most, nil
-}
-
-// rssKB is VmRSS of /proc/PID/status.
-func rssKB(status string) (int64, error) {
-	for line := range strings.Lines(status) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			return strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-		}
-	}
-	return 0, errors.New("/proc/PID/status does not say VmRSS")
 }

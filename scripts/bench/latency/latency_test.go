@@ -17,19 +17,3 @@ func TestEveryMillisecondOfTheEpochsThatBecomeVisibleIsARow(t *testing.T) {
 		t.Fatal(got)
 	}
 }
-
-func TestWhatTheSystemSaysOfAProcessIsRead(t *testing.T) {
-	ticks, err := cpuTicks("42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 110 25 0 0")
-	if err != nil || ticks != 135 {
-		t.Fatal(ticks, err)
-	}
-	kb, err := rssKB("Name:\tx\nVmRSS:\t    1234 kB\nThreads:\t1\n")
-	if err != nil || kb != 1234 {
-		t.Fatal(kb, err)
-	}
-	for _, wrong := range []string{"", "42 (x) S", "no parentheses"} {
-		if _, err := cpuTicks(wrong); err == nil {
-			t.Errorf("%q was taken", wrong)
-		}
-	}
-}

@@ -5,12 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seepnode/seepnode/scripts/bench/host"
 	"github.com/seepnode/seepnode/scripts/bench/sample"
 	"github.com/seepnode/seepnode/scripts/cluster"
 )
@@ -58,7 +58,7 @@ func main() {
 
 func run(ctx context.Context, o options) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "## Latency: %d processes on one machine (%d cores, %s/%s, commit %s), k = 2, %s each\n\n", nodeCount, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, commit(ctx), o.lasts)
+	fmt.Fprintf(&out, "## Latency: %d processes on one machine (%d cores, %s/%s, commit %s), k = 2, %s each\n\n", nodeCount, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, host.Commit(ctx), o.lasts)
 	fmt.Fprintln(&out, "ms from a row's creation until a reader at any node sees it in the table, the wait for the end of its epoch included.")
 	fmt.Fprintln(&out)
 	fmt.Fprintln(&out, "| rows/s | epoch | p50 | p99 | p99.9 | max | epochs | cores used | aim |")
@@ -88,12 +88,4 @@ func run(ctx context.Context, o options) error {
 		return nil
 	}
 	return os.WriteFile(o.out, []byte(out.String()), 0o644)
-}
-
-func commit(ctx context.Context) string {
-	text, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
 }

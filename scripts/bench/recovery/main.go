@@ -5,12 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seepnode/seepnode/scripts/bench/host"
 	"github.com/seepnode/seepnode/scripts/bench/sample"
 	"github.com/seepnode/seepnode/scripts/cluster"
 )
@@ -82,7 +82,7 @@ func (o *options) read(sizes, kinds string) error {
 
 func run(ctx context.Context, o options) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "## Recovery: 5 processes on one machine (%d cores, %s/%s, commit %s), %d rows/s, %d losses of each kind\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, commit(ctx), o.rows, o.losses)
+	fmt.Fprintf(&out, "## Recovery: 5 processes on one machine (%d cores, %s/%s, commit %s), %d rows/s, %d losses of each kind\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, host.Commit(ctx), o.rows, o.losses)
 	fmt.Fprintln(&out, "ms from the loss; p50 / p95 / max. First result: of a killed key group, with a row created after the loss, read from a surviving node.")
 	fmt.Fprintln(&out)
 	fmt.Fprintln(&out, "| lost | MB in a partition | first result | caught up | detect | commit | restore | replay | aim |")
@@ -107,14 +107,6 @@ func run(ctx context.Context, o options) error {
 		return nil
 	}
 	return os.WriteFile(o.out, []byte(out.String()), 0o644)
-}
-
-func commit(ctx context.Context) string {
-	text, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // result is what was measured of one kind at one size.

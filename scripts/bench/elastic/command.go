@@ -1,0 +1,27 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// command runs seepnode against the voters, as a person does.
+func (f *fleet) command(ctx context.Context, args ...string) error {
+	var addresses []string
+	for i := range voters {
+		addresses = append(addresses, f.Agent(i).HTTP)
+	}
+	c := exec.CommandContext(ctx, f.program, append(slices.Clone(args), "--address", strings.Join(addresses, ","))...)
+	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEEPNODE_") })
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("seepnode %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
