@@ -4,8 +4,12 @@
 //	go run ./scripts/bench/elastic -program bin/seepnode -plots bin/plots
 //	... -only b,d -quick
 //
-//	d  latency against the size of state and the checkpoint interval
+//	a  a load that rises tenfold and falls again, and one that steps: offered and processed rate, latency, nodes
+//	b  pause of scale-out and scale-in at half utilisation, against the size of state
 //	c  recovery against the checkpoint interval and the rate; state management, upstream backup and source replay; in parallel
+//	d  latency against the size of state and the checkpoint interval
+//	e  the threshold policy: nodes and latency against its threshold
+//	f  nodes that policy rate chooses, and the fewest that hold the load, placed by hand
 //
 // Three voters of role control are not limited and run no partitions; the others, of role worker, get a fraction of a core each, 1.6
 // cores at most in all. Every experiment has clusters of its own, which are gone after it, also when it is interrupted.

@@ -70,20 +70,22 @@ func (f *fleet) close(failure error) error {
 	return f.Stop(failure)
 }
 
-// add adds a query and waits until it runs, what fills its state has been taken in, and it has caught up.
-func (f *fleet) add(ctx context.Context, w workload) error {
-	if _, err := f.asks.AddQuery(ctx, client.AddQueryRequest{Name: queryName, SQL: w.text()}); err != nil {
-		return fmt.Errorf("adding the query: %w", err)
-	}
-	if err := f.settle(ctx, func(q *client.QueryDetail) bool { return q.StateBytes >= int64(w.keys)*int64(w.stateBytes) }); err != nil {
-		return err
-	}
-	q, err := f.query(ctx)
+// start adds a query.
+func (f *fleet) start(ctx context.Context, w workload) error {
+	q, err := f.asks.AddQuery(ctx, client.AddQueryRequest{Name: queryName, SQL: w.text()})
 	if err != nil {
-		return err
+		return fmt.Errorf("adding the query: %w", err)
 	}
 	f.clock, err = clockOf(ctx, f.asks, q.EpochMs)
 	return err
+}
+
+// add adds a query and waits until it runs, what fills its state has been taken in, and it has caught up.
+func (f *fleet) add(ctx context.Context, w workload) error {
+	if err := f.start(ctx, w); err != nil {
+		return err
+	}
+	return f.settle(ctx, func(q *client.QueryDetail) bool { return q.StateBytes >= int64(w.keys)*int64(w.stateBytes) })
 }
 
 // settle waits until the query runs without a lag, all its state has its copies, and more.
