@@ -53,14 +53,14 @@ locals {
 
 # What differs between one start and the next is asked of the instance; see boot.sh.
 locals {
-  agent_common = merge(var.agent, {
-    join     = [local.join]
-    instance = "imds"
-  })
+  agent_common = merge(var.agent, { join = [local.join] })
+  # A node that names its instance may be given back: pool nodes alone do.
+  agent_pool = merge(local.agent_common, { instance = "imds" })
   agent_seed = merge(local.agent_common, {
     bootstrap-expect = var.seeds
     provider         = "ec2"
     spares           = var.spares
+    max-nodes        = var.max_nodes
     provider-option = {
       template = local.pool_template
       subnets  = join(",", var.subnet_ids)
@@ -69,7 +69,7 @@ locals {
     }
   })
   boot = {
-    for role, agent in { seed = local.agent_seed, pool = local.agent_common } : role => join("\n", [
+    for role, agent in { seed = local.agent_seed, pool = local.agent_pool } : role => join("\n", [
       "#!/bin/bash",
       "ROLE='${role == "pool" ? "worker" : var.seeds_run_partitions ? "" : "control"}'",
       "REGION='${local.region}'",

@@ -123,6 +123,16 @@ variable "spares" {
   }
 }
 
+variable "max_nodes" {
+  description = "The most nodes that the pool lets the cluster have, seeds and spares included."
+  type        = number
+  default     = 20
+  validation {
+    condition     = var.max_nodes >= var.seeds + var.spares && var.max_nodes <= 1000 && floor(var.max_nodes) == var.max_nodes
+    error_message = "The most nodes are a whole number that has room for seeds and spares, and at most 1000."
+  }
+}
+
 variable "volume_gib" {
   description = "Size of a node's encrypted volume, which holds copies of other nodes' state."
   type        = number
@@ -178,8 +188,8 @@ variable "agent" {
   type        = map(any)
   default     = {}
   validation {
-    condition     = length(setintersection(keys(var.agent), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "instance"])) == 0
-    error_message = "These settings are the module's own: name, join, bootstrap-expect, http, token-file, encrypt-key-file, tag, data-dir, ports, provider, provider-option, spares, instance."
+    condition     = length(setintersection(keys(var.agent), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "max-nodes", "instance"])) == 0
+    error_message = "These settings are the module's own: name, join, bootstrap-expect, http, token-file, encrypt-key-file, tag, data-dir, ports, provider, provider-option, spares, max-nodes, instance."
   }
 }
 

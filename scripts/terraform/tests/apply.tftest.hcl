@@ -52,10 +52,10 @@ run "seeds_found_the_cluster_and_have_the_pool" {
   assert {
     condition = yamldecode(base64decode(regex("AGENT='([^']*)'", local.boot["seed"])[0])) == {
       join             = ["provider=aws tag_key=seepnode:fleet tag_value=orders region=eu-central-1"]
-      instance         = "imds"
       bootstrap-expect = 3
       provider         = "ec2"
       spares           = 2
+      max-nodes        = 20
       provider-option  = { template = "seepnode-orders-pool", subnets = "subnet-0a,subnet-0b,subnet-0c", market = "spot-first", region = "eu-central-1" }
       log-format       = "json"
     }

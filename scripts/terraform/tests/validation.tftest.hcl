@@ -153,9 +153,19 @@ run "half_a_spare" {
 run "too_many_spares" {
   command = plan
   variables {
-    spares = 1000
+    spares    = 101
+    max_nodes = 200
   }
   expect_failures = [var.spares]
+}
+
+run "no_room_for_spares" {
+  command = plan
+  variables {
+    spares    = 2
+    max_nodes = 2
+  }
+  expect_failures = [var.max_nodes]
 }
 
 run "tiny_volume" {
