@@ -257,7 +257,7 @@ func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topolo
 		if err := chains.next(d, ended); err != nil {
 			return err
 		}
-		out = append(out, GroupDelta{Group: d.KeyGroup, Base: d.Base, Data: data})
+		out = append(out, GroupDelta{Group: d.KeyGroup, Base: d.Base, To: d.To, Data: data})
 		return nil
 	})
 	if err == nil {

@@ -168,6 +168,7 @@ func (f *figures) detail() *client.QueryDetail {
 		out.RowsSkipped += info.RowsSkipped
 		out.StateBytes += info.StateBytes
 		out.LogBytes += info.LogBytes
+		out.SealBytes += info.SealBytes
 		out.Parts = append(out.Parts, f.partitions(id)...)
 		out.Sinks = append(out.Sinks, f.sinks(id)...)
 	}
@@ -225,6 +226,7 @@ func (f *figures) stageInfo(s topology.StageID) client.StageInfo {
 		info.RowsSkipped += p.Skipped
 		info.StateBytes += p.StateBytes
 		info.LogBytes += p.LogBytes
+		info.SealBytes += p.SealBytes
 	}
 	info.Epoch, info.Watermark = epoch, client.UnixMs(watermark)
 	return info

@@ -125,6 +125,7 @@ type PartitionReport struct {
 	Chains []ChainSum `json:"chains,omitempty"`
 
 	StateBytes  int64 `json:"state_bytes,omitempty"`
+	SealBytes   int64 `json:"seal_bytes,omitempty"` // of a source: seals kept for its checkpoints
 	LogBytes    int64 `json:"log_bytes,omitempty"`
 	RowsIn      int64 `json:"rows_in,omitempty"`
 	RowsOut     int64 `json:"rows_out,omitempty"`

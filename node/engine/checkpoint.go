@@ -14,9 +14,9 @@ import (
 
 // A key group's delta is
 //
-//	version 1 byte | flags 1 byte | watermark of the stage, varint | unless unchanged: n chains | n x 8 bytes
+//	version 1 byte | flags 1 byte | watermark of the stage, varint | unless unchanged: n chains | n x 8 bytes | of a source: see keptSeals
 //	| per operator with state: length, its state's delta | per keeper: length, its delta | n splits | per split: see appendSplit
-const groupVersion = 2
+const groupVersion = 3
 
 const (
 	groupIdle      = 1
@@ -96,6 +96,11 @@ func (p *partition) groupBytes(g topology.KeyGroup) (n int) {
 // capture fills to but for the states.
 func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 	to.keepers = p.keepers
+	if p.source != nil {
+		for i := range p.source.kept {
+			p.source.kept[i].close(to.checkpoint.Epoch)
+		}
+	}
 	to.groups, to.bytes = resize(to.groups, p.rng.Len()), to.bytes[:0]
 	for i := range to.groups {
 		g := p.rng.From + topology.KeyGroup(i)
@@ -117,6 +122,9 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 			to.bytes = binary.AppendUvarint(to.bytes, uint64(len(p.chains)))
 			for _, chain := range p.chains {
 				to.bytes = binary.LittleEndian.AppendUint64(to.bytes, chain[i])
+			}
+			if p.source != nil {
+				to.bytes = p.source.kept[i].append(to.bytes, p.keptFrom(c.base))
 			}
 		}
 		c.head = len(to.bytes)
@@ -279,12 +287,13 @@ func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error 
 		if !p.rng.Contains(d.Group) {
 			continue
 		}
-		h, err := p.applyGroup(x, d.Group, d.Data, c)
+		h, err := p.applyGroup(x, d.Group, d.Data, c, !last[d.Group-p.rng.From].known)
 		if err != nil {
 			return fmt.Errorf("stage %q, key group %d: %w", p.spec.Name, d.Group, err)
 		}
 		last[d.Group-p.rng.From] = h
 	}
+	p.restoredKept(last, c)
 	p.stand(last)
 	p.noteChains(c)
 	for op, groups := range p.groups {
@@ -361,7 +370,8 @@ type groupHeader struct {
 	watermark int64
 }
 
-func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte, c topology.Epoch) (groupHeader, error) {
+// applyGroup adds a delta of key group g to its state; first says that it is the first one.
+func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte, c topology.Epoch, first bool) (groupHeader, error) {
 	d := decoder{src: src}
 	if v := d.byte(); v != groupVersion {
 		return groupHeader{}, fmt.Errorf("%w: version %d, this binary reads %d", errState, v, groupVersion)
@@ -380,6 +390,11 @@ func (p *partition) applyGroup(x *executor, g topology.KeyGroup, src []byte, c t
 	}
 	for _, c := range p.chains {
 		c[i] = d.fixed64()
+	}
+	if p.source != nil {
+		if err := p.restoreKept(&d, g, first); err != nil {
+			return h, err
+		}
 	}
 	for op, groups := range p.groups {
 		if groups == nil {

@@ -46,6 +46,18 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// SourceError says that a split of a source cannot be read, or not as it was sealed.
+type SourceError struct {
+	Table, Split string
+	Err          error
+}
+
+func (e *SourceError) Error() string {
+	return fmt.Sprintf("table %q, split %q: %v", e.Table, e.Split, e.Err)
+}
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
 func (p *partition) failure(op *plan.Op, epoch topology.Epoch, err error) *Error {
 	e := &Error{Node: p.node.config.ID, Stage: p.spec.Name, Epoch: epoch, Err: err}
 	if op != nil {
@@ -86,7 +98,7 @@ func (p *partition) failed(op *plan.Op, g topology.KeyGroup, epoch topology.Epoc
 }
 
 func (p *partition) failedSource(table, split string, g topology.KeyGroup, epoch topology.Epoch, err error) error {
-	e := p.failure(nil, epoch, fmt.Errorf("table %q, split %q: %w", table, split, err))
+	e := p.failure(nil, epoch, &SourceError{Table: table, Split: split, Err: err})
 	e.KeyGroup, e.HasGroup = g, true
 	return e
 }

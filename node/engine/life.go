@@ -120,6 +120,9 @@ func (p *partition) begin(ctx context.Context) error {
 			return err
 		}
 		p.source = newSource(q.plan.Tables[s.Source], src)
+		if q.config.Backup != nil {
+			p.source.kept = make([]keptSeals, p.rng.Len())
+		}
 		for _, op := range s.Ops {
 			if op.Watermark != nil {
 				p.source.idleMs = op.Watermark.IdleMs
@@ -338,6 +341,15 @@ func (p *partition) afterEnd(ctx context.Context) error {
 	}
 }
 
+// reached says that the instance has ended, or has shown all that there is to show up to where the query is to be run.
+func (p *partition) reached() bool {
+	if p.stats.ended.Load() {
+		return true
+	}
+	until := int64(p.query.config.Until)
+	return until > 0 && p.stats.epoch.Load() >= until && (len(p.sinkOps) == 0 || p.stats.committed.Load() >= until)
+}
+
 // finishLanes ends the lanes when all that they were given may be seen outside.
 func (p *partition) finishLanes() error {
 	if p.stats.ended.Load() || p.durable < p.next-1 && !p.over {
@@ -437,6 +449,9 @@ func (p *partition) commit() error {
 		p.trace("shows what is new")
 	}
 	p.asked = through
+	if until := p.query.config.Until; until > 0 && committed >= until {
+		defer p.query.wake() // when that is what committed says
+	}
 	line := p.checkpointEpochs()
 	if topology.Epoch(p.stats.committed.Swap(int64(committed)))/line < committed/line {
 		p.query.statusChanged()

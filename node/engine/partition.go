@@ -91,6 +91,7 @@ type partition struct {
 // partitionStats are read by others while the partition runs.
 type partitionStats struct {
 	epoch, rows, late, stateBytes, steps           atomic.Int64
+	sealBytes                                      atomic.Int64 // of keptSeals
 	durable, committed, restored, final, watermark atomic.Int64
 	beyond                                         atomic.Int64
 	role                                           atomic.Int32
@@ -407,6 +408,9 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 	p.forget(forgetExtra + 2*int(p.lastRows))
 	p.stats.epoch.Store(int64(last))
 	p.stats.watermark.Store(watermark)
+	if until := p.query.config.Until; until > 0 && last >= until {
+		p.query.wake()
+	}
 	took := int64(time.Since(p.begun))
 	p.stats.busyNs.Add(took)
 	raise(&p.stats.longestStepNs, took)
@@ -439,6 +443,7 @@ func (p *partition) acknowledge(c topology.Epoch) {
 		return
 	}
 	p.from = c
+	p.trimKept(c)
 	p.toForget = len(p.groups) * p.rng.Len()
 	kept := p.saving.from(c) // deltas of keepers are made behind their epoch
 	for _, k := range p.keepers {

@@ -41,6 +41,8 @@ type QueryConfig struct {
 	Backup Backup
 	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group.
 	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
+	// Until ends a Replay that is of a query's past: every partition takes the epochs up to it, and no more. 0: the Replay has the query's end.
+	Until topology.Epoch
 	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding
 	// where two runs part. It may be called concurrently for different partitions.
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
@@ -224,7 +226,7 @@ func (q *Query) reconcile(ctx context.Context, fail context.CancelCauseFunc, wg 
 	ended = true
 	for _, p := range keep {
 		p.placement.Store(placement)
-		ended = ended && p.stats.ended.Load()
+		ended = ended && p.reached()
 	}
 	for _, p := range fresh {
 		p.start(ctx, fail, wg)

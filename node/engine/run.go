@@ -68,7 +68,11 @@ type Options struct {
 	Backup  Backup
 	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
 	// From is the complete checkpoint that the query starts from, with Restore; 0: it starts from nothing.
-	From        topology.Epoch
+	From topology.Epoch
+	// Until: see QueryConfig. Reached is called when all partitions are there, or have ended, and before anything is closed.
+	Until       topology.Epoch
+	Reached     func() error
+	Resealed    uint32 // see QueryConfig
 	TraceChains func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64)
 	Skipped     func(table string, row connector.SkippedRow)
 	// Started is called when all partitions are about to run, with a function that says how far the query is. May be nil.
@@ -139,7 +143,8 @@ func (r *localRun) execute(ctx context.Context) error {
 		return causeOr(ctx, err)
 	}
 	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid,
-		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped}
+		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped, Until: o.Until,
+		Resealed: o.Resealed}
 	switch {
 	case o.Replay != nil:
 		c.T0Ms = o.Replay.T0Ms()
@@ -177,6 +182,11 @@ func (r *localRun) execute(ctx context.Context) error {
 		select {
 		case <-q.Ended():
 		case <-ctx.Done():
+		}
+	}
+	if o.Reached != nil && ctx.Err() == nil {
+		if err := o.Reached(); err != nil {
+			cancel(err)
 		}
 	}
 	cancel(errEnded)

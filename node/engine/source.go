@@ -45,6 +45,7 @@ type source struct {
 	news    topology.Epoch // the last epoch with news
 	tried   topology.Epoch // there was nothing up to this epoch when it was last looked
 	told    topology.Epoch // a paused source has told the others that it stands here
+	kept    []keptSeals    // by key group of the partition, for checkpoints; nil: there are none
 }
 
 type sourceGroup struct {
@@ -66,6 +67,8 @@ type split struct {
 	want      *SplitSeal     // replay: what to read in this epoch
 	sealed    SplitSeal      // this epoch's part of the seal
 	news      bool
+	// keptAs is its name in keptSeals, in the chunk keptIn.
+	keptAs, keptIn uint64
 }
 
 // splitSpan says that rows [from, to) of source piece number piece come from split.

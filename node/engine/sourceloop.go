@@ -137,6 +137,12 @@ func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal
 			}
 			return p.nextSeal(ctx)
 		}
+		if until := p.query.config.Until; until > 0 {
+			if p.next <= until {
+				return until, nil, 0, nil // the rest of them are empty
+			}
+			return 0, nil, time.Hour, nil // it is over when all partitions are there
+		}
 		return 0, nil, 0, fmt.Errorf("table %q: the seal log ends at epoch %d before the source does; a query that was stopped cannot be replayed", s.table.Name, p.next-1)
 	}
 	seal := s.replay[0]
@@ -200,6 +206,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 			p.tell(last)
 		}
 	}
+	p.keepSeal(&seal)
 	return over, p.finish(ctx, last, watermark, idle, over)
 }
 

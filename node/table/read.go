@@ -32,7 +32,7 @@ const (
 type Request struct {
 	Query topology.QueryID `json:"query"`
 	Table string           `json:"table"`
-	// Range are the key groups asked for; the Reader fills it in.
+	// Range are the key groups asked for; a Reader takes an empty one for all.
 	Range topology.Range `json:"range"`
 	// Epoch names the cut; 0: the newest that is visible.
 	Epoch topology.Epoch `json:"epoch,omitempty"`

@@ -44,13 +44,13 @@ const (
 	retryLast  = 100 * time.Millisecond
 )
 
-// Read answers r for all key groups; r.Range and r.Peek are ignored. Without an epoch it is the newest at which every part can be read, at
+// Read answers r for all key groups, or those of r.Range; r.Peek is ignored. Without an epoch it is the newest at which every part can be read, at
 // least r.AtLeast and what this Reader gave before. It waits until ctx ends for epochs that are to come and parts that are being restored.
 //
 // Errors: ErrNotHere when there is no such table; *UnavailableError when a part did not answer before ctx ended; *NotVisibleError when an
 // epoch was asked for that did not come before ctx ended; *TrimmedError; *RequestError; *TooLargeError; *ast.Error for the condition.
 func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
-	request.Peek, request.Range = false, topology.Range{}
+	request.Peek = false
 	if request.Where != "" { // what is no SQL at all is told before anything is waited for
 		if len(request.Where) > conditionMax {
 			return Response{}, &RequestError{fmt.Sprintf("the condition is longer than %d bytes", conditionMax)}
@@ -142,7 +142,7 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 		return Response{Rows: []Row{}, Columns: at.bounds[0].Columns, Ended: ended}, nil
 	}
 	request.Epoch = epoch
-	answers, err := r.all(ctx, at.parts, r.routed(at.parts, request), request)
+	answers, err := r.all(ctx, at.parts, within(r.routed(at.parts, request), request.Range), request)
 	if err != nil {
 		return Response{}, err
 	}
@@ -153,6 +153,20 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 		response.Columns = at.bounds[0].Columns
 	}
 	return response, err
+}
+
+// within are the parts of a range of key groups; of an empty one all.
+func within(parts []Part, r topology.Range) (some []Part) {
+	if r.Len() == 0 {
+		return parts
+	}
+	for _, p := range parts {
+		if p.Range.Overlaps(r) {
+			p.Range = topology.Range{From: max(p.Range.From, r.From), To: min(p.Range.To, r.To)}
+			some = append(some, p)
+		}
+	}
+	return some
 }
 
 // leastOf is the newest epoch that can be read everywhere. Parts that have ended show every later epoch too; when all have, it is the

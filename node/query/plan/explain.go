@@ -21,6 +21,9 @@ func (p *Plan) Explain() string {
 	if s.SealRows > 0 {
 		fmt.Fprintf(&b, ", sealed every %d rows of a split", s.SealRows)
 	}
+	if s.KeepSeals {
+		b.WriteString(", all seals are kept")
+	}
 	b.WriteByte('\n')
 	for _, stage := range p.Stages {
 		p.explainStage(&b, stage)

@@ -26,6 +26,9 @@ type Settings struct {
 	Batch            bool   `json:"batch"`             // 'execution.runtime-mode' = 'batch'
 	SealRows         int    `json:"seal_rows"`         // 'seal' = 'rows:N': epoch e is rows [(e-1)N, eN) of each split; 0: by the clock
 	Parallelism      int    `json:"parallelism"`       // 'parallelism.default', default 1
+	// KeepSeals is 'seal.retention' = 'all': checkpoints keep what sources sealed from the query's start on, so that query verify can run it all
+	// again; otherwise only as far back as the copies of state reach.
+	KeepSeals bool `json:"keep_seals,omitempty"`
 }
 
 // Table is a declared table that the query reads or writes.

@@ -74,6 +74,17 @@ var settings = []setting{
 		c.sealFrom = "SET 'seal'"
 		return err
 	}},
+	{"seal.retention", func(c *compiler, v string) error {
+		switch v {
+		case "checkpoint":
+			c.settings.KeepSeals = false
+		case "all":
+			c.settings.KeepSeals = true
+		default:
+			return fmt.Errorf("%q is neither 'checkpoint' nor 'all'", v)
+		}
+		return nil
+	}},
 	{"seed", func(c *compiler, v string) error {
 		n, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
