@@ -21,8 +21,8 @@ type GroupDelta struct {
 	Group topology.KeyGroup
 	Base  bool
 	// To is the checkpoint that it leads to, of what Fetch gives; of a key group that has ended it may be before the one asked for.
-	To topology.Epoch
-	Data  []byte
+	To   topology.Epoch
+	Data []byte
 }
 
 // SealRecord is what one process's sources of a query put into the epochs First..Last. Records of a log adjoin each other.

@@ -64,6 +64,8 @@ type Agent struct {
 	// completed are the latest checkpoints that this node, as the leader, has committed, by query.
 	completed map[string]completed
 
+	verifying sync.Mutex // held by a verification: one at a time
+
 	close    sync.Once
 	closeErr error
 }

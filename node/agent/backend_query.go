@@ -328,13 +328,6 @@ func recoveredBy(s *raftfsm.State, q *raftfsm.Query, id client.RequestID) *clien
 	return out
 }
 
-func (b backend) VerifyQuery(_ context.Context, name string) (*client.Verification, error) {
-	if _, _, err := b.query(name); err != nil {
-		return nil, err
-	}
-	return nil, api.NotSupported("running a query's seals again to compare is not supported yet")
-}
-
 func (b backend) Plan(_ context.Context, name string) (*client.Plan, error) {
 	s, q, err := b.query(name)
 	if err != nil {

@@ -57,7 +57,7 @@ func (r *running) lookForLost(ctx context.Context, s *raftfsm.State, w *raftfsm.
 			if a.Process != r.of.self {
 				continue
 			}
-			blocks, err := backup.Lost(ctx, r.of.vaults, r.request(w, stage, a.Range, w.Complete), alive)
+			blocks, err := backup.Lost(ctx, r.of.vaults, stateRequest(r.of.machine, w, stage, a.Range, w.Complete), alive)
 			if err != nil {
 				return nil
 			}

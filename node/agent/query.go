@@ -270,17 +270,17 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 
 // fetch asks vaults for a state once.
 func (r *running) fetch(ctx context.Context, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
-	return backup.Fetch(ctx, r.of.vaults, r.request(w, stage, rng, epoch))
+	return backup.Fetch(ctx, r.of.vaults, stateRequest(r.of.machine, w, stage, rng, epoch))
 }
 
-// request asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back
+// stateRequest asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back
 // while others are asked, and to wait for its former one takes long.
-func (r *running) request(w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) backup.FetchRequest {
+func stateRequest(machine *raftfsm.Machine, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) backup.FetchRequest {
 	st := w.Stages[stage]
 	return backup.FetchRequest{Query: savedUnder(w, epoch), Stage: stage, Range: rng, Epoch: epoch, Groups: st.Groups, Sets: st.Vaults,
-		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) },
+		Empty: emptyBlocks(w, stage, epoch), Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(machine.View(), n) },
 		Lives: func(n topology.NodeID) bool {
-			node := r.of.machine.View().Node(n)
+			node := machine.View().Node(n)
 			return node != nil && (node.Status == raftfsm.Alive || node.Status == raftfsm.Leaving)
 		}}
 }

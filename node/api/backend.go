@@ -28,7 +28,8 @@ type Backend interface {
 	ResumeQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error)
 	// RecoverQuery is called only when the loss was accepted.
 	RecoverQuery(ctx context.Context, id client.RequestID, name string) (*client.Recovered, error)
-	VerifyQuery(ctx context.Context, name string) (*client.Verification, error)
+	// VerifyQuery runs a query again, on this node, and compares; a difference is no error. It tells of its progress now and then.
+	VerifyQuery(ctx context.Context, name string, progress func(client.VerifyProgress)) (*client.Verification, error)
 
 	Plan(ctx context.Context, name string) (*client.Plan, error)
 	Topology(ctx context.Context, name string) (*client.Topology, error)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 // TestTheClientReachesEveryRoute makes every call of the client over a socket and counts the routes.
@@ -28,11 +29,18 @@ func TestTheClientReachesEveryRoute(t *testing.T) {
 			_, err := c.AddQuery(ctx, client.AddQueryRequest{Name: "q", SQL: "SELECT 1"})
 			return err
 		},
-		"remove":      func() error { _, err := c.RemoveQuery(ctx, "q"); return err },
-		"pause":       func() error { _, err := c.PauseQuery(ctx, "q"); return err },
-		"resume":      func() error { _, err := c.ResumeQuery(ctx, "q"); return err },
-		"recover":     func() error { _, err := c.RecoverQuery(ctx, "q", client.RecoverRequest{AcceptLoss: true}); return err },
-		"verify":      func() error { _, err := c.VerifyQuery(ctx, "q"); return err },
+		"remove":  func() error { _, err := c.RemoveQuery(ctx, "q"); return err },
+		"pause":   func() error { _, err := c.PauseQuery(ctx, "q"); return err },
+		"resume":  func() error { _, err := c.ResumeQuery(ctx, "q"); return err },
+		"recover": func() error { _, err := c.RecoverQuery(ctx, "q", client.RecoverRequest{AcceptLoss: true}); return err },
+		"verify": func() error {
+			told := topology.Epoch(0)
+			v, err := c.VerifyQuery(ctx, "q", func(p client.VerifyProgress) { told = p.Epoch })
+			if err == nil && (told != 64 || v.Chains != 512) {
+				t.Errorf("progress to %d, %+v", told, v)
+			}
+			return err
+		},
 		"plan":        func() error { _, err := c.Plan(ctx, "q"); return err },
 		"topology":    func() error { _, err := c.Topology(ctx, "q"); return err },
 		"history":     func() error { _, err := c.History(ctx, "q", client.HistoryRequest{After: 1, Limit: 2}); return err },

@@ -86,8 +86,12 @@ func (f *fake) RecoverQuery(_ context.Context, id client.RequestID, name string)
 	return &client.Recovered{}, err
 }
 
-func (f *fake) VerifyQuery(_ context.Context, name string) (*client.Verification, error) {
-	return &client.Verification{Equal: true, Compared: 512}, f.enter(name)
+func (f *fake) VerifyQuery(_ context.Context, name string, progress func(client.VerifyProgress)) (*client.Verification, error) {
+	if err := f.enter(name); err != nil {
+		return nil, err
+	}
+	progress(client.VerifyProgress{Epoch: 64, To: 128})
+	return &client.Verification{Equal: true, Chains: 512}, nil
 }
 
 func (f *fake) Plan(_ context.Context, name string) (*client.Plan, error) {

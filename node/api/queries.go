@@ -208,13 +208,6 @@ func (s *server) recoverQuery(_ http.ResponseWriter, r *http.Request) (any, erro
 	return answer(s.backend.RecoverQuery(r.Context(), id, name))
 }
 
-func (s *server) verifyQuery(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := s.read(r, &struct{}{}, true); err != nil {
-		return nil, err
-	}
-	return about(r, s.backend.VerifyQuery)
-}
-
 func (s *server) plan(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return about(r, s.backend.Plan)
 }

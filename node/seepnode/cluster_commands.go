@@ -108,7 +108,7 @@ func (a *app) clusterQueryCommands(set cli.Flag) []*cli.Command {
 		},
 		{
 			Name: "verify", Usage: "run what is kept of a query's input again on one node and compare", ArgsUsage: "QUERY",
-			Description: "The exit code is 1 when results differ.\n\nExample:\n  seepnode query verify wordcount",
+			Description: verifyDescription,
 			Flags:       remoteFlags(), Action: a.withRemote((*remote).queryVerify),
 		},
 		{
@@ -130,6 +130,17 @@ on the nodes, from their working directories: absolute paths are safest. Any nod
 Examples:
   seepnode query add wordcount.sql --set lines.path=/data/lines --wait
   sed 's/orders/returns/' q.sql | seepnode query add - --name returns`
+
+const verifyDescription = `The node that answers reads the query's checkpoints from their vaults, runs the query once more by
+itself from what its sources sealed, and compares: the hash chains of all key groups at each checkpoint,
+files of sinks byte for byte, tables row for row. It reads sources again, writes nowhere, takes half of
+one core and a quarter of the node's memory limit at most, and ends with Ctrl-C. It goes up to the latest
+complete checkpoint, from as far back as there are seals: some checkpoints, or the query's start with
+SET 'seal.retention' = 'all'. The exit code is 1 when something differs or it cannot be verified.
+
+Examples:
+  seepnode query verify wordcount
+  seepnode query verify wordcount --json`
 
 const recoverDescription = `A query is WAITING when the seals or the state of some of its partitions are on no node that can be
 reached. It goes on by itself, without any loss, when such a node comes back with its disk; "seepnode

@@ -197,9 +197,12 @@ func (f *fakeAPI) query(w http.ResponseWriter, r *http.Request, name, below stri
 	case below == "history":
 		answer(w, 200, client.History{Entries: []client.HistoryEntry{{Seq: 1, Time: fakeTime, Kind: "added", Text: "by a user"}, {Seq: 2, Time: fakeTime, Kind: "recovery", Text: "n3 was lost", Figures: map[string]string{"restore_ms": "110", "detect_ms": "20"}}}})
 	case below == "verify" && name == "wrong":
-		answer(w, 200, client.Verification{From: 1, To: 900, Compared: 12, Mismatch: &client.Mismatch{Stage: 1, Operator: "dice", KeyGroup: 4, Epoch: 77}})
+		answer(w, 200, client.VerifyLine{Verification: &client.Verification{Query: name, From: 1, To: 900, Chains: 12, Differences: []client.Difference{
+			{Kind: client.DifferenceChain, Text: "operator dice, key group 4: other rows", Stage: 1, Operator: "dice", KeyGroup: 4, Epoch: 77}}}})
 	case below == "verify":
-		answer(w, 200, client.Verification{Equal: true, From: 1, To: 900, Compared: 512})
+		_, _ = io.WriteString(w, `{"progress":{"doing":"running","from_epoch":1,"epoch":450,"to_epoch":900,"rows":10,"state_bytes":20}}`+"\n\n")
+		answer(w, 200, client.VerifyLine{Verification: &client.Verification{Query: name, Equal: true, Node: "n2", From: 1, To: 900, Checkpoints: 7, KeyGroups: 512, Chains: 512,
+			Seals: 900, SealBytes: 1234, Rows: 1_000_000, Files: 3, FileBytes: 4_500_000, Tables: 1, TableRows: 77, NotCompared: []string{"log"}, ElapsedMs: 2500}})
 	case below == "recover":
 		answer(w, 200, client.Recovered{Query: fakeQuery(name, client.StateRunning), From: 12288, Missing: []string{"rows of source 0 behind epoch 12288"}})
 	case below == "tail":

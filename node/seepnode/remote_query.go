@@ -250,7 +250,7 @@ func queryFacts(q *client.QueryDetail) []fact {
 		{"late, skipped", fmt.Sprintf("%s, %s", grouped(q.RowsLate), grouped(q.RowsSkipped))},
 		{"partitions", fmt.Sprintf("%d, of which %d run", q.Partitions, q.PartitionsRunning)},
 		{"checkpoint", fmt.Sprintf("epoch %s is complete, %s old; trimmed up to %s", grouped(int64(q.CompleteEpoch)), lagText(q.CheckpointAgeMs), grouped(int64(q.TrimEpoch)))},
-		{"state, logs", fmt.Sprintf("%s, %s", bytesText(q.StateBytes), bytesText(q.LogBytes))},
+		{"state, logs", fmt.Sprintf("%s, %s; %s of seals kept", bytesText(q.StateBytes), bytesText(q.LogBytes), bytesText(q.SealBytes))},
 		{"copies", copies},
 		{"recoveries", recoveries},
 		{"added", fmt.Sprintf("%s, incarnation %d, generation %d", timeText(q.Added), q.Incarnation, q.Generation)},
@@ -455,25 +455,64 @@ func (r *remote) queryVerify(c *cli.Context) error {
 	}
 	ctx, done := onSignal(r.ctx)
 	defer done()
-	v, err := r.VerifyQuery(ctx, args[0])
+	screen := newConsole(r.app.streams)
+	v, err := r.VerifyQuery(ctx, args[0], func(p client.VerifyProgress) {
+		if screen.terminal {
+			screen.draw(verifyProgressText(p))
+		}
+	})
+	screen.endLine()
 	if err != nil {
 		return err
 	}
 	if r.json {
-		err = r.printJSON()
+		err = writeJSON(r.app.streams.Out, v, "  ")
+	} else {
+		err = showVerification(newDisplay(r.app.streams.Out), v)
 	}
-	switch {
-	case err != nil:
-		return err
-	case v.Equal && !r.json:
-		return newDisplay(r.app.streams.Out).line("query %s: %s of epochs %s to %s are the same on one node", printable(args[0]), counted(v.Compared, "chain"), grouped(int64(v.From)), grouped(int64(v.To)))
-	case v.Equal:
-		return nil
-	case v.Mismatch == nil:
-		return fmt.Errorf("query %s gives other results on one node", args[0])
+	if err == nil && !v.Equal {
+		err = fmt.Errorf("query %s gives other results when it is run again on one node: %s", args[0], printable(firstDifference(v)))
 	}
-	m := v.Mismatch
-	return fmt.Errorf("query %s gives other results on one node: first at operator %s of stage %d, key group %d, epoch %d", args[0], printable(m.Operator), m.Stage, m.KeyGroup, m.Epoch)
+	return err
+}
+
+func firstDifference(v *client.Verification) string {
+	if len(v.Differences) == 0 {
+		return "the answer does not say where"
+	}
+	return v.Differences[0].Text
+}
+
+func verifyProgressText(p client.VerifyProgress) string {
+	if p.From == 0 {
+		return printable(p.Doing)
+	}
+	return fmt.Sprintf("%s: epoch %s of %s to %s  %s  state %s", printable(p.Doing), grouped(int64(p.Epoch)), grouped(int64(p.From)), grouped(int64(p.To)), counted(int(p.Rows), "row"),
+		bytesText(p.StateBytes))
+}
+
+// showVerification tells what was compared, and what differs.
+func showVerification(d *display, v *client.Verification) error {
+	verdict := d.paint(cell{text: "the same", colour: green})
+	if !v.Equal {
+		verdict = d.paint(cell{text: "different", colour: red})
+	}
+	facts := []fact{
+		{"query " + printable(v.Query), fmt.Sprintf("%s, run again on one node (%s) in %s", verdict, printable(v.Node), lagText(v.ElapsedMs))},
+		{"epochs", fmt.Sprintf("%s to %s, of %s", grouped(int64(v.From)), grouped(int64(v.To)), counted(v.Checkpoints, "checkpoint"))},
+		{"input", fmt.Sprintf("%s in %s (%s)", counted(int(v.Rows), "row"), counted(v.Seals, "seal"), bytesText(v.SealBytes))},
+		{"chains", fmt.Sprintf("%s of %s", grouped(int64(v.Chains)), counted(v.KeyGroups, "key group"))},
+		{"files", fmt.Sprintf("%d with %s", v.Files, bytesText(v.FileBytes))},
+		{"tables", fmt.Sprintf("%d with %s, at epoch %s", v.Tables, counted(int(v.TableRows), "row"), grouped(int64(v.To)))},
+	}
+	if len(v.NotCompared) > 0 {
+		facts = append(facts, fact{"by chains alone", printable(strings.Join(v.NotCompared, ", "))})
+	}
+	err := d.facts(facts)
+	for i := range v.Differences {
+		err = errors.Join(err, d.line("%s %s", d.paint(cell{text: "differs", colour: red}), printable(v.Differences[i].Text)))
+	}
+	return err
 }
 
 func (r *remote) queryRecover(c *cli.Context) error {

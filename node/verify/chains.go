@@ -22,8 +22,8 @@ type stageChains struct {
 	mu    sync.Mutex
 	lines []stageLine // ascending; those not yet compared
 	// stood are the chains after the last step, by output and sink, then key group.
-	stood  [][]uint64
-	differ map[[2]int]bool // (output, key group) of which a difference was told
+	stood       [][]uint64
+	differ      map[[2]int]bool // (output, key group) of which a difference was told
 	compared    int
 	checkpoints int
 }

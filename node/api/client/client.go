@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -92,9 +94,38 @@ func (c *Client) RecoverQuery(ctx context.Context, name string, r RecoverRequest
 	return post[Recovered](ctx, c, queryPath(name, "/recover"), r)
 }
 
-// VerifyQuery runs the kept seals of a query again on one node and compares. It takes as long as that run.
-func (c *Client) VerifyQuery(ctx context.Context, name string) (*Verification, error) {
-	return post[Verification](ctx, c, queryPath(name, "/verify"), nil)
+// VerifyQuery has the peer asked run again what is kept of a query's input, and compare. It takes as long as that run, which ends when ctx
+// does. progress is called now and then; nil is fine. A difference is no error.
+func (c *Client) VerifyQuery(ctx context.Context, name string, progress func(VerifyProgress)) (*Verification, error) {
+	var found *Verification
+	r := request{method: http.MethodPost, path: queryPath(name, "/verify"), wait: -1}
+	err := c.retry(ctx, r, func(rep *reply) error {
+		defer rep.Body.Close()
+		return readLines(rep, func(line []byte) error {
+			var l struct {
+				VerifyLine
+				Error
+			}
+			if err := json.Unmarshal(line, &l); err != nil {
+				return fmt.Errorf("a line of the answer is not that of a seepnode API: %w", err)
+			}
+			if l.Progress != nil && progress != nil {
+				progress(*l.Progress)
+			}
+			if l.Message != "" {
+				return &l.Error
+			}
+			found = l.Verification
+			return nil
+		})
+	})
+	if err == nil && found == nil {
+		err = errors.New("the answer ended before the verification did")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // Plan is a query's compiled plan.

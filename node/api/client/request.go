@@ -86,9 +86,6 @@ func post[T any](ctx context.Context, c *Client, path string, body any) (*T, err
 	case ValidateRequest:
 		r.mutates = false
 	}
-	if strings.HasSuffix(path, "/verify") {
-		r.mutates, r.wait = false, -1
-	}
 	if body != nil {
 		var err error
 		if r.body, err = json.Marshal(body); err != nil {

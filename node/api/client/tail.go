@@ -70,6 +70,21 @@ func (c *Client) tail(ctx context.Context, name string, r TailRequest) iter.Seq2
 
 // readTail hands on the rows of an answer until its end.
 func readTail(rep *reply, give func(TailRow) error) error {
+	return readLines(rep, func(b []byte) error {
+		var line tailLine
+		if err := json.Unmarshal(b, &line); err != nil {
+			return &Error{Message: fmt.Sprintf("a line of the tail is not that of a seepnode API: %v", err)}
+		}
+		if line.Message != "" {
+			e := line.Error
+			return &e
+		}
+		return give(line.TailRow)
+	})
+}
+
+// readLines hands on the lines of an answer, but for empty ones, until its end or an error of give.
+func readLines(rep *reply, give func([]byte) error) error {
 	silent := time.AfterFunc(tailSilence, rep.cancel)
 	defer silent.Stop()
 	gone := fmt.Errorf("nothing was heard of the peer for %s", tailSilence)
@@ -83,15 +98,7 @@ func readTail(rep *reply, give func(TailRow) error) error {
 		if len(b) == 0 {
 			continue
 		}
-		var line tailLine
-		if err := json.Unmarshal(b, &line); err != nil {
-			return &Error{Message: fmt.Sprintf("a line of the tail is not that of a seepnode API: %v", err)}
-		}
-		if line.Message != "" {
-			e := line.Error
-			return &e
-		}
-		if err := give(line.TailRow); err != nil {
+		if err := give(b); err != nil {
 			return err
 		}
 	}

@@ -126,6 +126,7 @@ type QueryDetail struct {
 	RowsSkipped  int64          `json:"rows_skipped"`
 	StateBytes   int64          `json:"state_bytes"`
 	LogBytes     int64          `json:"log_bytes"`
+	SealBytes    int64          `json:"seal_bytes"` // of the seals that checkpoints keep, one copy
 	Recoveries   int            `json:"recoveries"` // since it was added
 	LastRecovery *Recovery      `json:"last_recovery,omitempty"`
 	Stages       []StageInfo    `json:"stages"`
@@ -168,6 +169,7 @@ type StageInfo struct {
 	RowsSkipped int64            `json:"rows_skipped"`
 	StateBytes  int64            `json:"state_bytes"`
 	LogBytes    int64            `json:"log_bytes"`
+	SealBytes   int64            `json:"seal_bytes"`
 	Rates       Rates            `json:"rates"`
 	// Shares of the last seconds, 0 to 1, that its partitions worked, waited for input, waited for credit.
 	Busy    float64 `json:"busy"`
@@ -323,23 +325,68 @@ type Recovered struct {
 	Missing []string       `json:"missing"`    // what may be missing from the results
 }
 
-// Verification is the answer of POST /v1/queries/{name}/verify: a run of the kept seals on one node, compared.
-type Verification struct {
-	Equal bool           `json:"equal"`
-	From  topology.Epoch `json:"from_epoch"` // the first compared
-	To    topology.Epoch `json:"to_epoch"`   // the last
-	// Compared counts (stage, key group) chains.
-	Compared int `json:"compared"`
-	// Mismatch is the first difference, upstream before downstream.
-	Mismatch *Mismatch `json:"mismatch,omitempty"`
+// VerifyLine is a line of the answer of POST /v1/queries/{name}/verify: progress now and then, the verification last. An answer that ends
+// without one has an Error as its last line.
+type VerifyLine struct {
+	Progress     *VerifyProgress `json:"progress,omitempty"`
+	Verification *Verification   `json:"verification,omitempty"`
 }
 
-// Mismatch is where two runs differ.
-type Mismatch struct {
-	Stage    topology.StageID  `json:"stage"`
-	Operator string            `json:"operator"`
-	KeyGroup topology.KeyGroup `json:"key_group"`
-	Epoch    topology.Epoch    `json:"epoch"`
+// VerifyProgress is how far a verification is.
+type VerifyProgress struct {
+	Doing      string         `json:"doing"` // "reading checkpoints", "running"
+	From       topology.Epoch `json:"from_epoch"`
+	Epoch      topology.Epoch `json:"epoch"` // up to here it was run again
+	To         topology.Epoch `json:"to_epoch"`
+	Rows       int64          `json:"rows"`
+	StateBytes int64          `json:"state_bytes"`
+}
+
+// Verification is what came of running again on one node what a query's sources have sealed.
+type Verification struct {
+	Query       string         `json:"query"`
+	Equal       bool           `json:"equal"`
+	Node        string         `json:"node"`       // where it was run
+	From        topology.Epoch `json:"from_epoch"` // the first that was run again
+	To          topology.Epoch `json:"to_epoch"`   // the last: the latest complete checkpoint
+	Seals       int            `json:"seals"`
+	SealBytes   int64          `json:"seal_bytes"` // in memory
+	Rows        int64          `json:"rows"`       // read again from the sources
+	Checkpoints int            `json:"checkpoints"`
+	KeyGroups   int            `json:"key_groups"`
+	Chains      int            `json:"chains"` // compared: (output or sink, key group, checkpoint)
+	Files       int            `json:"files"`
+	FileBytes   int64          `json:"file_bytes"`
+	Tables      int            `json:"tables"`
+	TableRows   int64          `json:"table_rows"`
+	NotCompared []string       `json:"not_compared,omitempty"` // sinks of which nothing outside can be compared: of their rows the chains are
+	ElapsedMs   int64          `json:"elapsed_ms"`
+	Differences []Difference   `json:"differences,omitempty"` // the first is the cause, as far as can be told
+}
+
+// Kinds of a Difference.
+const (
+	DifferenceChain = "chain"
+	DifferenceFile  = "file"
+	DifferenceTable = "table"
+)
+
+// Difference is a place at which the run that was repeated gives something else.
+type Difference struct {
+	Kind  string         `json:"kind"`
+	Text  string         `json:"text"`        // all of it, for people
+	After topology.Epoch `json:"after_epoch"` // what differs belongs to epochs behind it
+	Epoch topology.Epoch `json:"epoch"`       // and to this one or ones before: the checkpoint, or the end of the file
+	// Of a chain.
+	Stage     topology.StageID  `json:"stage,omitempty"`
+	StageName string            `json:"stage_name,omitempty"`
+	Operator  string            `json:"operator,omitempty"`
+	KeyGroup  topology.KeyGroup `json:"key_group,omitempty"`
+	// Of a file or table.
+	Table  string `json:"table,omitempty"`
+	File   string `json:"file,omitempty"`
+	Offset int64  `json:"offset,omitempty"` // of the first byte
+	Key    string `json:"key,omitempty"`    // primary key of the row, as JSON
 }
 
 // Column is a column of a table or sink.
