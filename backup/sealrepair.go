@@ -57,7 +57,10 @@ func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duratio
 	w.shun(shunned)
 	want := w.choose(candidates, shunned)
 	w.leave(want...)
-	if slices.Equal(want, w.set.Members) {
+	// While another set is proposed whose answer was lost its members count too, also one that has died since: to name the present set anew
+	// makes that proposal one for a version that is past.
+	renews := slices.Equal(want, w.set.Members)
+	if renews && len(w.proposed) == 0 {
 		raised := w.raise() // somebody may have been left
 		w.mu.Unlock()
 		raised()
@@ -66,8 +69,8 @@ func (w *SealWriter) repair(shunned map[topology.Process]time.Time) time.Duratio
 	for _, p := range want {
 		w.follow(p)
 	}
-	set, term, ready := w.set, w.term, w.copied(want)
-	if ready {
+	set, term, ready := w.set, w.term, renews || w.copied(want)
+	if ready && !renews {
 		for _, p := range want {
 			w.proposed[p] = true
 		}

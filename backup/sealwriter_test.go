@@ -131,7 +131,8 @@ func TestAProposalWhoseAnswerWasLostCountsUntilTheSetHasALaterVersion(t *testing
 		defer c.stop(o.w)
 		o.seal(1)
 		settle(time.Second)
-		c.script = []int{fateLate, fateLost, fateLost, fateLost, fateLost, fateLost, fateLost, fateLost, fateLost, fateLost}
+		// Also the naming of the present set is lost until the late one is made.
+		c.script = append([]int{fateLate}, slices.Repeat([]int{fateLost}, 30)...)
 		c.mu.Lock()
 		c.leaving = "n2" // it works on until n3 has its place
 		c.mu.Unlock()
@@ -159,6 +160,41 @@ func TestAProposalWhoseAnswerWasLostCountsUntilTheSetHasALaterVersion(t *testing
 		}
 		if r, _ := o.w.Marks(); r != 2 || version != 3 {
 			t.Errorf("released %d with version %d of the set", r, version)
+		}
+	})
+}
+
+// TestAProposedVaultThatDiesHoldsNothingBackWhenTheOldSetIsGoodAgain: nobody knows whether the proposal is made later, so the present set is
+// named anew.
+func TestAProposedVaultThatDiesHoldsNothingBackWhenTheOldSetIsGoodAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "n3", "own")
+		c.honest = true
+		o := &owner{log: 1, next: 1, w: c.writer("own", 1, 2, "n1", "n2")}
+		defer c.stop(o.w)
+		o.seal(1)
+		settle(time.Second)
+		c.mu.Lock()
+		c.script = []int{fateLost}
+		c.leaving = "n2" // it works on until n3 has its place
+		c.mu.Unlock()
+		o.w.Repair()
+		settle(repairRetry / 2)
+		if c.proposals() != 1 {
+			t.Fatalf("%d proposals", c.proposals())
+		}
+		c.mu.Lock()
+		c.leaving = ""
+		c.mu.Unlock()
+		c.node("n3").kill()
+		c.node("n3").tell()
+		o.seal(1)
+		settle(3 * time.Second)
+		if r, d := o.w.Marks(); r != 2 || d != 2 {
+			t.Fatalf("released %d durable %d: a vault that was only proposed holds them back", r, d)
+		}
+		if set, _ := c.set(1); set.Version != 2 || !slices.Equal(set.Members, []topology.Process{c.node("n1").process, c.node("n2").process}) {
+			t.Fatalf("set %+v", set)
 		}
 	})
 }

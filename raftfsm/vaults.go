@@ -115,19 +115,23 @@ func (k *SealSetChange) apply(c *change) Outcome {
 	if have.Term != k.Term || have.Fenced {
 		return stale(OldVersion, "query %s: seal log %d has term %d by now, not %d", q.Name, k.Log, have.Term, k.Term)
 	}
-	if slices.Equal(have.Members, k.Members) {
+	same := slices.Equal(have.Members, k.Members)
+	if same && have.Version != k.Version {
 		return already(have.Version)
 	}
 	if have.Version != k.Version {
 		return stale(OldVersion, "query %s: vaults of seal log %d have version %d, not %d", q.Name, k.Log, have.Version, k.Version)
 	}
-	if out := c.validMembers(have.Members, k.Members); out.Code != 0 {
+	if out := c.validMembers(have.Members, k.Members); out.Code != 0 && !same {
 		return out
 	}
 	n := c.edit(q)
 	n.Seals = slices.Clone(n.Seals)
 	n.Seals[i].Members = k.Members
 	n.Seals[i].Version++
+	if same { // so that no other proposal for the version before counts any more
+		return applied(n.Seals[i].Version)
+	}
 	n.note(c, "seals", k.Why, "vaults of the seals of %s changed to %s", have.Owner.Node, processNames(k.Members))
 	return applied(n.Seals[i].Version)
 }

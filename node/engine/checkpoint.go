@@ -82,6 +82,18 @@ func (p *partition) takeBases() map[topology.KeyGroup]bool {
 	return take
 }
 
+// mostTouched says that a delta of a key group would be nearly as large as its whole state, which a restore then reads instead of a former
+// base and all deltas behind it.
+func (p *partition) mostTouched(i int) bool {
+	touched, all := 0, 0
+	for _, groups := range p.groups {
+		if groups != nil && groups[i].State != nil {
+			touched, all = touched+groups[i].State.TouchedLen(), all+groups[i].State.Len()
+		}
+	}
+	return all > 0 && 4*touched >= 3*all
+}
+
 // groupBytes is about the size of a key group's state.
 func (p *partition) groupBytes(g topology.KeyGroup) (n int) {
 	for op := range p.groups {
@@ -111,11 +123,11 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		if to.checkpoint.Ended {
 			flags |= groupEnded
 		}
-		if c.base {
+		if c.unchanged = !c.base && p.changed[i] <= from && !p.keptChanged(g, from); c.unchanged {
+			flags |= groupUnchanged
+		} else if c.base = c.base || p.mostTouched(i); c.base {
 			from = 0
 			flags |= groupBase
-		} else if c.unchanged = p.changed[i] <= from && !p.keptChanged(g, from); c.unchanged {
-			flags |= groupUnchanged
 		}
 		to.bytes = binary.AppendVarint(append(to.bytes, groupVersion, flags), p.watermark)
 		if !c.unchanged {
