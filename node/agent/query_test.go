@@ -46,6 +46,18 @@ func (c *cluster) finished(a *Agent, name string) *client.QueryDetail {
 // explain logs how the parts of queries do, for a test that fails.
 func (c *cluster) explain() {
 	c.t.Helper()
+	if list := c.running(); len(list) > 0 {
+		for _, q := range list[0].Machine().View().Queries {
+			c.t.Logf("query %s is %v: %s %s; complete %d", q.Name, q.State, q.Reason, q.Resolves, q.Complete)
+			for s, st := range q.Stages {
+				c.t.Logf("stage %d: %+v, shadows %+v", s, st.Partitions, st.Shadows)
+			}
+			c.t.Logf("seals %+v", q.Seals)
+			for _, h := range q.History[max(0, len(q.History)-40):] {
+				c.t.Logf("history %d %s %s", h.AtMs%1_000_000, h.Kind, h.Text)
+			}
+		}
+	}
 	for _, a := range c.running() {
 		w := a.working()
 		if w == nil {
