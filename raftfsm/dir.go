@@ -128,14 +128,20 @@ func writeIdentity(dir string, id Identity) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openStores opens log.db and snapshots/ in dir. Snapshots older than the last two go.
-func openStores(dir string, cached int, log *slog.Logger) (*Stores, error) {
-	path := filepath.Join(dir, "log.db")
-	bolt, err := raftboltdb.New(raftboltdb.Options{
+// boltOptions are such that what was stored is on disk when that is answered, and what was not is there whole or not at all: bbolt fsyncs the
+// pages of a transaction, then the page that names them. A loss of power is therefore to Raft's files what a kill is.
+func boltOptions(path string) raftboltdb.Options {
+	return raftboltdb.Options{
 		Path:                    path,
 		BoltOptions:             &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
 		MsgpackUseNewTimeFormat: true,
-	})
+	}
+}
+
+// openStores opens log.db and snapshots/ in dir. Snapshots older than the last two go.
+func openStores(dir string, cached int, log *slog.Logger) (*Stores, error) {
+	path := filepath.Join(dir, "log.db")
+	bolt, err := raftboltdb.New(boltOptions(path))
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("data directory %s %w", dir, ErrDirInUse)
 	}

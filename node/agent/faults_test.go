@@ -335,11 +335,11 @@ func (w *trial) cause(f fault) {
 func (w *trial) aloneAt(f fault) func() {
 	switch f.kind {
 	case faultKill, faultPowerLoss:
-		return func() { w.net.Kill(w.names[f.pick[0]%len(w.names)]) }
+		return func() { w.die(w.names[f.pick[0]%len(w.names)]) }
 	case faultKillAll, faultPowerLossAll:
 		return func() {
 			for _, n := range w.names {
-				w.net.Kill(n)
+				w.die(n)
 			}
 		}
 	}

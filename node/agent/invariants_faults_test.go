@@ -211,7 +211,8 @@ func TestAProcessRestartedUnderItsNameServesNothingFromBeforeUnderFaults(t *test
 				}
 				w.down(w.r.IntN(2) == 0, string(busy))
 				w.up(string(busy))
-				time.Sleep(time.Duration(w.r.IntN(400)) * time.Millisecond)
+				// Two owners of a range that die one after the other at the same row are a query of death, by design: it gets beyond that first.
+				time.Sleep(time.Duration(200+w.r.IntN(300)) * time.Millisecond)
 				w.down(false, string(other)) // so that somebody has to take its partitions
 				seen := w.servesOnlyItsOwn(string(busy), before)
 				if !w.finished("q") {

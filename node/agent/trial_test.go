@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -38,7 +39,8 @@ type trial struct {
 	delays    map[[2]string]time.Duration
 	heals     []heal
 	frozen    map[string]bool
-	happened  []string // what was done, for a test that fails
+	dead      map[string]*atomic.Bool // of the processes that run now, or ran last
+	happened  []string                // what was done, for a test that fails
 	began     time.Time
 	events    events
 	during    int // faults that happened
@@ -103,10 +105,41 @@ func (e *events) stored(l *raft.Log) {
 func commandEvent(k raftfsm.Kind) string { return "command " + strconv.Itoa(int(k)) }
 func syncEvent(node string) string       { return "sync of " + node }
 
-// tapped is a log that tells of what is put into it.
+// tapped is a log that tells of what is put into it, while its process lives: that what is acknowledged is on disk, and what is not may or may
+// not be, is shown where the files are (raftfsm).
 type tapped struct {
 	raft.LogStore
 	events *events
+	dead   *atomic.Bool
+}
+
+var errDead = errors.New("the process was killed")
+
+// lasting is a stable store to which a process that was killed writes nothing more.
+type lasting struct {
+	raft.StableStore
+	dead *atomic.Bool
+}
+
+func (s lasting) Set(key, val []byte) error {
+	if s.dead.Load() {
+		return nil // Raft would panic, and nobody hears of what it does any more
+	}
+	return s.StableStore.Set(key, val)
+}
+
+func (s lasting) SetUint64(key []byte, val uint64) error {
+	if s.dead.Load() {
+		return nil
+	}
+	return s.StableStore.SetUint64(key, val)
+}
+
+func (l tapped) DeleteRange(least, most uint64) error {
+	if l.dead.Load() {
+		return errDead
+	}
+	return l.LogStore.DeleteRange(least, most)
 }
 
 func (l tapped) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
@@ -114,6 +147,9 @@ func (l tapped) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e})
 func (l tapped) StoreLogs(list []*raft.Log) error {
 	for _, e := range list {
 		l.events.stored(e)
+	}
+	if l.dead.Load() { // also by what happened at this event
+		return errDead
 	}
 	return l.LogStore.StoreLogs(list)
 }
@@ -161,7 +197,7 @@ func newTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry
 // prepareTrial has hosts without processes.
 func prepareTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry) *trial {
 	w := &trial{cluster: newCluster(t), r: rand.New(rand.NewPCG(seed, 77)), operators: operators, clocks: map[string]*steppedClock{},
-		closing: map[string]chan struct{}{}, leaving: map[string]context.CancelFunc{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, began: time.Now()}
+		closing: map[string]chan struct{}{}, leaving: map[string]context.CancelFunc{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, dead: map[string]*atomic.Bool{}, began: time.Now()}
 	for i := range nodes {
 		w.names = append(w.names, fmt.Sprintf("n%d", i+1))
 	}
@@ -205,7 +241,11 @@ func (w *trial) launch(name string, expect int) {
 		})
 	}
 	stores := *d.stores
-	stores.Log = tapped{d.stores.Log, &w.events}
+	dead := &atomic.Bool{}
+	w.mu.Lock()
+	w.dead[name] = dead
+	w.mu.Unlock()
+	stores.Log, stores.Stable = tapped{d.stores.Log, &w.events, dead}, lasting{d.stores.Stable, dead}
 	a, err := Start(w.t.Context(), config, WithNetwork(w.net.Host(name), w.join), WithLogger(testLogger(w.t, name)), WithChance(w.chance),
 		WithClock(w.clocks[name].now),
 		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", &stores }), WithVault(func(v *vault.Config) { v.FS = d.vault }))
@@ -256,10 +296,21 @@ func (w *trial) leads() string {
 	return w.names[w.r.IntN(len(w.names))]
 }
 
+// die ends what a process does to others and to its disk; down follows.
+func (w *trial) die(name string) {
+	w.net.Kill(name)
+	w.mu.Lock()
+	dead := w.dead[name]
+	w.mu.Unlock()
+	if dead != nil {
+		dead.Store(true)
+	}
+}
+
 // down kills the processes of nodes at one instant, with the power when power is set: what was not fsynced is torn then.
 func (w *trial) down(power bool, names ...string) {
 	for _, n := range names {
-		w.net.Kill(n)
+		w.die(n)
 	}
 	for _, n := range names {
 		w.mu.Lock()

@@ -1,0 +1,209 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seepnode/seepnode/node/api/client"
+)
+
+// killedSQL takes some twenty seconds on five agents: four splits of 7,500 epochs each through two keyed stages into files.
+const killedSQL = `
+SET 'seal' = 'rows:20';
+SET 'checkpoint.epochs' = '64';
+SET 'parallelism.default' = '3';
+SET 'execution.runtime-mode' = 'batch';
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='0','number-of-rows'='600000','splits'='4',
+  'fields.k.min'='0','fields.k.max'='500','fields.v.min'='0','fields.v.max'='1000');
+CREATE TABLE raw (k BIGINT, v BIGINT, r BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv','sink.lanes'='2');
+CREATE TABLE counts (k BIGINT, n BIGINT, s BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+INSERT INTO raw SELECT k, v, RAND_INTEGER(1000) FROM src WHERE v < 100;
+INSERT INTO counts SELECT n, COUNT(*), MAX(s) FROM (SELECT k, COUNT(*) AS n, SUM(v) AS s FROM src GROUP BY k) GROUP BY n`
+
+// killRuns is how many schedules are drawn: SEEPNODE_RUNS, or one.
+func killRuns(t *testing.T) int {
+	text := os.Getenv("SEEPNODE_RUNS")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("SEEPNODE_RUNS is %q, want a number from 1", text)
+	}
+	return n
+}
+
+// TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes: five agents are killed, frozen and asked to stop while a query runs, two at a time at
+// most, by a schedule that a seed draws. What the sinks show is byte for byte what one process gives that never fails. SEEPNODE_RUNS says
+// how many schedules, SEEPNODE_SEED which is the first.
+func TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes(t *testing.T) {
+	first := uint64(1)
+	if text := os.Getenv("SEEPNODE_SEED"); text != "" {
+		var err error
+		if first, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SEEPNODE_SEED: %v", err)
+		}
+	}
+	program := seepnode(t)
+	file := filepath.Join(t.TempDir(), "killed.sql")
+	if err := os.WriteFile(file, []byte(killedSQL), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	alone := t.TempDir()
+	run := exec.CommandContext(t.Context(), program, "run", file, "--set", "raw.path="+sinkDir(t, alone, "raw"), "--set", "counts.path="+sinkDir(t, alone, "counts"))
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("the run on one node: %v\n%s", err, out)
+	}
+	want := shown(t, alone)
+	if len(want) == 0 {
+		t.Fatal("the run on one node shows nothing")
+	}
+	for seed := first; seed < first+uint64(killRuns(t)); seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { killAtRandom(t, program, seed, want) })
+	}
+}
+
+func killAtRandom(t *testing.T, program string, seed uint64, want map[string]string) {
+	dir := t.TempDir()
+	c := startCluster(t, Config{Program: program, Dir: filepath.Join(dir, "c")}, 5)
+	set := map[string]string{"raw.path": sinkDir(t, dir, "raw"), "counts.path": sinkDir(t, dir, "counts")}
+	anyone, err := c.Client(0, 1, 2, 3, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer anyone.Close()
+	if _, err := anyone.AddQuery(t.Context(), client.AddQueryRequest{Name: "killed", SQL: killedSQL, Set: set}); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(seed, 5))
+	began := time.Now()
+	var story []string
+	state := func() string {
+		q, err := anyone.Query(t.Context(), "killed")
+		if err != nil {
+			return err.Error()
+		}
+		return q.State
+	}
+	var heals []heal
+	done := func() bool { s := state(); return s == client.StateFinished || s == client.StateFailed }
+	next := began.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
+	for strikes := 0; !done() && time.Since(began) < 3*time.Minute; time.Sleep(lookEvery) {
+		now := time.Now()
+		for i := 0; i < len(heals); i++ {
+			if h := heals[i]; now.After(h.at) {
+				if err := h.do(); err != nil {
+					t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(story, "\n"))
+				}
+				heals = slices.Delete(heals, i, i+1)
+				i--
+			}
+		}
+		if now.Before(next) || len(heals) >= 2 || strikes >= 12 {
+			continue
+		}
+		strikes++
+		next = now.Add(time.Duration(800+r.IntN(2000)) * time.Millisecond)
+		what, h, err := strike(t.Context(), c, r, heals)
+		story = append(story, fmt.Sprintf("%v: %s", now.Sub(began).Round(time.Millisecond), what))
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(story, "\n"))
+		}
+		heals = append(heals, h)
+	}
+	for _, h := range heals {
+		if err := h.do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := state(); s != client.StateFinished {
+		t.Errorf("the query is %s after %v", s, time.Since(began))
+		if list, err := anyone.History(t.Context(), "killed", client.HistoryRequest{}); err == nil {
+			for _, e := range list {
+				t.Logf("%s %s %s", e.Time.Format("05.000"), e.Kind, e.Text)
+			}
+		}
+	}
+	got := shown(t, dir)
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
+		t.Errorf("files %v, one node gives %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+	for name, bytes := range want {
+		if got[name] != bytes {
+			t.Errorf("file %s differs", name)
+		}
+	}
+	t.Logf("seed %d: %v\n%s", seed, time.Since(began), strings.Join(story, "\n"))
+}
+
+// heal ends what was done to an agent.
+type heal struct {
+	agent int
+	at    time.Time
+	do    func() error
+}
+
+// strike hurts an agent that nothing was done to.
+func strike(ctx context.Context, c *Cluster, r *rand.Rand, hurt []heal) (what string, h heal, err error) {
+	h.agent = r.IntN(c.Len())
+	for slices.ContainsFunc(hurt, func(o heal) bool { return o.agent == h.agent }) {
+		h.agent = (h.agent + 1) % c.Len()
+	}
+	i, name := h.agent, c.Agent(h.agent).Name
+	h.at = time.Now().Add(time.Duration(200+r.IntN(2500)) * time.Millisecond)
+	h.do = func() error { return c.Restart(i) }
+	switch r.IntN(5) {
+	case 0:
+		h.do = func() error { return c.Thaw(i) }
+		return name + " is frozen", h, c.Freeze(i)
+	case 1:
+		ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+		defer cancel()
+		return name + " is asked to stop", h, c.Terminate(ctx, i)
+	}
+	return name + " is killed", h, c.Kill(i)
+}
+
+// sinkDir makes a folder for a sink.
+func sinkDir(t *testing.T, dir, sink string) string {
+	t.Helper()
+	path := filepath.Join(dir, sink)
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// shown are the files that sinks have published, by sink and name without the incarnation.
+func shown(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, sink := range []string{"raw", "counts"} {
+		list, err := os.ReadDir(filepath.Join(dir, sink))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list {
+			if strings.HasPrefix(f.Name(), "_") || strings.HasPrefix(f.Name(), ".") {
+				continue
+			}
+			bytes, err := os.ReadFile(filepath.Join(dir, sink, f.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, name, _ := strings.Cut(f.Name(), "-")
+			files[sink+"/"+name] = string(bytes)
+		}
+	}
+	return files
+}
