@@ -151,8 +151,8 @@ func (x *cpuGroup) limit(cores float64) error {
 	return errors.Join(x.write("cpu.cfs_period_us", strconv.Itoa(cpuPeriodUs)), x.write("cpu.cfs_quota_us", quota))
 }
 
-// add puts a process with all its threads into the group, and what it starts from then on.
-func (x *cpuGroup) add(pid int) error { return x.write("cgroup.procs", strconv.Itoa(pid)) }
+// procs is the file that takes the numbers of processes which are to be in the group, with what they start from then on.
+func (x *cpuGroup) procs() string { return filepath.Join(x.dir, "cgroup.procs") }
 
 func (x *cpuGroup) write(file, text string) error {
 	if err := os.WriteFile(filepath.Join(x.dir, file), []byte(text), 0); err != nil {

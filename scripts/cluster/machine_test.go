@@ -48,7 +48,10 @@ func TestAgentsOnSmallMachinesAreInControlGroupsThatGoWithThem(t *testing.T) {
 	if err := c.Kill(0); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Restart(0); err != nil || procs() != fmt.Sprint(c.PID(0)) {
+	if err := c.Restart(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.AwaitMembers(t.Context()); err != nil || procs() != fmt.Sprint(c.PID(0)) {
 		t.Fatalf("processes %q, %v", procs(), err)
 	}
 	if err := c.StartOn(t.Context(), Machine{Cores: 0.01}); err == nil || !strings.Contains(err.Error(), "at least 0.1") {

@@ -154,7 +154,12 @@ func (a *Agent) start(c Config, flags []string) (*process, error) {
 		"agent", "--name", a.Name, "--bind", a.bind, "--advertise", a.bind, "--http", a.HTTP,
 		"--gossip-port", strconv.Itoa(a.ports[0]), "--data-port", strconv.Itoa(a.ports[1]), "--data-dir", a.Dir,
 	}
-	command := exec.Command(c.Program, slices.Concat(args, flags, c.Flags, a.machine.Flags)...)
+	args = slices.Concat([]string{c.Program}, args, flags, c.Flags, a.machine.Flags)
+	if a.group != nil {
+		// The process is in its group before it is an agent, which looks at its start for what it may use.
+		args = slices.Concat([]string{"/bin/sh", "-c", `echo $$ >"$0" && exec "$@"`, a.group.procs()}, args)
+	}
+	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(environment(os.Environ()), append([]string{"SEEPNODE_PARENT=stdin"}, c.Env...)...)
 	tie(command)
 	log, err := os.OpenFile(a.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -172,14 +177,6 @@ func (a *Agent) start(c Config, flags []string) (*process, error) {
 	}
 	p := &process{command: command, parent: parent, done: make(chan struct{})}
 	go p.wait()
-	if a.group == nil {
-		return p, nil
-	}
-	if err := a.group.add(command.Process.Pid); err != nil {
-		_ = p.signal(sigKill)
-		<-p.done
-		return nil, err
-	}
 	return p, nil
 }
 

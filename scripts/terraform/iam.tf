@@ -111,17 +111,27 @@ locals {
         StringEquals = { "iam:PassedToService" = "ec2.${data.aws_partition.here.dns_suffix}" }
       }
     },
-    ], var.kms_key_arn == null ? [] : [
-    {
-      Sid      = "EncryptVolumes"
-      Effect   = "Allow"
-      Action   = ["kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant"]
-      Resource = var.kms_key_arn
-      Condition = {
-        StringEquals = { "kms:ViaService" = "ec2.${local.region}.${data.aws_partition.here.dns_suffix}" }
-      }
-    },
-  ])
+    ], [for statement in [
+      {
+        Sid      = "EncryptVolumes"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+        Resource = var.kms_key_arn
+        Condition = {
+          StringEquals = { "kms:ViaService" = "ec2.${local.region}.${data.aws_partition.here.dns_suffix}" }
+        }
+      },
+      {
+        Sid      = "LetVolumesUseTheKey"
+        Effect   = "Allow"
+        Action   = "kms:CreateGrant"
+        Resource = var.kms_key_arn
+        Condition = {
+          StringEquals = { "kms:ViaService" = "ec2.${local.region}.${data.aws_partition.here.dns_suffix}" }
+          Bool         = { "kms:GrantIsForAWSResource" = "true" }
+        }
+      },
+  ] : statement if var.kms_key_arn != null])
 }
 
 resource "aws_iam_role_policy" "node" {

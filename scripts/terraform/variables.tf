@@ -104,7 +104,7 @@ variable "instance_type" {
 }
 
 variable "market" {
-  description = "How the pool buys: on-demand, spot, or spot-first, which takes on-demand where there is no spot."
+  description = "How the pool buys: on-demand, spot, or spot-first, which takes on-demand where there is no spot. The account must have the service-linked role AWSServiceRoleForEC2Spot for the latter two."
   type        = string
   default     = "on-demand"
   validation {
@@ -185,10 +185,10 @@ variable "security_group_ids" {
 
 variable "agent" {
   description = "Further settings of all agents, keys of agent.yaml such as allow-path or log-format."
-  type        = map(any)
+  type        = any
   default     = {}
   validation {
-    condition     = length(setintersection(keys(var.agent), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "max-nodes", "instance"])) == 0
+    condition     = can(keys(var.agent)) && length(setintersection(try(keys(var.agent), []), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "max-nodes", "instance"])) == 0
     error_message = "These settings are the module's own: name, join, bootstrap-expect, http, token-file, encrypt-key-file, tag, data-dir, ports, provider, provider-option, spares, max-nodes, instance."
   }
 }

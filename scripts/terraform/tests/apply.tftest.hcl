@@ -34,7 +34,7 @@ variables {
   token          = "0123456789abcdef0123456789abcdef"
   market         = "spot-first"
   spares         = 2
-  agent          = { log-format = "json" }
+  agent          = { log-format = "json", allow-path = ["/data"] }
 }
 
 run "outputs" {
@@ -58,6 +58,7 @@ run "seeds_found_the_cluster_and_have_the_pool" {
       max-nodes        = 20
       provider-option  = { template = "seepnode-orders-pool", subnets = "subnet-0a,subnet-0b,subnet-0c", market = "spot-first", region = "eu-central-1" }
       log-format       = "json"
+      allow-path       = ["/data"]
     }
     error_message = "Seeds are configured otherwise."
   }
@@ -66,6 +67,7 @@ run "seeds_found_the_cluster_and_have_the_pool" {
       join       = ["provider=aws tag_key=seepnode:fleet tag_value=orders region=eu-central-1"]
       instance   = "imds"
       log-format = "json"
+      allow-path = ["/data"]
     }
     error_message = "Pool nodes are configured otherwise."
   }

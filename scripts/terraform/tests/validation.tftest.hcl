@@ -224,6 +224,14 @@ run "a_setting_of_the_module" {
   expect_failures = [var.agent]
 }
 
+run "settings_that_are_none" {
+  command = plan
+  variables {
+    agent = "log-format: json"
+  }
+  expect_failures = [var.agent]
+}
+
 run "a_tag_of_the_module" {
   command = plan
   variables {
