@@ -53,7 +53,7 @@ func DefaultConfig() Config {
 		Heartbeat:       250 * time.Millisecond,
 		Election:        250 * time.Millisecond,
 		Lease:           125 * time.Millisecond,
-		Commit:          25 * time.Millisecond,
+		Commit:          250 * time.Millisecond, // commands that followers act on are followed by a Barrier, which tells at once
 		SnapshotEvery:   10 * time.Second,
 		SnapshotEntries: 1024,
 		TrailingEntries: 1024,

@@ -18,7 +18,7 @@ type Config struct {
 	FS     FS           // nil is OS
 	Logger *slog.Logger // nil says nothing
 
-	CommitDelay  time.Duration // how long the first put waits for others to share its fsync
+	CommitDelay  time.Duration // how long the first put waits for others to share its fsync; 0: not at all, those that come while one runs share the next
 	CommitBytes  int           // of deltas in one commit at most, so that seals wait for no more
 	PendingBytes int           // of deltas, and again of seals, that wait for their fsync; more puts wait
 	SegmentBytes int64         // after which a new file is begun; at most 1 GiB
@@ -30,7 +30,7 @@ type Config struct {
 
 // DefaultConfig is a vault in dir with the sizes that are meant for production.
 func DefaultConfig(dir, cluster string, node topology.NodeID, boot topology.BootID) Config {
-	return Config{Dir: dir, Cluster: cluster, Node: node, Boot: boot, CommitDelay: 5 * time.Millisecond, CommitBytes: 8 << 20,
+	return Config{Dir: dir, Cluster: cluster, Node: node, Boot: boot, CommitBytes: 8 << 20,
 		PendingBytes: 128 << 20, SegmentBytes: 64 << 20, ReserveBytes: 1 << 20, RetryDelay: 250 * time.Millisecond}
 }
 

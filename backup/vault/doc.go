@@ -9,8 +9,8 @@
 //
 // It guarantees:
 //
-//   - What is Done survives power loss at any instant. One fsync serves all that arrives within Config.CommitDelay. What was
-//     not Done may survive or not; what is torn is cut.
+//   - What is Done survives power loss at any instant. One fsync serves all that arrives while the one before it runs, or
+//     within Config.CommitDelay. What was not Done may survive or not; what is torn is cut.
 //   - Every delta that is acknowledged can be restored: the chain to its end is complete, up to the trim point. A delta that
 //     would leave a gap is refused with NeedBaseError.
 //   - A seal that is Held is in the log until this process ends, also when the disk is full; one that is Done for good. Log

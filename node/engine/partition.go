@@ -103,6 +103,7 @@ type partitionStats struct {
 	// be sealed to its end in a partition without consumers; both since they were last asked for.
 	longestStepNs, longestEpochNs atomic.Int64
 	ended                         atomic.Bool
+	quiet                         atomic.Bool // a source without rows of late
 }
 
 // task is one executor's share of an epoch.

@@ -24,8 +24,8 @@ type sealing struct {
 	queue  []*submission
 	flight []*submission // put, not yet durable, in order
 	last   topology.Epoch
-	// waiting: a timer will flush what waits for more; waited: it is doing so.
-	waiting, waited bool
+	timer  *time.Timer // flushes what waits for more; nil when nothing does
+	waited bool        // what is queued has waited enough
 }
 
 // submission is what one partition has sealed.
@@ -73,49 +73,61 @@ func (s *sealing) flush() {
 		sub.at, sub.seals = s.last, nil
 	}
 	s.flight = append(s.flight, s.queue...)
-	s.queue = nil
+	s.queue, s.waited = nil, false
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
 	s.sealer.Put(backup.SealRecord{First: first, Last: s.last, Data: data})
 }
 
-// gatherFor is how long a record waits for the other sources of the same tick.
-const gatherFor = 500 * time.Microsecond
+const (
+	// gatherFor is how long a record waits at most for the other sources of the same tick. A source that misses it costs a record of its own.
+	gatherFor = 3 * time.Millisecond
+	// aheadMax is how many epochs the numbers of records may be ahead of the epochs in them.
+	aheadMax = 32
+)
 
-// hold says that a record is not to be put yet, because more will come: all that is sealed in a tick goes into one. One that would be numbered
-// beyond what it holds waits for the next tick, or numbers would run away from the epochs by which records are trimmed. The caller
-// holds the lock.
+// hold says that a record is not to be put yet, because more will come: all that is sealed in a tick goes into one. Every further record of a
+// tick is numbered beyond what it holds; when numbers are too far ahead it waits for the next tick, or they would run away from the epochs by
+// which records are trimmed. The caller holds the lock.
 func (s *sealing) hold() bool {
+	if s.waited {
+		return false
+	}
 	most := topology.Epoch(0)
 	for _, sub := range s.queue {
 		most = max(most, sub.through)
 	}
 	wait := time.Duration(0)
 	switch {
-	case s.waited:
-	case s.last >= most && s.last > 0:
+	case s.last > 0 && s.last-most >= aheadMax:
 		wait = time.Duration(s.query.plan.Settings.EpochMs) * time.Millisecond
-	case !s.waiting && s.query.sealers() > len(s.queue):
+	case s.query.sealers() > len(s.queue):
 		wait = gatherFor
-	}
-	if wait == 0 {
+	default:
 		return false
 	}
-	if !s.waiting {
-		s.waiting = true
-		time.AfterFunc(wait, func() {
+	if s.timer == nil {
+		var timer *time.Timer
+		timer = time.AfterFunc(wait, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.waiting, s.waited = false, true
+			if s.timer != timer {
+				return // what it was for has been put
+			}
+			s.timer, s.waited = nil, true
 			s.flush()
-			s.waited = false
 		})
+		s.timer = timer
 	}
 	return true
 }
 
-// sealers is how many partitions here are sealing.
+// sealers is how many partitions here are sealing, those left out that have had no row for some time.
 func (q *Query) sealers() (n int) {
 	for _, p := range q.partitions() {
-		if p.spec.Source >= 0 && Role(p.stats.role.Load()) == Active && phase(p.stats.phase.Load()) == running {
+		if p.spec.Source >= 0 && Role(p.stats.role.Load()) == Active && phase(p.stats.phase.Load()) == running && !p.stats.quiet.Load() {
 			n++
 		}
 	}

@@ -140,12 +140,17 @@ func (s *source) ended() bool {
 	if len(s.replay) > 0 {
 		return false // splits of a later seal may be this partition's
 	}
+	return s.bounded && !s.live()
+}
+
+// live says that some split has not ended.
+func (s *source) live() bool {
 	for i := range s.groups {
 		if s.groups[i].first < len(s.groups[i].splits) {
-			return false
+			return true
 		}
 	}
-	return s.bounded
+	return false
 }
 
 // budget is what one read of a split may take.

@@ -102,7 +102,11 @@ func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []
 	heard := topology.Epoch(q.heard.Load())
 	if s.tried == now && heard < p.next {
 		// There was no row in the epochs up to now.
-		return 0, nil, max(q.untilEpoch(now+1), time.Microsecond), nil
+		pause = q.untilEpoch(now + 1)
+		if d := s.src.MonitorInterval(); p.resting() && d > 0 && !s.live() {
+			pause = time.Until(s.nextAsk) // nothing can come before there is a new split
+		}
+		return 0, nil, max(pause, time.Microsecond), nil
 	}
 	switch end := max(now, heard); {
 	case end < p.next:
@@ -183,6 +187,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	if s.quiet++; news {
 		s.quiet, s.news = 0, last
 	}
+	p.stats.quiet.Store(s.quiet > quietEpochs)
 	line := last%p.checkpointEpochs() == 0
 	if s.quiet > quietEpochs && q.quietens() && topology.Epoch(q.heard.Load()) < p.next && (p.resting() || !line) {
 		for i := range p.tasks {

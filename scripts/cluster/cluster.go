@@ -42,6 +42,8 @@ type Config struct {
 	// Network puts every agent into a network namespace of its own, with an address of its own and Cut; see CanNetwork. Their HTTP is
 	// then reached from outside of their host, so that agents have a token and may use only files below Dir and what Flags allow.
 	Network bool
+	// Token is what agents ask of HTTP requests and what the cluster's clients give; "": none, but with Network one of its own. Profiles need one.
+	Token string
 	// KeepLogs makes Stop(err) with an error keep the logs, and nothing else, and say where.
 	KeepLogs bool
 	// LogsDir, if set, is where Stop puts the logs in any case; it is made.
@@ -92,7 +94,7 @@ func New(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the agents: %w", err)
 	}
-	cluster := &Cluster{config: c, dir: dir, launcher: newLauncher()}
+	cluster := &Cluster{config: c, dir: dir, launcher: newLauncher(), token: c.Token}
 	if !c.Network {
 		return cluster, nil
 	}

@@ -161,6 +161,9 @@ func (a *Agent) start(c Config, flags []string) (*process, error) {
 	}
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(environment(os.Environ()), append([]string{"SEEPNODE_PARENT=stdin"}, c.Env...)...)
+	if c.Token != "" && !c.Network {
+		command.Env = append(command.Env, "SEEPNODE_TOKEN="+c.Token)
+	}
 	tie(command)
 	log, err := os.OpenFile(a.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

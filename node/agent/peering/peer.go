@@ -465,7 +465,7 @@ func (p *Peering) farewell(why error) (frameKind, bool) {
 // sendBeats sends a beat per interval, and at once when one is due, until ctx is done; then it closes the connection. When nothing
 // can be sent any more it leaves a moment to receive what the peer said before, its goodbye for one.
 func (p *Peering) sendBeats(ctx context.Context, q *peer, c net.Conn) {
-	tick := time.NewTicker(beatEvery)
+	tick := time.NewTimer(p.until(beatEvery))
 	defer tick.Stop()
 	buf := make([]byte, 0, frameBytes)
 	send := func(k frameKind, within time.Duration) error {
@@ -494,6 +494,7 @@ func (p *Peering) sendBeats(ctx context.Context, q *peer, c net.Conn) {
 		}
 		select {
 		case <-tick.C:
+			tick.Reset(p.until(beatEvery))
 		case <-q.kick:
 		case <-ctx.Done():
 			if k, ok := p.farewell(context.Cause(ctx)); ok {

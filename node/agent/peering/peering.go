@@ -90,10 +90,11 @@ type Config struct {
 
 // Peering keeps connections with the processes that Update names until Close.
 type Peering struct {
-	config Config
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
+	config  Config
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	wg      sync.WaitGroup
+	started time.Time
 
 	mu         sync.Mutex
 	peers      map[topology.NodeID]*peer
@@ -139,7 +140,7 @@ func New(c Config) (*Peering, error) {
 	if err != nil {
 		return nil, errors.Join(err, data.Close())
 	}
-	p := &Peering{config: c, peers: map[topology.NodeID]*peer{}, served: map[slot]chan struct{}{}, onChange: func() {}, lastTick: c.Clock()}
+	p := &Peering{config: c, peers: map[topology.NodeID]*peer{}, served: map[slot]chan struct{}{}, onChange: func() {}, lastTick: c.Clock(), started: time.Now()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.wg.Go(func() { p.accept(port.Dataplane, data) })
 	p.wg.Go(func() { p.accept(port.KeepAlive, beats) })
@@ -262,13 +263,20 @@ func (p *Peering) Peers() []Status {
 	return all
 }
 
+// until is how long it is until the process's next multiple of a period: what all peers have to be told, and what is looked for, is due at the
+// same instants, so that an idle process wakes up for it once.
+func (p *Peering) until(period time.Duration) time.Duration {
+	return period - time.Since(p.started)%period
+}
+
 // watch looks for silence, and for time that this process missed itself.
 func (p *Peering) watch() {
-	tick := time.NewTicker(watchTick)
+	tick := time.NewTimer(p.until(watchTick))
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.Reset(p.until(watchTick))
 		case <-p.ctx.Done():
 			return
 		}

@@ -27,7 +27,7 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 		fmt.Fprint(out, "\nThe cost of idle nodes is not measured: there is no /proc here.\n")
 		return nil
 	}
-	nodes, err := cluster.New(cluster.Config{Program: o.program, KeepLogs: o.logs})
+	nodes, err := cluster.New(o.cluster())
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 		return err
 	}
 	fmt.Fprint(out, "\n| idle | % of a core per node | greatest RSS of a node, MB | aim |\n| --- | --- | --- | --- |\n")
-	alone, err := cost(ctx, nodes, o)
+	alone, err := cost(ctx, nodes, o, "idle")
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 	if _, err := addQuery(ctx, nodes, fmt.Sprintf(idleText, nodes.Dir()+"/empty"), 0); err != nil {
 		return err
 	}
-	with, err := cost(ctx, nodes, o)
+	with, err := cost(ctx, nodes, o, "query")
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func verdict(met bool) string {
 }
 
 // cost is the mean share of a core that a node uses for a while, after it has settled.
-func cost(ctx context.Context, nodes *cluster.Cluster, o options) (float64, error) {
+func cost(ctx context.Context, nodes *cluster.Cluster, o options, name string) (float64, error) {
 	if err := pause(ctx, o.idle/4); err != nil {
 		return 0, err
 	}
@@ -76,7 +76,7 @@ func cost(ctx context.Context, nodes *cluster.Cluster, o options) (float64, erro
 		return 0, err
 	}
 	started := time.Now()
-	if err := pause(ctx, o.idle); err != nil {
+	if err := profiled(ctx, nodes, o, name); err != nil {
 		return 0, err
 	}
 	after, err := cpuOf(nodes)

@@ -23,6 +23,7 @@ type options struct {
 	idle    time.Duration
 	out     string
 	logs    bool
+	profile string
 }
 
 const nodeCount = 4
@@ -39,6 +40,7 @@ func main() {
 	flag.DurationVar(&o.lasts, "lasts", 60*time.Second, "`TIME` that is measured")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "`TIME` for which an idle cluster is measured; 0: not at all")
 	flag.StringVar(&o.out, "write", "", "write the result to `FILE`, too")
+	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of each agent for each measurement to `DIR`, which must exist")
 	flag.BoolVar(&o.logs, "keep-logs", true, "keep the agents' logs when something fails")
 	flag.Parse()
 	os.Exit(cluster.Run("bench-latency", func(ctx context.Context) error {
@@ -59,7 +61,7 @@ func main() {
 func run(ctx context.Context, o options) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "## Latency: %d processes on one machine (%d cores, %s/%s, commit %s), k = 2, %s each\n\n", nodeCount, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, host.Commit(ctx), o.lasts)
-	fmt.Fprintln(&out, "ms from a row's creation until a reader at any node sees it in the table, the wait for the end of its epoch included.")
+	fmt.Fprintln(&out, "ms from a row's creation until a reader sees it in the table, at the nodes in turn, the wait for the end of its epoch included.")
 	fmt.Fprintln(&out)
 	fmt.Fprintln(&out, "| rows/s | epoch | p50 | p99 | p99.9 | max | epochs | cores used | aim |")
 	fmt.Fprintln(&out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

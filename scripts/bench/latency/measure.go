@@ -44,7 +44,7 @@ type measurement struct {
 }
 
 func measureRate(ctx context.Context, o options, rows int) (m *measurement, err error) {
-	nodes, err := cluster.New(cluster.Config{Program: o.program, KeepLogs: o.logs})
+	nodes, err := cluster.New(o.cluster())
 	if err != nil {
 		return nil, err
 	}
@@ -67,24 +67,17 @@ func measureRate(ctx context.Context, o options, rows int) (m *measurement, err 
 		return nil, err
 	}
 	started := time.Now()
-	var mu sync.Mutex
-	var readers sync.WaitGroup
-	var failures []error
-	for _, i := range nodes.Running() {
-		readers.Go(func() {
-			seen, epochs, err := watch(measured, nodes, i, m.epoch)
-			mu.Lock()
-			defer mu.Unlock()
-			m.seen, m.epochs, failures = append(m.seen, seen...), m.epochs+epochs, append(failures, err)
-		})
-	}
-	readers.Wait()
+	var profiling sync.WaitGroup
+	var failed error
+	profiling.Go(func() { failed = profile(measured, o, nodes, fmt.Sprintf("rate%d", rows), o.lasts) })
+	watched := m.watch(measured, nodes)
+	profiling.Wait()
 	after, err := cpuOf(nodes)
 	m.cores = (after - before).Seconds() / time.Since(started).Seconds()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := errors.Join(append(failures, err, nodes.Check())...); err != nil {
+	if err := errors.Join(watched, failed, err, nodes.Check()); err != nil {
 		return nil, err
 	}
 	if len(m.seen) == 0 {
@@ -117,32 +110,36 @@ func addQuery(ctx context.Context, nodes *cluster.Cluster, sql string, complete 
 	return q, err
 }
 
-// watch waits at one node for the table's epochs, one after the other, until ctx ends.
-func watch(ctx context.Context, nodes *cluster.Cluster, agent int, length time.Duration) (sample.Sample, int, error) {
-	asks, err := nodes.Poll(agent)
-	if err != nil {
-		return nil, 0, err
+// turn is how many epochs in a row are waited for at one node.
+const turn = 20
+
+// watch waits for the table's epochs, one after the other, at the nodes in turn, until ctx ends.
+func (m *measurement) watch(ctx context.Context, nodes *cluster.Cluster) error {
+	var asks []*client.Client
+	for _, i := range nodes.Running() {
+		c, err := nodes.Poll(i)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		asks = append(asks, c)
 	}
-	defer asks.Close()
 	request := client.TableReadRequest{Query: queryName, Table: tableName, Key: []string{watchedKey}}
-	var seen sample.Sample
-	var last topology.Epoch
-	epochs := 0
-	for {
-		got, err := asks.ReadTable(ctx, request)
+	for last := topology.Epoch(0); ; m.epochs++ {
+		at := m.epochs / turn % len(asks)
+		got, err := asks[at].ReadTable(ctx, request)
 		now := time.Now()
 		if ctx.Err() != nil {
-			return seen, epochs, nil
+			return nil
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("reading the table at %s: %w", nodes.Agent(agent).Name, err)
+			return fmt.Errorf("reading the table at %s: %w", nodes.Agent(nodes.Running()[at]).Name, err)
 		}
 		if last > 0 && got.Epoch <= last {
-			return nil, 0, fmt.Errorf("reading the table at %s: epoch %d after epoch %d", nodes.Agent(agent).Name, got.Epoch, last)
+			return fmt.Errorf("reading the table at %s: epoch %d after epoch %d", nodes.Agent(nodes.Running()[at]).Name, got.Epoch, last)
 		}
 		if last > 0 {
-			seen = append(seen, visible(last, got.Epoch, got.Time, length, now)...)
-			epochs++
+			m.seen = append(m.seen, visible(last, got.Epoch, got.Time, m.epoch, now)...)
 		}
 		last = got.Epoch
 		request.MinEpoch = last + 1
