@@ -134,7 +134,11 @@ func testInvariant13(t *testing.T, retention string) {
 	for _, a := range c.running() {
 		v = c.same(a, "q")
 	}
-	if v.To != q.CompleteEpoch || v.Files < 10 || v.Tables != 1 || v.TableRows != 10 {
+	least := 1 // how far back the kept checkpoints go depends on when vaults had them
+	if retention == "all" {
+		least = 10
+	}
+	if v.To != q.CompleteEpoch || v.Files < least || v.Tables != 1 || v.TableRows != 10 {
 		t.Errorf("at the end, checkpoint %d, was compared %+v", q.CompleteEpoch, v)
 	}
 	if retention == "all" && (v.From != 1 || v.Rows != 6000) {
