@@ -137,7 +137,12 @@ func (b backend) Status(context.Context) (*client.Status, error) {
 		out.Queries[q.State.String()]++
 		out.BlocksBelowK += blocksBelowK(s, q)
 	}
-	out.Rates = a.rates.cluster(a.reports.All())
+	for _, q := range s.Queries {
+		f := b.figures(s, q)
+		rates := a.rates.query(q.ID, f.isSource, f.isSink)
+		out.Rates.RowsInPerS += rates.RowsInPerS
+		out.Rates.RowsOutPerS += rates.RowsOutPerS
+	}
 	out.Alerts = b.alerts(s)
 	return out, nil
 }
@@ -164,9 +169,10 @@ func (b backend) alerts(s *raftfsm.State) []client.Alert {
 		}
 	}
 	for _, q := range s.Queries {
+		f := b.figures(s, q)
 		switch q.State {
 		case raftfsm.Waiting, raftfsm.Blocked, raftfsm.Failed:
-			list = append(list, client.Alert{Kind: "query_" + lower(q.State.String()), Query: q.Name, Text: fmt.Sprintf("query %s is %v: %s", q.Name, q.State, q.Reason), Hint: q.Resolves})
+			list = append(list, client.Alert{Kind: "query_" + lower(q.State.String()), Query: q.Name, Text: fmt.Sprintf("query %s is %v: %s", q.Name, q.State, f.named(q.Reason)), Hint: f.named(q.Resolves)})
 		}
 		if below := blocksBelowK(s, q); below > 0 {
 			list = append(list, client.Alert{Kind: "blocks_below_k", Query: q.Name, Text: fmt.Sprintf("%d blocks of query %s have fewer copies than they should", below, q.Name)})

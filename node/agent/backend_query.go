@@ -305,13 +305,21 @@ func (b backend) RecoverQuery(ctx context.Context, id client.RequestID, name str
 				if err != nil {
 					return nil, err
 				}
-				return &client.Recovered{Query: *line, From: change.Complete, Missing: missing}, nil
+				return &client.Recovered{Query: *line, From: change.Complete, Missing: named(b.figures(s, q), missing)}, nil
 			}
 		}
 		if !sleep(ctx, awaitEvery) {
 			return nil, api.Unavailable("what query %s has lost is not known yet: its processes ask the vaults; try again", name)
 		}
 	}
+}
+
+// named are messages with the names of stages.
+func named(f *figures, list []string) (out []string) {
+	for _, text := range list {
+		out = append(out, f.named(text))
+	}
+	return out
 }
 
 // recoveredBy is what a request has done already, nil when it has done nothing.
@@ -361,16 +369,17 @@ func (b backend) Topology(_ context.Context, name string) (*client.Topology, err
 }
 
 func (b backend) History(_ context.Context, name string, r client.HistoryRequest) ([]client.HistoryEntry, error) {
-	_, q, err := b.query(name)
+	s, q, err := b.query(name)
 	if err != nil {
 		return nil, err
 	}
+	f := b.figures(s, q)
 	var list []client.HistoryEntry
 	for _, e := range q.History {
 		if e.Seq <= r.After {
 			continue
 		}
-		entry := client.HistoryEntry{Seq: e.Seq, Time: client.UnixMs(e.AtMs), Kind: e.Kind, Text: e.Text}
+		entry := client.HistoryEntry{Seq: e.Seq, Time: client.UnixMs(e.AtMs), Kind: e.Kind, Text: f.named(e.Text)}
 		for _, kv := range e.Figures {
 			if entry.Figures == nil {
 				entry.Figures = map[string]string{}
@@ -428,7 +437,7 @@ func (f *figures) open() []client.Checkpoint {
 	for _, p := range parts {
 		for l := range missing {
 			if p.Role == client.RoleActive && !lines[p.Instance][l] && (ended[p.Instance] == 0 || ended[p.Instance] > l) {
-				missing[l] = append(missing[l], fmt.Sprintf("stage %d %v on %s", p.Stage, p.Range, p.Node))
+				missing[l] = append(missing[l], f.named(fmt.Sprintf("stage %d %v on %s", p.Stage, p.Range, p.Node)))
 			}
 		}
 	}

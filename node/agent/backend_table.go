@@ -25,6 +25,8 @@ const (
 	pathTable = "/v1/internal/table"
 	// tableWait bounds a read: what has not come by then is said to be missing.
 	tableWait = 10 * time.Second
+	// tableSizeWait bounds the asking for a table's size.
+	tableSizeWait = time.Second
 	// tableRequestMax and tableAnswerMax bound what travels between nodes.
 	tableRequestMax = 4 << 20
 	tableAnswerMax  = 256 << 20
@@ -200,8 +202,8 @@ func tableError(r client.TableReadRequest, err error) error {
 	return err
 }
 
-// Tables lists what the metadata says there is; what this node holds of each tells its size as far as it is here.
-func (b backend) Tables(context.Context) ([]client.TableInfo, error) {
+// Tables lists what the metadata says there is, with sizes of what answers in a moment.
+func (b backend) Tables(ctx context.Context) ([]client.TableInfo, error) {
 	s, err := b.state()
 	if err != nil {
 		return nil, err
@@ -220,7 +222,7 @@ func (b backend) Tables(context.Context) ([]client.TableInfo, error) {
 				if op.Sink == nil || f.plan.Tables[op.Sink.Table].Connector != b.a.tables.Definition().Name {
 					continue
 				}
-				list = append(list, b.tableInfo(f, st, f.plan.Tables[op.Sink.Table]))
+				list = append(list, b.tableInfo(ctx, f, st, f.plan.Tables[op.Sink.Table]))
 			}
 		}
 	}
@@ -233,7 +235,7 @@ func (b backend) Tables(context.Context) ([]client.TableInfo, error) {
 	return list, nil
 }
 
-func (b backend) tableInfo(f *figures, st *plan.Stage, t *plan.Table) client.TableInfo {
+func (b backend) tableInfo(ctx context.Context, f *figures, st *plan.Stage, t *plan.Table) client.TableInfo {
 	info := client.TableInfo{Query: f.query.Name, Name: t.Name, OldestEpoch: max(1, f.query.TrimPoint()), Epoch: f.query.Complete,
 		Partitions: len(f.query.Stages[st.ID].Partitions), Columns: []client.Column{}}
 	for _, c := range t.Schema.Fields {
@@ -242,10 +244,9 @@ func (b backend) tableInfo(f *figures, st *plan.Stage, t *plan.Table) client.Tab
 	for _, i := range t.Primary {
 		info.PrimaryKey = append(info.PrimaryKey, t.Schema.Fields[i].Name)
 	}
-	for _, here := range b.a.tables.Tables() {
-		if here.Query == f.query.ID && here.Table == t.Name {
-			info.Rows, info.Bytes = info.Rows+here.Rows, info.Bytes+here.Bytes
-		}
-	}
+	ctx, cancel := context.WithTimeout(ctx, tableSizeWait)
+	defer cancel()
+	// A part that does not answer now, because it is being restored, counts nothing: sizes are a help, not a result.
+	info.Rows, info.Bytes, _ = b.a.reader.Size(ctx, f.query.ID, t.Name)
 	return info
 }

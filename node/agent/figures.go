@@ -2,7 +2,9 @@ package agent
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +58,20 @@ func (f *figures) stage(s topology.StageID) *plan.Stage {
 		return nil
 	}
 	return f.plan.Stages[s]
+}
+
+// stageNumber is how messages from below name a stage.
+var stageNumber = regexp.MustCompile(`\bstage (\d+)\b`)
+
+// named is a message with the names of the stages that it numbers, as the plan has them.
+func (f *figures) named(text string) string {
+	return stageNumber.ReplaceAllStringFunc(text, func(stage string) string {
+		n, err := strconv.Atoi(stage[len("stage "):])
+		if err != nil || f.plan == nil || n >= len(f.plan.Stages) {
+			return stage
+		}
+		return fmt.Sprintf("%s %q", stage, f.plan.Stages[n].Name)
+	})
 }
 
 func (f *figures) isSource(s topology.StageID) bool { return f.query.Stages[s].Source }
@@ -112,7 +128,7 @@ func (f *figures) reportAge(p topology.Process) int64 {
 // line is the query in one line.
 func (f *figures) line() client.Query {
 	q := f.query
-	out := client.Query{Name: q.Name, State: q.State.String(), Reason: q.Reason, Resolves: q.Resolves, Incarnation: q.ID.Incarnation, Generation: q.ID.Generation,
+	out := client.Query{Name: q.Name, State: q.State.String(), Reason: f.named(q.Reason), Resolves: f.named(q.Resolves), Incarnation: q.ID.Incarnation, Generation: q.ID.Generation,
 		Added: client.UnixMs(q.AddedMs), EpochMs: q.EpochMs, CompleteEpoch: q.Complete, BlocksBelowK: blocksBelowK(f.state, q),
 		Rates: f.rates.query(q.ID, f.isSource, f.isSink)}
 	epoch, watermark, sinks := topology.EpochForever, topology.WatermarkEnd, false
@@ -183,7 +199,7 @@ func (f *figures) recoveries(out *client.QueryDetail) {
 			continue
 		}
 		out.Recoveries++
-		r := &client.Recovery{At: client.UnixMs(e.AtMs), Reason: e.Text}
+		r := &client.Recovery{At: client.UnixMs(e.AtMs), Reason: f.named(e.Text)}
 		for _, kv := range e.Figures {
 			ms := int64(0)
 			if _, err := fmt.Sscanf(kv.Value, "%d", &ms); err != nil {

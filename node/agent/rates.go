@@ -140,12 +140,6 @@ func (r *rates) node(report *coordinator.Report, cores int) (client.Rates, float
 	return perSecond(c, seconds), min(1, float64(c.busy)/1e9/seconds/float64(max(1, cores)))
 }
 
-// cluster are the rates of everything that is reported: rows that sources read.
-func (r *rates) cluster([]*coordinator.Report) client.Rates {
-	c, seconds := r.grown(func(instanceKey) bool { return true })
-	return perSecond(c, seconds)
-}
-
 // query are the rates of a query's stages in or out of which rows come, as source and sink say.
 func (r *rates) query(id topology.QueryID, source, sink func(topology.StageID) bool) client.Rates {
 	in, seconds := r.grown(func(k instanceKey) bool { return k.query == id && source(k.stage) })

@@ -60,6 +60,9 @@ type Response struct {
 	Ended   bool     `json:"ended,omitempty"`
 	Columns []Column `json:"columns,omitempty"`
 	Rows    []Row    `json:"rows"`
+	// Count and Bytes of memory are, after a Peek, those of the parts that hold the range, as of their last write.
+	Count int64 `json:"count,omitempty"`
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // Row is a row: an object with the columns in the table's order.
@@ -132,6 +135,7 @@ func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
 		if err == nil {
 			answer.Columns = pieces[0].lane.sink.columns()
 			answer.Epoch, answer.Ended, err = newestOf(pieces)
+			answer.Count, answer.Bytes = sizeOf(pieces)
 		}
 		if last || err == nil && (answer.Ended || answer.Epoch >= r.AtLeast) {
 			return answer, err
@@ -144,6 +148,18 @@ func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
 			return Response{}, ctx.Err()
 		}
 	}
+}
+
+// sizeOf adds up what the lanes of pieces hold.
+func sizeOf(pieces []piece) (rows, bytes int64) {
+	var seen []*lane
+	for _, p := range pieces {
+		if !slices.Contains(seen, p.lane) {
+			seen = append(seen, p.lane)
+			rows, bytes = rows+p.lane.rows.Load(), bytes+p.lane.bytes.Load()
+		}
+	}
+	return rows, bytes
 }
 
 // newestOf is the newest epoch that all pieces show; the last one of all when all have ended.

@@ -155,6 +155,19 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 	return response, err
 }
 
+// Size is how many rows a table has on all nodes, and in how many bytes of memory, as of the last writes.
+func (r *Reader) Size(ctx context.Context, query topology.QueryID, table string) (rows, bytes int64, err error) {
+	parts := r.Placement(query, table)
+	if len(parts) == 0 {
+		return 0, 0, ErrNotHere
+	}
+	answers, err := r.all(ctx, parts, parts, Request{Query: query, Table: table, Peek: true})
+	for _, a := range answers {
+		rows, bytes = rows+a.Count, bytes+a.Bytes
+	}
+	return rows, bytes, err
+}
+
 // within are the parts of a range of key groups; of an empty one all.
 func within(parts []Part, r topology.Range) (some []Part) {
 	if r.Len() == 0 {
