@@ -213,6 +213,9 @@ func (p *partition) keepSeal(seal *Seal) {
 	before, after := 0, 0
 	put := func(id string, sealed *SplitSeal) {
 		sp := s.known[id]
+		if sp == nil {
+			return // its key group was given away within the epoch
+		}
 		k := &s.kept[sp.group-p.rng.From]
 		before += len(k.items)
 		k.put(seal.Last, sp, sealed)
@@ -249,6 +252,22 @@ func (p *partition) restoredKept(last []groupHeader, c topology.Epoch) {
 		}
 	}
 	p.trimKept(c)
+}
+
+// narrowKept forgets the seals of key groups that are given away, which their new owner has from the vaults.
+func (p *partition) narrowKept(to topology.Range) {
+	s := p.source
+	if s.kept == nil {
+		return
+	}
+	for i := range s.kept {
+		if !to.Contains(p.rng.From + topology.KeyGroup(i)) {
+			p.stats.sealBytes.Add(-int64(len(s.kept[i].items)))
+			s.kept[i] = keptSeals{}
+		}
+	}
+	at, end := to.From-p.rng.From, to.To-p.rng.From
+	s.kept = s.kept[at:end:end]
 }
 
 // trimKept lets go of seals that all vaults have, unless they are to be kept: then a vault may ask for them again.

@@ -101,6 +101,7 @@ func (p *partition) narrowTo(to topology.Range) {
 	}
 	p.narrowLanes(to, at, end)
 	if p.source != nil {
+		p.narrowKept(to)
 		p.source.narrow(p, to)
 	}
 	p.memory, p.changed = memory, p.changed[at:end:end]
