@@ -483,3 +483,26 @@ func TestTheLastCheckpointOfAnEndedPartitionIsSentUntilItIsAcknowledged(t *testi
 		}
 	})
 }
+
+// TestACheckpointThatAVaultDidNotTakeIsSentAgainThoughNoLaterOneComes: while sources stand still there is none.
+func TestACheckpointThatAVaultDidNotTakeIsSentAgainThoughNoLaterOneComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "own")
+		r := rand.New(rand.NewPCG(1, 1))
+		p := newModelPartition(5, topology.Range{From: 0, To: modelGroups})
+		p.saver = NewSaver(p.saverConfig(c.pool("own")))
+		defer c.stop(p.saver)
+		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		c.node("n1").fs.SetCapacity(1)
+		p.checkpoint(r, 10, false)
+		settle(5 * time.Second)
+		if p.acked != 0 {
+			t.Fatalf("a full vault has acknowledged %d", p.acked)
+		}
+		c.node("n1").fs.SetCapacity(0)
+		settle(time.Minute)
+		if p.acked != 10 {
+			t.Fatalf("acknowledged %d; %+v", p.acked, p.saver.Stats())
+		}
+	})
+}

@@ -274,3 +274,24 @@ func TestConsumerThatSubscribesBeforeItIsExpectedHoldsNobodyBackWhenItKeepsUp(t 
 		again.Ack(e)
 	}
 }
+
+// TestAConsumerIsToldThatItHasHadMoreThanWasAdoptedAlsoWhenNothingWas: otherwise its producer gives other rows for what it has had, and an operator
+// is accused.
+func TestAConsumerIsToldThatItHasHadMoreThanWasAdoptedAlsoWhenNothingWas(t *testing.T) {
+	for _, end := range []topology.Epoch{0, 3} {
+		l := NewLog(1, Limits{Bytes: 1 << 20, Epochs: 64}, true, nil, nil)
+		c, err := l.Subscribe(1, 1, true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Took(5)
+		if err := c.Err(); err != nil {
+			t.Fatalf("before anything was adopted: %v", err)
+		}
+		l.SetAdopted(end)
+		var beyond *BeyondError
+		if err := c.Err(); !errors.As(err, &beyond) || beyond.Consumed != 5 || beyond.End != end {
+			t.Errorf("epochs up to 5 were had, up to %d adopted: %v", end, err)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/dataplane/transport"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// TestBasesThatAreAskedForWhileSourcesStandStillAreSavedWithTheLastCheckpointAgain: no later checkpoint would bring them.
+func TestBasesThatAreAskedForWhileSourcesStandStillAreSavedWithTheLastCheckpointAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		p.role, p.next = Active, 129
+		p.mustCheckpoint(t, 128, false)
+		p.needBase([]topology.KeyGroup{3, 5})
+		for range 3 { // once more, and not again and again
+			if err := p.saveAgain(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if want := []topology.Epoch{128, 128}; !slices.Equal(b.epochs(), want) {
+			t.Fatalf("saved %v, want %v", b.epochs(), want)
+		}
+		if want := []topology.KeyGroup{3, 5}; !slices.Equal(b.bases(1), want) {
+			t.Errorf("bases of %v, want %v", b.bases(1), want)
+		}
+	})
+}
+
+// TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain: a consumer that has had the end of a producer reads no more of it.
+func TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain(t *testing.T) {
+	l := dataplane.NewLog(1, dataplane.Limits{Bytes: 1 << 20, Epochs: 64}, true, nil, nil)
+	c, err := l.Subscribe(1, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &inlet{cursor: c, ended: true}
+	p := &partition{inlets: [][]*inlet{{in}}, wired: true, wake: make(chan struct{}, 1)}
+	l.SetDurable(5)
+	if d := p.inputsDurable(); d != 5 || !p.wired {
+		t.Fatalf("durable through %d, wired: %v", d, p.wired)
+	}
+	l.Fail(dataplane.ErrLost)
+	if d := p.inputsDurable(); d != dataplane.DurableUnknown || p.wired || in.cursor != nil {
+		t.Errorf("durable through %d, wired: %v, subscribed: %v: nobody asks the producer again", d, p.wired, in.cursor != nil)
+	}
+}
+
+// TestAReleasedEpochIsToldAgainOverANewConnection: a source that seals only on hearing of others' epochs would not seal before its next row.
+func TestAReleasedEpochIsToldAgainOverANewConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		id := topology.QueryID{Incarnation: 1, Generation: 1}
+		net := transport.NewMemory(transport.Options{})
+		teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
+		told, hears := &Query{node: teller, config: QueryConfig{ID: id}}, &Query{node: hearer, config: QueryConfig{ID: id}}
+		teller.queries[id], hearer.queries[id] = told, hears
+		told.heard.Store(7) // over a connection that was lost
+		listener, err := net.Node("a").Listen("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{}, 2)
+		go func() {
+			conn, err := listener.Accept()
+			if err != nil {
+				t.Error(err)
+			} else {
+				_ = teller.Join(ctx, Peer{Node: "b", Boot: 2}, conn)
+			}
+			done <- struct{}{}
+		}()
+		conn, err := net.Node("b").Dial(ctx, listener.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_ = hearer.Join(ctx, Peer{Node: "a", Boot: 1}, conn)
+			done <- struct{}{}
+		}()
+		time.Sleep(time.Second)
+		if got := hears.heard.Load(); got != 7 {
+			t.Errorf("heard of epoch %d, 7 is released", got)
+		}
+		cancel()
+		<-done
+		<-done
+		_ = listener.Close()
+	})
+}
