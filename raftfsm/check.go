@@ -7,14 +7,17 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// check says what of the invariants a query would break: active partitions cover every key group of a stage exactly once, no key
-// group has two pending changes, every source process has vaults for its seals and finds the logs it is to adopt.
+// check says what of the invariants a query would break: active partitions cover every key group of a stage exactly once, an instance has
+// one range, no key group has two pending changes, every source process has vaults for its seals and finds the logs it is to adopt.
 func (q *Query) check() (Reason, string) {
 	for s, st := range q.Stages {
 		next := 0
-		for _, a := range st.Partitions {
+		for i, a := range st.Partitions {
 			if int(a.Range.From) != next || a.Range.Len() <= 0 {
 				return BadCoverage, fmt.Sprintf("stage %d: partition %v does not start at key group %d", s, a.Range, next)
+			}
+			if slices.ContainsFunc(st.Partitions[:i], func(b topology.Assignment) bool { return a.Instance == b.Instance }) {
+				return BadCoverage, fmt.Sprintf("stage %d: instance %d on %v would have several ranges", s, a.Instance, a.Process)
 			}
 			next = int(a.Range.To)
 			if !st.Source || !q.seals() {

@@ -27,20 +27,22 @@ const (
 	KindNodeStatus       Kind = 11
 	KindNodeBlame        Kind = 12
 	KindNodeLeave        Kind = 13
+	KindNodeDrain        Kind = 14
 	KindQueryAdd         Kind = 20
 	KindQueryState       Kind = 21
 	KindQueryErase       Kind = 22
 	KindHistoryAdd       Kind = 23
 	KindCheckpoint       Kind = 24
 	KindGenerationChange Kind = 25
+	KindQueryScale       Kind = 26
 	KindReassign         Kind = 30
 	KindShadow           Kind = 31
 	KindShadowDrop       Kind = 32
 	KindSwitch           Kind = 33
-	KindRecut            Kind = 34
-	KindVaultsChange     Kind = 40
-	KindSealSetChange    Kind = 41
-	KindSealsAdopted     Kind = 42
+	// 34 was another one.
+	KindVaultsChange  Kind = 40
+	KindSealSetChange Kind = 41
+	KindSealsAdopted  Kind = 42
 )
 
 // Command is one change of the state. Every command names what it is based on, and is a no-op with a typed outcome when that is
@@ -59,17 +61,18 @@ var commands = map[Kind]func() Command{
 	KindNodeStatus:       func() Command { return new(NodeStatus) },
 	KindNodeBlame:        func() Command { return new(NodeBlame) },
 	KindNodeLeave:        func() Command { return new(NodeLeave) },
+	KindNodeDrain:        func() Command { return new(NodeDrain) },
 	KindQueryAdd:         func() Command { return new(QueryAdd) },
 	KindQueryState:       func() Command { return new(QueryStateChange) },
 	KindQueryErase:       func() Command { return new(QueryErase) },
 	KindHistoryAdd:       func() Command { return new(HistoryAdd) },
 	KindCheckpoint:       func() Command { return new(CheckpointComplete) },
 	KindGenerationChange: func() Command { return new(GenerationChange) },
+	KindQueryScale:       func() Command { return new(QueryScale) },
 	KindReassign:         func() Command { return new(Reassign) },
 	KindShadow:           func() Command { return new(ShadowStart) },
 	KindShadowDrop:       func() Command { return new(ShadowDrop) },
 	KindSwitch:           func() Command { return new(Switch) },
-	KindRecut:            func() Command { return new(Recut) },
 	KindVaultsChange:     func() Command { return new(VaultsChange) },
 	KindSealSetChange:    func() Command { return new(SealSetChange) },
 	KindSealsAdopted:     func() Command { return new(SealsAdopted) },

@@ -38,7 +38,7 @@ type MembershipStep struct {
 // NextMembershipStep gives the one next step from the members to what the nodes' records ask for; ok is false when there is none.
 // Every living node is a member. The greatest odd number of them that is at most most get votes, those on spot instances last; workers
 // (RoleWorker) get none and are not counted, as long as another node lives. A
-// voter that is lost or leaves keeps its vote until another has taken its place, and because of lost nodes there are never fewer
+// voter that is lost, leaves or is drained keeps its vote until another has taken its place, and because of lost nodes there are never fewer
 // than three; who left is no member. A server without a record, a founder before it joins, counts as living.
 //
 // A living voter keeps its vote even when their number becomes even: the library does not let a server stand for election that has
@@ -56,7 +56,7 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 		case n.Status == Lost && electable(n):
 			lost++
 		}
-		if m.Voter && (n == nil || n.Status == Alive) {
+		if m.Voter && (n == nil || n.Stays()) {
 			good = append(good, m.Node)
 		} else if m.Voter {
 			bad = append(bad, m.Node)
@@ -66,7 +66,7 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 		if n.Status != Alive {
 			continue
 		}
-		if electable(n) {
+		if electable(n) && n.Stays() {
 			alive++
 		}
 		if !slices.ContainsFunc(members, func(m Server) bool { return m.Node == n.ID }) {
@@ -97,7 +97,7 @@ func NextMembershipStep(s *State, members []Server, leader topology.NodeID, most
 // electorate says who may vote: all but workers, and workers, too, when nobody else lives.
 func electorate(s *State, members []Server) func(*Node) bool {
 	isWorker := func(n *Node) bool { return n.Role() == RoleWorker }
-	others := slices.ContainsFunc(s.Nodes, func(n *Node) bool { return n.Status == Alive && !isWorker(n) }) ||
+	others := slices.ContainsFunc(s.Nodes, func(n *Node) bool { return n.Stays() && !isWorker(n) }) ||
 		slices.ContainsFunc(members, func(m Server) bool { return s.Node(m.Node) == nil })
 	return func(n *Node) bool { return !others || !isWorker(n) }
 }
@@ -111,7 +111,7 @@ func bestCandidate(s *State, members []Server, electable func(*Node) bool) *Node
 	var best *Node
 	for _, m := range members {
 		n := s.Node(m.Node)
-		if m.Voter || n == nil || n.Status != Alive || !electable(n) {
+		if m.Voter || n == nil || !n.Stays() || !electable(n) {
 			continue
 		}
 		if best == nil || voteRank(n) < voteRank(best) || voteRank(n) == voteRank(best) && n.ID < best.ID {
@@ -133,13 +133,13 @@ func dropVoter(s *State, good, bad []topology.NodeID, leader topology.NodeID, wa
 	// before those that leave, whose votes may be needed until then: what is left must be able to decide.
 	reachable := len(good)
 	slices.SortStableFunc(bad, func(a, b topology.NodeID) int {
-		return boolRank(s.Node(a).Status == Leaving) - boolRank(s.Node(b).Status == Leaving)
+		return boolRank(s.Node(a).Goes()) - boolRank(s.Node(b).Goes())
 	})
 	for _, id := range bad {
-		reachable += boolRank(s.Node(id).Status == Leaving)
+		reachable += boolRank(s.Node(id).Goes())
 	}
 	for _, id := range bad {
-		left := reachable - boolRank(s.Node(id).Status == Leaving)
+		left := reachable - boolRank(s.Node(id).Goes())
 		decides := 2*left > len(good)+len(bad)-1
 		if len(good) > 0 && decides && (len(good) >= want || s.Node(id).Status == Left) {
 			return drop(id)

@@ -60,9 +60,17 @@ type Node struct {
 	Fingerprint topology.Fingerprint `json:"fingerprint"`
 	Cores       int                  `json:"cores,omitempty"`
 	MemoryBytes int64                `json:"memory_bytes,omitempty"`
+	// Drain: it gives everything away and gets nothing new, until that is ended; see NodeDrain.
+	Drain bool `json:"drain,omitempty"`
 	// BlamedUntilMs: no partitions before that time of the leader's clock, milliseconds since 1970.
 	BlamedUntilMs int64 `json:"blamed_until_ms,omitempty"`
 }
+
+// Stays says whether the node lives and is to stay: only then it gets anything new.
+func (n *Node) Stays() bool { return n.Status == Alive && !n.Drain }
+
+// Goes says whether the node lives and gives away what it has.
+func (n *Node) Goes() bool { return n.Status == Leaving || n.Status == Alive && n.Drain }
 
 // Process is the node's current life.
 func (n *Node) Process() topology.Process { return topology.Process{Node: n.ID, Boot: n.Boot} }
@@ -84,7 +92,7 @@ func (n *Node) Role() string {
 }
 
 // NodeJoin says that a process of a node is there. With a new boot id everything that names the old process is void at once.
-// Based on Version, the record's (0: there is none); Node's own Version, Status, Reason and BlamedUntilMs are ignored.
+// Based on Version, the record's (0: there is none); Node's own Version, Status, Reason, Drain and BlamedUntilMs are ignored.
 type NodeJoin struct {
 	Version uint64 `json:"version"`
 	Node    Node   `json:"node"`
@@ -103,6 +111,7 @@ func (k *NodeJoin) apply(c *change) Outcome {
 	}
 	n := k.Node
 	n.Version, n.Status, n.Reason, n.BlamedUntilMs = have.Version+1, Alive, "", have.BlamedUntilMs
+	n.Drain = have.Drain && have.Status != Left
 	if ok && have.Boot == n.Boot {
 		if have.Status == Alive && have.Version >= k.Version {
 			n.Version, n.Reason = have.Version, have.Reason

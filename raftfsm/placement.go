@@ -1,6 +1,7 @@
 package raftfsm
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,7 +28,13 @@ type Reassign struct {
 
 // What a history's line of a reassignment says of it, for whoever sees its end.
 const (
-	KindReassigned  = "reassign"         // the line's Kind
+	KindReassigned  = "reassign"       // the line's Kind
+	KindShadowed    = "shadow"         // of a ShadowStart
+	KindSwitched    = "switch"         // of a Switch
+	KindDropped     = "shadow dropped" // of a ShadowDrop
+	FigureWhat      = "what"           // a shadow is for: "scale out", "drain", ...
+	FigureStage     = "stage"
+	whatMove        = "move"
 	FigureNode      = "node"             // the nodes whose ranges went to others
 	FigureVersion   = "topology_version" // that it was decided on: no two of a query have the same
 	FigureInstances = "instances"        // the partitions that it made, as FIRST-LAST, and shadows that it promoted, with commas between
@@ -111,6 +118,15 @@ func (k *Reassign) apply(c *change) Outcome {
 	return applied(first)
 }
 
+// instanceList names the instances of partitions.
+func instanceList(list []topology.Assignment) string {
+	var others []uint64
+	for _, a := range list {
+		others = append(others, a.Instance)
+	}
+	return instanceNames(1, 0, others)
+}
+
 // instanceNames names the instances from first to last, if there are any, and some of the others.
 func instanceNames(first, last uint64, others []uint64) string {
 	const most = 64
@@ -184,7 +200,11 @@ type ShadowStart struct {
 	Stage   topology.StageID `json:"stage"`
 	Parts   []Part           `json:"parts"`
 	Restore topology.Epoch   `json:"restore"`
-	Why     string           `json:"why,omitempty"`
+	Purpose topology.Purpose `json:"purpose,omitempty"`
+	// What the change is, in a word or two, for the history; Why and Figures say the reason.
+	What    string `json:"what,omitempty"`
+	Why     string `json:"why,omitempty"`
+	Figures []KV   `json:"figures,omitempty"`
 }
 
 func (*ShadowStart) Kind() Kind { return KindShadow }
@@ -194,8 +214,8 @@ func (k *ShadowStart) apply(c *change) Outcome {
 	if q == nil {
 		return out
 	}
-	if len(k.Parts) == 0 {
-		return refused(Malformed, "query %s: no ranges to shadow", q.Name)
+	if len(k.Parts) == 0 || len(k.What) > MaxNameBytes || len(k.Figures) > MaxSettings || k.Purpose > topology.ForSpeed {
+		return refused(Malformed, "query %s: no ranges to shadow, or too much said of them", q.Name)
 	}
 	if trim := q.TrimPoint(); k.Restore < trim || k.Restore > q.Complete {
 		return stale(BadEpoch, "query %s: restore epoch %d; epochs %d to %d are kept and complete", q.Name, k.Restore, trim, q.Complete)
@@ -217,11 +237,13 @@ func (k *ShadowStart) apply(c *change) Outcome {
 			return refused(ChangePending, "query %s: stage %d: key groups of %v have a pending change already", q.Name, k.Stage, p.Range)
 		}
 		n.Instances++
-		st.Shadows = append(st.Shadows, topology.Shadow{Range: p.Range, Process: p.Process, Instance: n.Instances, Restore: k.Restore})
+		st.Shadows = append(st.Shadows, topology.Shadow{Range: p.Range, Process: p.Process, Instance: n.Instances, Restore: k.Restore, Purpose: k.Purpose})
 	}
 	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int { return int(a.Range.From) - int(b.Range.From) })
 	n.Version++
-	n.note(c, "shadow", k.Why, "stage %d: %s, from epoch %d", k.Stage, partNames(k.Parts), k.Restore)
+	n.note(c, KindShadowed, k.Why, "stage %d: %s to be brought up, from epoch %d", k.Stage, partNames(k.Parts), k.Restore)
+	e := &n.History[len(n.History)-1]
+	e.Figures = append([]KV{{FigureWhat, cmp.Or(k.What, whatMove)}, {FigureInstances, instanceNames(first, n.Instances, nil)}}, k.Figures...)
 	return applied(first)
 }
 
@@ -249,7 +271,7 @@ func (k *ShadowDrop) apply(c *change) Outcome {
 	st := n.editStage(k.Stage)
 	st.Shadows = without(st.Shadows, within)
 	n.Version++
-	n.note(c, "shadow dropped", k.Why, "stage %d %v", k.Stage, k.Range)
+	n.note(c, KindDropped, k.Why, "stage %d %v", k.Stage, k.Range)
 	return applied(n.Version)
 }
 
@@ -313,7 +335,9 @@ func (k *Switch) apply(c *change) Outcome {
 		return out
 	}
 	n.Version++
-	n.note(c, "switch", k.Why, "stage %d %v to %s at epoch %d", k.Stage, k.Range, assignmentNames(fresh), k.AtEpoch)
+	n.note(c, KindSwitched, k.Why, "stage %d %v to %s at epoch %d", k.Stage, k.Range, assignmentNames(fresh), k.AtEpoch)
+	e := &n.History[len(n.History)-1]
+	e.Figures = []KV{{FigureStage, strconv.Itoa(int(k.Stage))}, {FigureInstances, instanceList(fresh)}, {FigureVersion, strconv.FormatUint(k.Version, 10)}}
 	return applied(n.Version)
 }
 
@@ -354,7 +378,7 @@ func (q *Query) adopt(st *Stage, r topology.Range, cut, rest []topology.Assignme
 			continue
 		}
 		if logs != nil {
-			return nil, refused(NoSeals, "query %s: source range %v has several owners: move each of them, then recut", q.Name, r)
+			return nil, refused(NoSeals, "query %s: source range %v has several owners: move each of them", q.Name, r)
 		}
 		logs = q.fence(a, !q.owns(st, a.Process, rest))
 	}
@@ -373,59 +397,6 @@ func (q *Query) owns(st *Stage, p topology.Process, rest []topology.Assignment) 
 		}
 	}
 	return false
-}
-
-// Recut draws the borders between neighbouring partitions of one process anew: it merges and splits in place and moves nothing.
-// Based on the topology's Version.
-type Recut struct {
-	Query   topology.QueryID    `json:"query"`
-	Version uint64              `json:"version"`
-	Stage   topology.StageID    `json:"stage"`
-	Range   topology.Range      `json:"range"`
-	Borders []topology.KeyGroup `json:"borders,omitempty"` // inside Range, ascending; none merges all
-	Why     string              `json:"why,omitempty"`
-}
-
-func (*Recut) Kind() Kind { return KindRecut }
-
-func (k *Recut) apply(c *change) Outcome {
-	q, out := c.openStage(k.Query, k.Version, k.Stage, k.Why)
-	if q == nil {
-		return out
-	}
-	rest, cut := carve(q.Stages[k.Stage].Partitions, k.Range)
-	if len(cut) == 0 || cut[0].Range.From != k.Range.From || cut[len(cut)-1].Range.To != k.Range.To || len(rest)+len(cut) != len(q.Stages[k.Stage].Partitions) {
-		return refused(BadCoverage, "query %s: stage %d: %v is not the range of whole partitions", q.Name, k.Stage, k.Range)
-	}
-	whole := cut[0]
-	for _, a := range cut[1:] {
-		if a.Process != whole.Process || !slices.Equal(a.Adopt, whole.Adopt) {
-			return refused(BadCoverage, "query %s: stage %d: partitions of %v are not on one process with the same seals to adopt", q.Name, k.Stage, k.Range)
-		}
-		whole.Instance = max(whole.Instance, a.Instance)
-		whole.Restore = max(whole.Restore, a.Restore)
-		whole.Deaths, whole.DiedAt = max(whole.Deaths, a.Deaths), max(whole.DiedAt, a.DiedAt)
-	}
-	var fresh []topology.Assignment
-	from := k.Range.From
-	for _, to := range append(slices.Clone(k.Borders), k.Range.To) {
-		if to <= from || to > k.Range.To {
-			return refused(BadCoverage, "query %s: borders %v do not ascend within %v", q.Name, k.Borders, k.Range)
-		}
-		part := whole
-		part.Range = topology.Range{From: from, To: to}
-		fresh, from = append(fresh, part), to
-	}
-	if slices.EqualFunc(fresh, cut, func(a, b topology.Assignment) bool { return a.Range == b.Range }) {
-		return already(q.Version)
-	}
-	n := c.edit(q)
-	st := n.editStage(k.Stage)
-	st.Partitions = append(rest, fresh...)
-	sortAssignments(st.Partitions)
-	n.Version++
-	n.note(c, "recut", k.Why, "stage %d: %s", k.Stage, assignmentNames(fresh))
-	return applied(n.Version)
 }
 
 // open gives a query that still gets partitions for reading, or what to answer.

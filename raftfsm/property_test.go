@@ -158,7 +158,7 @@ func (a *author) queryCommand(q *Query) Command {
 		}
 		return &QueryErase{id}
 	case 2, 3:
-		return &CheckpointComplete{id, q.Complete + topology.Epoch(a.int("later", -1, 3))}
+		return &CheckpointComplete{Query: id, Complete: q.Complete + topology.Epoch(a.int("later", -1, 3))}
 	case 4:
 		return &GenerationChange{Query: id, Complete: q.Complete, Seals: a.grants(), Keep: a.wrong(), Why: "loss"}
 	case 5, 6:
@@ -193,14 +193,8 @@ func (a *author) queryCommand(q *Query) Command {
 	case 10, 11:
 		return a.switchOver(q, id, stage)
 	case 12:
-		p := st.Partitions[a.int("partition", 0, len(st.Partitions)-1)]
-		k := &Recut{Query: id, Version: a.version(q.Version), Stage: stage, Range: p.Range}
-		if a.int("merge", 0, 1) == 0 {
-			k.Range.To = st.Partitions[len(st.Partitions)-1].Range.To
-		} else if p.Range.Len() > 1 {
-			k.Borders = []topology.KeyGroup{p.Range.From + 1}
-		}
-		return k
+		x := StageScale{Stage: stage, Auto: a.int("auto", 0, 1) == 1, Want: a.int("want", 1, 3), Max: a.int("most", 0, 4)}
+		return &QueryScale{Query: id, ScaleVersion: a.version(q.ScaleVersion), Stages: []StageScale{x}, Text: "as a person said"}
 	case 13:
 		block := a.int("block", 0, len(st.Vaults)-1)
 		return &VaultsChange{Query: id, Changes: []VaultChange{{Stage: stage, Block: topology.BlockID(block),

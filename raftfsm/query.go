@@ -98,6 +98,12 @@ type Query struct {
 	Stages []*Stage            `json:"stages"`
 	Seals  []topology.SealSet  `json:"seals,omitempty"` // ascending by Log
 
+	// ScaleVersion grows with each change of Scale.
+	ScaleVersion uint64       `json:"scale_version,omitempty"`
+	Scale        []StageScale `json:"scale,omitempty"` // ascending by stage
+	// Standby is how many shadows of each stateful partition are kept up for when it is lost: 0 or 1.
+	Standby int `json:"standby,omitempty"`
+
 	Instances uint64           `json:"instances"` // the last given to a partition or shadow
 	Terms     topology.Term    `json:"terms"`     // the last given to a seal log
 	Logs      topology.SealLog `json:"logs"`      // the last given
@@ -207,7 +213,9 @@ type QueryAdd struct {
 	T0Ms        int64                `json:"t0_ms"`
 	EpochMs     int64                `json:"epoch_ms"`
 	Stages      []StageAdd           `json:"stages"`
-	Seals       []SealGrant          `json:"seals,omitempty"`
+	// Standby: see Query.
+	Standby int         `json:"standby,omitempty"`
+	Seals   []SealGrant `json:"seals,omitempty"`
 }
 
 // StageAdd is a stage and its first placement.
@@ -255,7 +263,7 @@ func (k *QueryAdd) apply(c *change) Outcome {
 	q := &Query{
 		Name: k.Name, ID: topology.QueryID{Incarnation: k.Incarnation, Generation: 1},
 		SQL: k.SQL, Plan: k.Plan, Fingerprint: k.Fingerprint, T0Ms: k.T0Ms, EpochMs: k.EpochMs, AddedMs: c.at,
-		State: Running, StateVersion: 1, Version: 1,
+		State: Running, StateVersion: 1, Version: 1, Standby: k.Standby,
 	}
 	for i, add := range k.Stages {
 		st := &Stage{Groups: add.Groups, Source: add.Source}
@@ -303,6 +311,8 @@ func (k *QueryAdd) validate(s *State) Outcome {
 		return refused(OverLimit, "the SQL text has %d bytes, more than %d", len(k.SQL), MaxSQLBytes)
 	case len(k.Plan) == 0 || len(k.Plan) > MaxPlanBytes:
 		return refused(OverLimit, "the plan has %d bytes; it must have 1 to %d", len(k.Plan), MaxPlanBytes)
+	case k.Standby < 0 || k.Standby > 1:
+		return refused(Malformed, "%d shadows kept for each partition are not supported: 0 or 1", k.Standby)
 	case k.EpochMs <= 0:
 		return refused(Malformed, "epochs of %d ms", k.EpochMs)
 	case len(k.Stages) == 0 || len(k.Stages) > MaxStages:
@@ -413,11 +423,32 @@ func (k *HistoryAdd) apply(c *change) Outcome {
 	return applied(n.Entries)
 }
 
+// keepUp lets go of what standby shadows needed that have got beyond the complete epoch.
+func (q *Query) keepUp(instances []uint64) {
+	kept := func(s topology.Shadow) bool {
+		return s.Purpose == topology.ForStandby && s.Restore < q.Complete && slices.Contains(instances, s.Instance)
+	}
+	for s, st := range q.Stages {
+		if !slices.ContainsFunc(st.Shadows, kept) {
+			continue
+		}
+		n := q.editStage(topology.StageID(s))
+		n.Shadows = slices.Clone(st.Shadows)
+		for i := range n.Shadows {
+			if kept(n.Shadows[i]) {
+				n.Shadows[i].Restore = q.Complete
+			}
+		}
+	}
+}
+
 // CheckpointComplete says that every key group of every stage has epoch Complete at all its vaults and every sink has committed
 // it. Based on it being later than the one known.
 type CheckpointComplete struct {
 	Query    topology.QueryID `json:"query"`
 	Complete topology.Epoch   `json:"complete"`
+	// Kept are the instances of standby shadows that have got beyond Complete: they need nothing before it any more.
+	Kept []uint64 `json:"kept,omitempty"`
 }
 
 func (*CheckpointComplete) Kind() Kind { return KindCheckpoint }
@@ -435,6 +466,8 @@ func (k *CheckpointComplete) apply(c *change) Outcome {
 	case q.State == Removing:
 		return refused(BadTransition, "query %s is being removed", q.Name)
 	}
-	c.edit(q).Complete = k.Complete
+	n := c.edit(q)
+	n.Complete = k.Complete
+	n.keepUp(k.Kept)
 	return applied(0)
 }

@@ -193,6 +193,8 @@ func (c *change) takes(p topology.Process) (Reason, string) {
 		return ProcessGone, "node " + string(p.Node) + " has restarted"
 	case n.Status != Alive:
 		return ProcessGone, "node " + string(p.Node) + " is " + n.Status.String()
+	case n.Drain:
+		return ProcessGone, "node " + string(p.Node) + " is being drained"
 	}
 	return NoReason, ""
 }

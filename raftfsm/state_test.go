@@ -87,7 +87,7 @@ func founded(t testing.TB) *State {
 	for n := 1; n <= 5; n++ {
 		s = must(t, s, join(n))
 	}
-	return must(t, s, add("q", 1), &CheckpointComplete{queryID(1, 1), 128})
+	return must(t, s, add("q", 1), &CheckpointComplete{Query: queryID(1, 1), Complete: 128})
 }
 
 func queryID(incarnation uint64, generation uint32) topology.QueryID {
@@ -189,7 +189,7 @@ func TestSwitchTakesAllPartsOfARangeAtOnce(t *testing.T) {
 	s = must(t, s, start)
 	q = s.Query("q")
 	want(t, s, &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 128, Parts: []Part{{keyRange(40, 50), process(5)}}}, Refused, ChangePending)
-	s = must(t, s, &CheckpointComplete{q.ID, 256})
+	s = must(t, s, &CheckpointComplete{Query: q.ID, Complete: 256})
 	if got := s.Query("q").TrimPoint(); got != 128 {
 		t.Fatalf("trim point is %d though a shadow restores 128", got)
 	}
@@ -216,7 +216,7 @@ func TestARetiredPartitionServesUntilTheTrimPointIsAtItsSuccessorsEpoch(t *testi
 	s := founded(t)
 	q := s.Query("q")
 	s = must(t, s, &ShadowStart{Query: q.ID, Version: 1, Stage: 1, Restore: 128, Parts: []Part{{keyRange(0, 16), process(5)}}},
-		&CheckpointComplete{q.ID, 256},
+		&CheckpointComplete{Query: q.ID, Complete: 256},
 		&ShadowStart{Query: q.ID, Version: 2, Stage: 2, Restore: 256, Parts: []Part{{keyRange(0, 1), process(5)}}})
 	q = s.Query("q")
 	sink := q.Stages[2].Shadows[0]
@@ -251,21 +251,6 @@ func TestAMovedSourceFencesTheFormerOwnersLog(t *testing.T) {
 	want(t, s, &SealSetChange{Query: q.ID, Log: 1, Term: former.Term, Version: 1, Members: processes(4, 5)}, Stale, OldVersion)
 }
 
-func TestRecutMergesNeighboursInPlace(t *testing.T) {
-	s := founded(t)
-	q := s.Query("q")
-	want(t, s, &Recut{Query: q.ID, Version: 1, Stage: 1, Range: keyRange(0, 64)}, Refused, BadCoverage)
-	s = must(t, s, &Recut{Query: q.ID, Version: 1, Stage: 1, Range: keyRange(0, 32), Borders: []topology.KeyGroup{8, 16}})
-	if got := len(s.Query("q").Stages[1].Partitions); got != 4 {
-		t.Fatalf("%d partitions", got)
-	}
-	instance := s.Query("q").Stages[1].Partitions[0].Instance
-	s = must(t, s, &Recut{Query: q.ID, Version: 2, Stage: 1, Range: keyRange(0, 32)})
-	if got := s.Query("q").Stages[1].Partitions; len(got) != 2 || got[0].Instance != instance {
-		t.Fatalf("partitions %v, want the first whole again, same instance", got)
-	}
-}
-
 func TestAcceptedLossStartsTheNextGenerationFromTheCompleteEpoch(t *testing.T) {
 	s := founded(t)
 	q := s.Query("q")
@@ -281,7 +266,7 @@ func TestAcceptedLossStartsTheNextGenerationFromTheCompleteEpoch(t *testing.T) {
 	if q2.SealSet(process(1)).Term <= q.SealSet(process(1)).Term {
 		t.Fatal("the new generation's term is not higher")
 	}
-	want(t, s, &CheckpointComplete{q.ID, 256}, Stale, OldGeneration)
+	want(t, s, &CheckpointComplete{Query: q.ID, Complete: 256}, Stale, OldGeneration)
 }
 
 func TestAGenerationThatKeepsItsSealsAdoptsThemAnew(t *testing.T) {
@@ -307,7 +292,7 @@ func TestAGenerationThatKeepsItsSealsAdoptsThemAnew(t *testing.T) {
 	if q = s.Query("q"); q.Since != 128 || q.SinceGeneration != 1 || len(q.Empty) != 1 {
 		t.Fatalf("since %d of generation %d, empty %v", q.Since, q.SinceGeneration, q.Empty)
 	}
-	s = must(t, s, &CheckpointComplete{q.ID, 256}, &GenerationChange{Query: q.ID, Complete: 256, Seals: k.Seals})
+	s = must(t, s, &CheckpointComplete{Query: q.ID, Complete: 256}, &GenerationChange{Query: q.ID, Complete: 256, Seals: k.Seals})
 	if q = s.Query("q"); q.Since != 256 || q.SinceGeneration != 3 || len(q.Empty) != 0 {
 		t.Fatalf("since %d of generation %d, empty %v", q.Since, q.SinceGeneration, q.Empty)
 	}
@@ -421,7 +406,7 @@ func TestAcceptingALossDoesNotHitAQueryThatGoesOn(t *testing.T) {
 		t.Fatalf("%v, resealed by generation %d", n.State, n.Resealed)
 	}
 	n := s.Query("q")
-	s = must(t, s, &CheckpointComplete{n.ID, 256}, &GenerationChange{Query: n.ID, Complete: 256, Keep: true, Seals: k.Seals, Why: "n2 acted on more than was kept"})
+	s = must(t, s, &CheckpointComplete{Query: n.ID, Complete: 256}, &GenerationChange{Query: n.ID, Complete: 256, Keep: true, Seals: k.Seals, Why: "n2 acted on more than was kept"})
 	if n := s.Query("q"); n.ID.Generation != 3 || n.Resealed != 2 {
 		t.Fatalf("generation %d, resealed by %d", n.ID.Generation, n.Resealed)
 	}
@@ -494,8 +479,8 @@ func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"old record", &NodeStatus{process(1), 9, Lost, ""}, Stale, OldVersion},
 		{"name taken", add("q", 2), Refused, NameTaken},
 		{"old incarnation", add("r", 1), Stale, OldVersion},
-		{"unknown query", &CheckpointComplete{queryID(9, 1), 5}, Stale, NoSuchQuery},
-		{"complete falls", &CheckpointComplete{q.ID, 64}, Stale, OldVersion},
+		{"unknown query", &CheckpointComplete{Query: queryID(9, 1), Complete: 5}, Stale, NoSuchQuery},
+		{"complete falls", &CheckpointComplete{Query: q.ID, Complete: 64}, Stale, OldVersion},
 		{"erase a running one", &QueryErase{q.ID}, Refused, BadTransition},
 		{"old state", &QueryStateChange{Query: q.ID, StateVersion: 5, State: Paused}, Stale, OldVersion},
 		{"unknown state", &QueryStateChange{Query: q.ID, StateVersion: 1, State: 99}, Refused, BadTransition},

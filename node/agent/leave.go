@@ -42,7 +42,7 @@ func (a *Agent) Leave(ctx context.Context) {
 func (a *Agent) others() int {
 	n := 0
 	for _, node := range a.Machine().View().Nodes {
-		n += count(node.ID != a.self.Node && node.Status == raftfsm.Alive)
+		n += count(node.ID != a.self.Node && node.Stays())
 	}
 	return n
 }

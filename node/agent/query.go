@@ -336,7 +336,7 @@ func (r *running) sealWriter(set topology.SealSet) *backup.SealWriter {
 		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(machine.View(), n) },
 		Candidates: func() (list []topology.Process) {
 			for _, n := range machine.View().Nodes {
-				if n.Status == raftfsm.Alive {
+				if n.Stays() {
 					list = append(list, n.Process())
 				}
 			}

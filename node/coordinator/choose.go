@@ -176,7 +176,7 @@ type vaultNeed struct {
 func (v *View) vaults(need vaultNeed) []topology.Process {
 	var able, others, alive []*raftfsm.Node
 	for _, n := range v.State.Nodes {
-		if n.Status != raftfsm.Alive {
+		if !n.Stays() {
 			continue
 		}
 		active := slices.Contains(need.active, n.Process())

@@ -90,7 +90,7 @@ func covers(members, want []topology.Process) bool {
 func BlocksBelow(v *View) int {
 	nodes := 0
 	for _, n := range v.State.Nodes {
-		if n.Status == raftfsm.Alive {
+		if n.Stays() {
 			nodes++
 		}
 	}
@@ -122,7 +122,7 @@ func BlocksBelow(v *View) int {
 func (v *View) sameDisks(members []topology.Process) (out []topology.Process, changed bool) {
 	out = slices.Clone(members)
 	for i, p := range out {
-		if now, ok := v.current(p.Node); ok && now != p && v.State.Node(p.Node).Status == raftfsm.Alive {
+		if now, ok := v.current(p.Node); ok && now != p && v.State.Node(p.Node).Stays() {
 			out[i], changed = now, true
 		}
 	}

@@ -182,7 +182,7 @@ func (v *View) blamed(n *raftfsm.Node) bool {
 
 // takes says whether a node gets partitions.
 func (v *View) takes(n *raftfsm.Node) bool {
-	return n.Status == raftfsm.Alive && !v.blamed(n) && n.Role() != raftfsm.RoleControl
+	return n.Stays() && !v.blamed(n) && n.Role() != raftfsm.RoleControl
 }
 
 // current is the living process of a node, of whatever life; ok is false when there is none.

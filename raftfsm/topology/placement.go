@@ -63,7 +63,20 @@ type Shadow struct {
 	Process  Process `json:"process"`
 	Instance uint64  `json:"instance"`
 	Restore  Epoch   `json:"restore"`
+	Purpose  Purpose `json:"purpose,omitempty"`
 }
+
+// Purpose is what a shadow is for. Numbers are on disk.
+type Purpose uint8
+
+const (
+	// ForChange: it takes its range over as soon as it has caught up.
+	ForChange Purpose = 0
+	// ForStandby: it takes its range over when what is active there is lost. Its Restore follows the complete epoch once it has caught up.
+	ForStandby Purpose = 1
+	// ForSpeed: it takes its range over if it gets ahead of what is active there.
+	ForSpeed Purpose = 2
+)
 
 // Retired is a former partition that serves its output log until the trim point has reached Until.
 type Retired struct {
