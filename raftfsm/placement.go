@@ -241,7 +241,7 @@ func (k *ShadowStart) apply(c *change) Outcome {
 	}
 	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int { return int(a.Range.From) - int(b.Range.From) })
 	n.Version++
-	n.note(c, KindShadowed, k.Why, "stage %d: %s to be brought up, from epoch %d", k.Stage, partNames(k.Parts), k.Restore)
+	n.note(c, KindShadowed, k.Why, "%s: %s to be brought up, from epoch %d", n.StageName(k.Stage), partNames(k.Parts), k.Restore)
 	e := &n.History[len(n.History)-1]
 	e.Figures = append([]KV{{FigureWhat, cmp.Or(k.What, whatMove)}, {FigureInstances, instanceNames(first, n.Instances, nil)}}, k.Figures...)
 	return applied(first)
@@ -271,7 +271,7 @@ func (k *ShadowDrop) apply(c *change) Outcome {
 	st := n.editStage(k.Stage)
 	st.Shadows = without(st.Shadows, within)
 	n.Version++
-	n.note(c, KindDropped, k.Why, "stage %d %v", k.Stage, k.Range)
+	n.note(c, KindDropped, k.Why, "%s %v", n.StageName(k.Stage), k.Range)
 	return applied(n.Version)
 }
 
@@ -335,7 +335,7 @@ func (k *Switch) apply(c *change) Outcome {
 		return out
 	}
 	n.Version++
-	n.note(c, KindSwitched, k.Why, "stage %d %v to %s at epoch %d", k.Stage, k.Range, assignmentNames(fresh), k.AtEpoch)
+	n.note(c, KindSwitched, k.Why, "%s %v to %s at epoch %d", n.StageName(k.Stage), k.Range, assignmentNames(fresh), k.AtEpoch)
 	e := &n.History[len(n.History)-1]
 	e.Figures = []KV{{FigureStage, strconv.Itoa(int(k.Stage))}, {FigureInstances, instanceList(fresh)}, {FigureVersion, strconv.FormatUint(k.Version, 10)}}
 	return applied(n.Version)

@@ -114,8 +114,9 @@ type Query struct {
 
 // Stage is the placement of one stage.
 type Stage struct {
-	Groups int  `json:"groups"`
-	Source bool `json:"source,omitempty"`
+	Name   string `json:"name,omitempty"` // for people
+	Groups int    `json:"groups"`
+	Source bool   `json:"source,omitempty"`
 	// Partitions are active: ascending, covering every key group exactly once.
 	Partitions []topology.Assignment `json:"partitions"`
 	Shadows    []topology.Shadow     `json:"shadows,omitempty"` // ascending, disjoint
@@ -153,6 +154,14 @@ func (q *Query) Topology() topology.Topology {
 		}
 	}
 	return t
+}
+
+// StageName is how people are told of a stage: by what it does and by its number in the plan.
+func (q *Query) StageName(s topology.StageID) string {
+	if name := q.Stages[s].Name; name != "" {
+		return fmt.Sprintf("stage %d (%s)", s, name)
+	}
+	return fmt.Sprintf("stage %d", s)
 }
 
 // SealSet is the set that a process writes its seals to, or nil.
@@ -220,6 +229,7 @@ type QueryAdd struct {
 
 // StageAdd is a stage and its first placement.
 type StageAdd struct {
+	Name   string `json:"name,omitempty"`
 	Groups int    `json:"groups"`
 	Source bool   `json:"source,omitempty"`
 	Parts  []Part `json:"parts"` // ascending, covering every key group once
@@ -266,7 +276,7 @@ func (k *QueryAdd) apply(c *change) Outcome {
 		State: Running, StateVersion: 1, Version: 1, Standby: k.Standby,
 	}
 	for i, add := range k.Stages {
-		st := &Stage{Groups: add.Groups, Source: add.Source}
+		st := &Stage{Name: add.Name, Groups: add.Groups, Source: add.Source}
 		for _, p := range add.Parts {
 			if r, text := c.runs(q, p.Process); r != NoReason {
 				return refused(r, "stage %d: %s", i, text)
@@ -319,6 +329,9 @@ func (k *QueryAdd) validate(s *State) Outcome {
 		return refused(OverLimit, "the plan has %d stages; it must have 1 to %d", len(k.Stages), MaxStages)
 	}
 	for i, st := range k.Stages {
+		if len(st.Name) > MaxTextBytes {
+			return refused(OverLimit, "the name of stage %d has %d bytes, more than %d", i, len(st.Name), MaxTextBytes)
+		}
 		if st.Groups < 1 || st.Groups > topology.MaxKeyGroups {
 			return refused(OverLimit, "stage %d has %d key groups; it must have 1 to %d", i, st.Groups, topology.MaxKeyGroups)
 		}

@@ -41,7 +41,9 @@ type running struct {
 	whole   bool  // the whole query has finished
 	err     error // why it failed here, for good
 	waiting map[topology.StageID]string
-	lost    *coordinator.LostReport // while it waits
+	// groupsTold is when a report last told of the rows of key groups. One that is lost with its leader is missed for a second.
+	groupsTold time.Time
+	lost       *coordinator.LostReport // while it waits
 }
 
 func newRunning(ctx context.Context, q *queries, w *raftfsm.Query) *running {

@@ -3,6 +3,7 @@ package agent
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/node/engine"
@@ -32,9 +33,13 @@ func (r *running) report() coordinator.QueryReport {
 			err = st.Err
 		}
 		out.Blocked = short(st.Blocked)
+		groups := r.groupsDue()
 		for i := range st.Partitions {
 			p := partitionReport(&st.Partitions[i])
 			p.Copied = copies.Copied(p.Stage, p.Range, p.Instance)
+			if groups {
+				p.Groups = st.Partitions[i].Groups
+			}
 			out.Partitions = append(out.Partitions, p)
 		}
 	}
@@ -42,6 +47,21 @@ func (r *running) report() coordinator.QueryReport {
 		out.Error = short(err.Error())
 	}
 	return out
+}
+
+// groupsEvery is how often the rows of key groups are reported: they are long, and matter over seconds.
+const groupsEvery = time.Second
+
+// groupsDue says whether this report tells of the rows of key groups.
+func (r *running) groupsDue() bool {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.groupsTold) < groupsEvery {
+		return false
+	}
+	r.groupsTold = now
+	return true
 }
 
 // short holds a text to what a report may carry.
@@ -57,7 +77,10 @@ func partitionReport(p *engine.PartitionStatus) coordinator.PartitionReport {
 		Stage: p.Stage, Range: p.Range, Instance: p.Instance, Role: roleName(p.Role), Phase: p.Phase,
 		Epoch: p.Epoch, Durable: p.Durable, Lines: p.Lines, LineBytes: p.LineBytes, Ended: p.Ended, Restored: p.Restored, RestoreMs: p.RestoreMs, ReplayMs: p.ReplayMs,
 		StateBytes: p.StateBytes, SealBytes: p.SealBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, RowsOut: p.RowsOut, Late: p.Late,
-		BusyNs: p.BusyNs, IdleNs: p.IdleNs, BlockedNs: p.BlockedNs, WatermarkMs: p.WatermarkMs, Beyond: p.Beyond,
+		RestoredBytes: p.RestoredBytes, BusyNs: p.BusyNs, IdleNs: p.IdleNs, BlockedNs: p.BlockedNs, WatermarkMs: p.WatermarkMs, Beyond: p.Beyond,
+	}
+	for _, t := range p.Taken {
+		out.Taken = append(out.Taken, coordinator.Taken{Stage: t.Stage, Instance: t.Instance, Epoch: t.Epoch, PauseMs: t.Pause.Milliseconds()})
 	}
 	for _, c := range p.Chains {
 		out.Chains = append(out.Chains, coordinator.ChainSum{Range: c.Range, Epoch: c.Epoch, Sum: c.Sum})

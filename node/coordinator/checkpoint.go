@@ -47,7 +47,7 @@ func Checkpoint(v *View, q *raftfsm.Query) Decision {
 	lines = slices.Compact(lines)
 	for _, line := range slices.Backward(lines) {
 		if !slices.ContainsFunc(parts, func(r *PartitionReport) bool { return !r.has(line) }) {
-			d.command(&raftfsm.CheckpointComplete{Query: q.ID, Complete: line})
+			d.command(&raftfsm.CheckpointComplete{Query: q.ID, Complete: line, Kept: v.keptUp(q, line)})
 			d.Notes = append(d.Notes, completed(q, line, parts))
 			return d
 		}
@@ -81,6 +81,19 @@ func completed(q *raftfsm.Query, line topology.Epoch, parts []*PartitionReport) 
 
 // IsCheckpoint says that the note tells of a complete checkpoint.
 func (n *Note) IsCheckpoint() bool { return n.Kind == completedKind }
+
+// keptUp are the instances of standby shadows that have got beyond a checkpoint.
+func (v *View) keptUp(q *raftfsm.Query, line topology.Epoch) (out []uint64) {
+	for s, st := range q.Stages {
+		for i := range st.Shadows {
+			sh := &st.Shadows[i]
+			if r := v.instance(q, sh.Process, topology.StageID(s), sh.Range, sh.Instance); sh.Purpose == topology.ForStandby && caughtUp(r) && r.Epoch >= line {
+				out = append(out, sh.Instance)
+			}
+		}
+	}
+	return out
+}
 
 // has says whether a partition has acknowledged a checkpoint.
 func (p *PartitionReport) has(line topology.Epoch) bool {

@@ -53,6 +53,7 @@ type hosts struct {
 type host struct {
 	process topology.Process
 	load    int
+	spot    bool // it may be taken away: others come first when they have no more to do
 	off     bool // its clock is too wrong for sources
 }
 
@@ -64,7 +65,7 @@ func (v *View) newHosts(f topology.Fingerprint, but []topology.Process) *hosts {
 		if n.Fingerprint != f || !v.takes(n) || slices.Contains(but, p) {
 			continue
 		}
-		x := &host{process: p, off: v.clockOff(p)}
+		x := &host{process: p, off: v.clockOff(p), spot: n.Spot}
 		if p == v.Leader {
 			x.load = leaderHandicap
 		}
@@ -134,12 +135,20 @@ func (h *hosts) choose(source bool, members []topology.Process, of ...uint64) to
 		offA, loadA := score(i)
 		offB, loadB := score(best)
 		a, b := rendezvous(h.list[i].process.Node, of...), rendezvous(h.list[best].process.Node, of...)
-		if cmp.Or(cmp.Compare(offA, offB), cmp.Compare(loadA, loadB), cmp.Compare(b, a)) < 0 {
+		spotA, spotB := rankOf(h.list[i].spot), rankOf(h.list[best].spot)
+		if cmp.Or(cmp.Compare(offA, offB), cmp.Compare(loadA, loadB), cmp.Compare(spotA, spotB), cmp.Compare(b, a)) < 0 {
 			best = i
 		}
 	}
 	h.list[best].load++
 	return h.list[best].process
+}
+
+func rankOf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // pieces cuts a range for so many bytes of state into what is restored in time, at most one for each process; borders are those of

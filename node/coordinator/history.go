@@ -111,16 +111,8 @@ func recoveryOf(e *raftfsm.Entry) (r Recovery, ok bool) {
 		return r, false
 	}
 	r.DetectMs, _ = strconv.ParseInt(figure(e, raftfsm.FigureDetect), 10, 64) // 0 when it is not told
-	for part := range strings.SplitSeq(figure(e, raftfsm.FigureInstances), ",") {
-		first, last, _ := strings.Cut(part, "-")
-		x, err := strconv.ParseUint(first, 10, 64)
-		y, err2 := strconv.ParseUint(last, 10, 64)
-		if err != nil || err2 != nil {
-			return r, false
-		}
-		r.Instances = append(r.Instances, instances{x, y})
-	}
-	return r, true
+	r.Instances, ok = parseInstances(figure(e, raftfsm.FigureInstances))
+	return r, ok
 }
 
 func figure(e *raftfsm.Entry, key string) string {
@@ -135,7 +127,7 @@ func figure(e *raftfsm.Entry, key string) string {
 // progress counts the ranges of a recovery that are still where it put them, and those of them that run.
 func (v *View) progress(q *raftfsm.Query, r *Recovery) (there, running int, restoreMs, replayMs int64) {
 	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
-		if !slices.ContainsFunc(r.Instances, func(x instances) bool { return x.First <= a.Instance && a.Instance <= x.Last }) {
+		if !contains(r.Instances, a.Instance) {
 			return true
 		}
 		there++
@@ -146,6 +138,116 @@ func (v *View) progress(q *raftfsm.Query, r *Recovery) (there, running int, rest
 		return true
 	})
 	return there, running, restoreMs, replayMs
+}
+
+const (
+	switchedKind = "switched"
+	// settleMs is how long a switch has to show in reports before the history tells of it, settleMostMs at most; maxSwitches are looked at.
+	settleMs, settleMostMs, maxSwitches = 1500, 15_000, 16
+)
+
+// Switched writes into the history what a switch came to: how long nothing new came to who takes from its key groups, how much state was
+// moved, how long it took. What it is about stands in the history, so any leader does it.
+func Switched(v *View, q *raftfsm.Query) Decision {
+	var d Decision
+	var ended []string
+	looked := 0
+	for i := len(q.History) - 1; i >= 0 && looked < maxSwitches; i-- {
+		e := &q.History[i]
+		switch {
+		case e.Kind == switchedKind:
+			ended = append(ended, figure(e, raftfsm.FigureVersion))
+		case e.Kind == raftfsm.KindSwitched:
+			looked++
+			if age := v.NowMs - e.AtMs; slices.Contains(ended, figure(e, raftfsm.FigureVersion)) || age < settleMs {
+				continue
+			}
+			if entry, ok := v.switched(q, e); ok {
+				d.command(&raftfsm.HistoryAdd{Query: q.ID, Entries: []raftfsm.Entry{entry}})
+				d.Notes = append(d.Notes, Note{Kind: switchedKind, Query: q.Name, Text: entry.Text, Figures: entry.Figures})
+			}
+		}
+	}
+	return d
+}
+
+// switched tells of a switch; ok is false while too little is known.
+func (v *View) switched(q *raftfsm.Query, e *raftfsm.Entry) (raftfsm.Entry, bool) {
+	what, began := "move", e.AtMs
+	if start := startOf(q, e); start != nil {
+		what, began = figure(start, raftfsm.FigureWhat), start.AtMs
+	}
+	there, running, bytes, restoreMs, replayMs, pauseMs := 0, 0, int64(0), int64(0), int64(0), int64(-1)
+	stage := figure(e, raftfsm.FigureStage)
+	list := instancesIn(e)
+	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+		r := v.active(q, s, a)
+		if fmt.Sprint(s) == stage && contains(list, a.Instance) {
+			there++
+			if r != nil {
+				running++
+				bytes, restoreMs, replayMs = bytes+r.RestoredBytes, max(restoreMs, r.RestoreMs), max(replayMs, r.ReplayMs)
+			}
+		}
+		if r == nil {
+			return true
+		}
+		for _, t := range r.Taken {
+			if fmt.Sprint(t.Stage) == stage && contains(list, t.Instance) {
+				pauseMs = max(pauseMs, t.PauseMs)
+			}
+		}
+		return true
+	})
+	if age := v.NowMs - e.AtMs; (running < there || pauseMs < 0) && age < settleMostMs && there > 0 {
+		return raftfsm.Entry{}, false
+	}
+	pause := "its pause is not known: no epoch came since"
+	figures := []raftfsm.KV{{Key: raftfsm.FigureWhat, Value: what}, {Key: raftfsm.FigureStage, Value: stage}}
+	if pauseMs >= 0 {
+		pause = fmt.Sprintf("a pause of %d ms", pauseMs)
+		figures = append(figures, raftfsm.KV{Key: "pause_ms", Value: fmt.Sprint(pauseMs)})
+	}
+	figures = append(figures, raftfsm.KV{Key: "bytes_moved", Value: fmt.Sprint(bytes)}, raftfsm.KV{Key: "restore_ms", Value: fmt.Sprint(restoreMs)},
+		raftfsm.KV{Key: "catch_up_ms", Value: fmt.Sprint(replayMs)}, raftfsm.KV{Key: "took_ms", Value: fmt.Sprint(e.AtMs - began)},
+		raftfsm.KV{Key: raftfsm.FigureVersion, Value: figure(e, raftfsm.FigureVersion)})
+	text, _, _ := strings.Cut(e.Text, " at epoch ")
+	text = cut(fmt.Sprintf("%s: %s after %d ms, with %s and %d bytes of state moved", what, text, e.AtMs-began, pause, bytes))
+	return raftfsm.Entry{AtMs: v.NowMs, Kind: switchedKind, Text: text, Figures: figures}, true
+}
+
+// startOf is the line of a history that tells of the start of the shadows which a switch made active, nil when it is gone.
+func startOf(q *raftfsm.Query, e *raftfsm.Entry) *raftfsm.Entry {
+	list := instancesIn(e)
+	for i := len(q.History) - 1; i >= 0; i-- {
+		if x := &q.History[i]; x.Kind == raftfsm.KindShadowed && len(list) > 0 && contains(instancesIn(x), list[0].First) {
+			return x
+		}
+	}
+	return nil
+}
+
+func instancesIn(e *raftfsm.Entry) []instances {
+	list, _ := parseInstances(figure(e, raftfsm.FigureInstances))
+	return list
+}
+
+func contains(list []instances, x uint64) bool {
+	return slices.ContainsFunc(list, func(i instances) bool { return i.First <= x && x <= i.Last })
+}
+
+// parseInstances reads what FigureInstances says.
+func parseInstances(text string) (out []instances, ok bool) {
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, _ := strings.Cut(part, "-")
+		x, err := strconv.ParseUint(first, 10, 64)
+		y, err2 := strconv.ParseUint(last, 10, 64)
+		if err != nil || err2 != nil {
+			return nil, false
+		}
+		out = append(out, instances{x, y})
+	}
+	return out, true
 }
 
 // CommandIDOf is the id that a command of a step is proposed with. Only lines of a history have one: it names what they are about,

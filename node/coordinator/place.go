@@ -40,7 +40,7 @@ func Place(v *View, stages []PlaceStage) (topology.Fingerprint, []raftfsm.StageA
 		if st.Groups < 1 || st.Groups > topology.MaxKeyGroups {
 			return "", nil, nil, &PlaceError{fmt.Sprintf("stage %q has %d key groups; it must have 1 to %d", st.Name, st.Groups, topology.MaxKeyGroups)}
 		}
-		add := raftfsm.StageAdd{Groups: st.Groups, Source: st.Source}
+		add := raftfsm.StageAdd{Name: st.Name, Groups: st.Groups, Source: st.Source}
 		for _, r := range topology.Split(st.Groups, max(1, st.Parallelism)) {
 			p := h.choose(st.Source, nil, incarnation, uint64(s), uint64(r.From))
 			add.Parts = append(add.Parts, raftfsm.Part{Range: r, Process: p})

@@ -16,6 +16,8 @@ type QueryMemory struct {
 	WaitsMs int64
 	Commits []Commit     // of the last reassignments
 	Shadows []ShadowSeen // ascending by instance
+	Tried   []Tried
+	Lagging []Lagging
 }
 
 // lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are
@@ -105,21 +107,34 @@ func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology
 	if r := v.active(q, s, a); r != nil && r.Range.Len() > 0 {
 		bytes = r.StateBytes / int64(r.Range.Len()) * int64(a.Range.Len())
 	}
-	for _, sh := range st.Shadows {
-		n := v.State.Node(sh.Process.Node)
-		if sh.Range == a.Range && v.State.Lives(sh.Process) && v.takes(n) {
-			mv := raftfsm.Move{Stage: s, Range: a.Range, Process: sh.Process, Restore: q.Complete, Deaths: deaths, DiedAt: diedAt}
-			return []raftfsm.Move{mv}, text
-		}
-	}
 	if deaths > 0 {
 		on := v.queriesOn(a.Process)
 		h = h.apart(slices.Index(on, q), len(on))
 	}
-	for _, r := range h.pieces(a.Range, bytes) {
-		p := h.choose(st.Source, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From))
+	give := func(r topology.Range, p topology.Process) {
 		moves = append(moves, raftfsm.Move{Stage: s, Range: r, Process: p, Restore: q.Complete, Deaths: deaths, DiedAt: diedAt})
 	}
+	rest := a.Range.From // from where on nobody has it yet
+	anew := func(to topology.KeyGroup) {
+		if rest >= to {
+			return
+		}
+		gap := topology.Range{From: rest, To: to}
+		if bytes > 0 {
+			bytes = bytes / int64(a.Range.Len()) * int64(gap.Len())
+		}
+		for _, r := range h.pieces(gap, bytes) {
+			give(r, h.choose(st.Source, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
+		}
+	}
+	for _, sh := range st.Shadows { // what is being brought up takes over
+		if sh.Range.From >= a.Range.From && sh.Range.To <= a.Range.To && v.State.Lives(sh.Process) && v.takes(v.State.Node(sh.Process.Node)) {
+			anew(sh.Range.From)
+			give(sh.Range, sh.Process)
+			rest = sh.Range.To
+		}
+	}
+	anew(a.Range.To)
 	return moves, text
 }
 

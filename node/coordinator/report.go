@@ -124,6 +124,14 @@ type PartitionReport struct {
 	// Without a shadow there need be none.
 	Chains []ChainSum `json:"chains,omitempty"`
 
+	// RestoredBytes are what it was given of its state.
+	RestoredBytes int64 `json:"restored_bytes,omitempty"`
+	// Groups are the rows taken by each key group of Range since the instance began; nil in reports that leave them out to be short, when
+	// those of the report before stand.
+	Groups []int64 `json:"groups,omitempty"`
+	// Taken are the last changes of producers that it saw, or of itself, the latest last.
+	Taken []Taken `json:"taken,omitempty"`
+
 	StateBytes  int64 `json:"state_bytes,omitempty"`
 	SealBytes   int64 `json:"seal_bytes,omitempty"` // of a source: seals kept for its checkpoints
 	LogBytes    int64 `json:"log_bytes,omitempty"`
@@ -135,6 +143,15 @@ type PartitionReport struct {
 	IdleNs      int64 `json:"idle_ns,omitempty"`
 	BlockedNs   int64 `json:"blocked_ns,omitempty"`
 	WatermarkMs int64 `json:"watermark_ms,omitempty"`
+}
+
+// Taken is how a partition came from a former instance of a producer to its successor, or, when Instance is its own, how it took over.
+type Taken struct {
+	Stage    topology.StageID `json:"stage"` // of the instance
+	Instance uint64           `json:"instance"`
+	Epoch    topology.Epoch   `json:"epoch"` // the first one from the new instance
+	// PauseMs is the time from the end of the last epoch before to the end of Epoch, less the epochs' own time where a clock gives them one.
+	PauseMs int64 `json:"pause_ms"`
 }
 
 // ChainSum is the sum, modulo 2^64, of the chains of a range's key groups after an epoch. A shadow gives them for its range, an
@@ -307,6 +324,10 @@ func (p *PartitionReport) validate() error {
 		return fmt.Errorf("phase %.40q is not known", p.Phase)
 	case p.Epoch < 0 || p.Durable < 0 || p.Ended < 0 || p.Restored < 0 || p.Beyond < 0:
 		return errors.New("an epoch is negative")
+	case len(p.Groups) != 0 && len(p.Groups) != p.Range.Len():
+		return fmt.Errorf("rows of %d key groups, it has %d", len(p.Groups), p.Range.Len())
+	case len(p.Taken) > MaxReportLines:
+		return fmt.Errorf("%d changes of producers are more than %d", len(p.Taken), MaxReportLines)
 	case len(p.Lines) > MaxReportLines || len(p.Chains) > MaxReportLines:
 		return fmt.Errorf("%d lines and %d chains; at most %d", len(p.Lines), len(p.Chains), MaxReportLines)
 	}

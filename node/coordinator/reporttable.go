@@ -40,7 +40,7 @@ func NewReportTable(clock func() time.Time) *ReportTable {
 	return &ReportTable{clock: clock, changed: make(chan struct{}, 1)}
 }
 
-// Add takes a report, which must be valid and not change any more, unless it is older than the one there. It does not block.
+// Add takes a report, which must be valid and not change any more but here, unless it is older than the one there. It does not block.
 func (t *ReportTable) Add(r *Report) {
 	if !t.put(r) {
 		return
@@ -59,6 +59,7 @@ func (t *ReportTable) put(r *Report) bool {
 	case ok && t.reports[i].report.Seq >= r.Seq:
 		return false
 	case ok:
+		r.keepGroups(t.reports[i].report)
 		t.reports[i] = arrival{r, t.clock()}
 	case len(t.reports) >= 2*raftfsm.MaxNodes:
 		return false // more lives than nodes: room comes when the dead are forgotten, and the process reports again
@@ -66,6 +67,23 @@ func (t *ReportTable) put(r *Report) bool {
 		t.reports = slices.Insert(t.reports, i, arrival{r, t.clock()})
 	}
 	return true
+}
+
+// keepGroups takes over what the report before said of key groups where this one leaves it out.
+func (r *Report) keepGroups(before *Report) {
+	for i := range r.Queries {
+		q := &r.Queries[i]
+		k := slices.IndexFunc(before.Queries, func(x QueryReport) bool { return x.ID == q.ID })
+		for j := 0; k >= 0 && j < len(q.Partitions); j++ {
+			p := &q.Partitions[j]
+			at := slices.IndexFunc(before.Queries[k].Partitions, func(x PartitionReport) bool {
+				return x.Stage == p.Stage && x.Instance == p.Instance && x.Range == p.Range
+			})
+			if p.Groups == nil && at >= 0 {
+				p.Groups = before.Queries[k].Partitions[at].Groups
+			}
+		}
+	}
 }
 
 // Unread notes that a report of a process came that could not be read: it lives.

@@ -14,22 +14,51 @@ type ShadowSeen struct {
 	SinceMs  int64
 }
 
-// Switch ends pending shadows: one that has caught up and has the chains of what is active takes over; one with other chains fails
-// the query; one whose process is lost, or that does not catch up in time, is dropped. It gives one command on the topology at most.
+// Switch ends pending shadows: those that have caught up and have the chains of what is active take over, neighbours all at once; one with
+// other chains fails the query; one whose process is lost, that does not catch up in time, or that cannot take over any more is dropped.
+// It gives one command on the topology at most.
 func Switch(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	m.seeShadows(v, q)
 	if !placed(q.State) {
 		return d
 	}
-	for s := range q.Stages {
-		for i := range q.Stages[s].Shadows {
-			if d = v.shadow(q, topology.StageID(s), &q.Stages[s].Shadows[i], m); len(d.Commands) > 0 {
+	for s, st := range q.Stages {
+		stage := topology.StageID(s)
+		for i := range st.Shadows {
+			if d = v.shadow(q, stage, &st.Shadows[i], m); len(d.Commands) > 0 {
 				return d
 			}
 		}
+		for from := 0; from < len(st.Shadows); {
+			to := from + 1
+			for to < len(st.Shadows) && v.together(q, stage, &st.Shadows[to-1], &st.Shadows[to]) {
+				to++
+			}
+			if d = v.takeOver(q, stage, st.Shadows[from:to], m); len(d.Commands) > 0 {
+				return d
+			}
+			from = to
+		}
 	}
 	return d
+}
+
+// together says whether two neighbouring shadows of a stage take over at once: both are parts of a change.
+func (v *View) together(q *raftfsm.Query, s topology.StageID, a, b *topology.Shadow) bool {
+	return a.Range.To == b.Range.From && v.purpose(q, s, a) == topology.ForChange && v.purpose(q, s, b) == topology.ForChange
+}
+
+// purpose is what a shadow is for now: a standby one is as good as any other for what is active on a node that gives everything away.
+func (v *View) purpose(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow) topology.Purpose {
+	if sh.Purpose == topology.ForStandby {
+		for _, a := range q.Stages[s].Partitions {
+			if a.Range == sh.Range && v.goes(a.Process) {
+				return topology.ForChange
+			}
+		}
+	}
+	return sh.Purpose
 }
 
 func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
@@ -46,9 +75,11 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 	m.Shadows = seen
 }
 
+// shadow drops a shadow that will not take over, or fails the query for its chains.
 func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, m *QueryMemory) Decision {
 	var d Decision
 	drop := func(why string) Decision {
+		m.failed(s, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: why})
 		return d
 	}
@@ -58,31 +89,106 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	at, sum, other, both := v.commonChain(q, s, sh)
 	if both && sum != other {
 		if canFail(q.State) {
-			return fail(q, fmt.Sprintf("chain mismatch: two runs of stage %d, key groups %v gave other rows up to epoch %d (chains %016x and %016x); "+
-				"an operator of the stage is not deterministic", s, sh.Range, at, other, sum))
+			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s, key groups %v gave other rows up to epoch %d (chains %016x and %016x); "+
+				"an operator of the stage is not deterministic", q.StageName(s), sh.Range, at, other, sum))
 		}
 		return drop(fmt.Sprintf("chain mismatch at epoch %d", at))
 	}
+	if why := v.misfit(q, s, sh); why != "" {
+		return drop(why)
+	}
 	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
-	ready := r != nil && (r.Phase == PhaseRunning || r.Phase == PhaseEnded) && r.Behind <= caughtUpEpochs
-	if ready && both && r.Restored >= sh.Restore && r.Restored <= q.Complete {
-		k := &raftfsm.Switch{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, AtEpoch: at,
-			Parts: []raftfsm.SwitchPart{{Instance: sh.Instance, From: r.Restored}}}
-		if q.Stages[s].Source && q.State != raftfsm.Finished {
-			k.Seals = v.sealGrants(q.ID.Incarnation, q, []topology.Process{sh.Process})
-		}
-		d.command(k)
+	i := slices.IndexFunc(m.Shadows, func(x ShadowSeen) bool { return x.Instance == sh.Instance })
+	if i < 0 || v.NowMs-m.Shadows[i].SinceMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
 		return d
 	}
-	i := slices.IndexFunc(m.Shadows, func(x ShadowSeen) bool { return x.Instance == sh.Instance })
-	if i >= 0 && v.NowMs-m.Shadows[i].SinceMs > v.Timing.Converge {
-		behind := "nothing is known of it"
-		if r != nil {
-			behind = fmt.Sprintf("it is %s and %d epochs behind", r.Phase, r.Behind)
-		}
-		return drop(fmt.Sprintf("it has not caught up in %d s: %s", v.Timing.Converge/1000, behind))
+	behind := "nothing is known of it"
+	if r != nil {
+		behind = fmt.Sprintf("it is %s and %d epochs behind", r.Phase, r.Behind)
 	}
+	return drop(fmt.Sprintf("it has not caught up in %d s: %s", v.Timing.Converge/1000, behind))
+}
+
+// misfit says why a shadow can never take over as things are, "" when it may.
+func (v *View) misfit(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow) string {
+	for i := range q.Stages[s].Partitions {
+		a := &q.Stages[s].Partitions[i]
+		switch {
+		case !a.Range.Overlaps(sh.Range):
+		case sh.Purpose != topology.ForChange && a.Range != sh.Range:
+			return fmt.Sprintf("it is for %v, and what is active there has %v by now", sh.Range, a.Range)
+		case a.Process == sh.Process:
+			return fmt.Sprintf("%s runs key groups of %v by now", a.Process.Node, sh.Range)
+		case sh.Purpose == topology.ForSpeed:
+			if lag, ok := v.lagMs(q, s, a); ok && lag < recoveredMs {
+				return fmt.Sprintf("what is active on %s has caught up with its peers", a.Process.Node)
+			}
+		}
+	}
+	return ""
+}
+
+// caughtUp says whether an instance runs and has nothing to make up for.
+func caughtUp(r *PartitionReport) bool {
+	return r != nil && (r.Phase == PhaseRunning || r.Phase == PhaseEnded) && r.Behind <= caughtUpEpochs
+}
+
+// takeOver switches to neighbouring shadows when all of them may take over.
+func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Shadow, m *QueryMemory) Decision {
+	var d Decision
+	k := &raftfsm.Switch{Query: q.ID, Version: q.Version, Stage: s, Range: topology.Range{From: run[0].Range.From, To: run[len(run)-1].Range.To}}
+	var owners []topology.Process
+	for i := range run {
+		sh := &run[i]
+		at, _, _, both := v.commonChain(q, s, sh)
+		r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
+		if !caughtUp(r) || !both || r.Restored < sh.Restore || r.Restored > q.Complete || !v.due(q, s, sh, r) {
+			return d
+		}
+		k.AtEpoch = max(k.AtEpoch, at)
+		k.Parts = append(k.Parts, raftfsm.SwitchPart{Instance: sh.Instance, From: r.Restored})
+		owners = append(owners, sh.Process)
+	}
+	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
+		m.failed(s, v.NowMs)
+		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: k.Range,
+			Why: fmt.Sprintf("the rest of its change was dropped, and %v on %s would be left in two pieces", a.Range, a.Process.Node)})
+		return d
+	}
+	if q.Stages[s].Source && q.State != raftfsm.Finished {
+		k.Seals = v.sealGrants(q.ID.Incarnation, q, owners)
+	}
+	m.succeeded(s)
+	d.command(k)
 	return d
+}
+
+// due says whether a shadow that has caught up takes over: one for speed when it is ahead of what is active.
+func (v *View) due(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, r *PartitionReport) bool {
+	switch v.purpose(q, s, sh) {
+	case topology.ForStandby:
+		return false
+	case topology.ForSpeed:
+		mine, ok := v.reached(q, sh.Process, r)
+		for i := range q.Stages[s].Partitions {
+			if a := &q.Stages[s].Partitions[i]; a.Range == sh.Range {
+				its, known := v.reached(q, a.Process, v.active(q, s, a))
+				return ok && known && int64(mine-its)*q.EpochMs > recoveredMs
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// inTwoPieces is the active partition that would keep key groups on both sides of r, nil for none.
+func inTwoPieces(st *raftfsm.Stage, r topology.Range) *topology.Assignment {
+	for i := range st.Partitions {
+		if a := &st.Partitions[i]; a.Range.From < r.From && a.Range.To > r.To {
+			return a
+		}
+	}
+	return nil
 }
 
 // commonChain gives the chains of a shadow and of what is active in its range at the latest epoch for which both are known; a
@@ -134,8 +240,8 @@ func (v *View) activeChain(q *raftfsm.Query, s topology.StageID, r topology.Rang
 	return sum, next == r.To
 }
 
-// Drain starts shadows of everything that leaving processes run of a query, a stage at a time.
-func Drain(v *View, q *raftfsm.Query) Decision {
+// Drain starts shadows of everything that processes which give all away run of a query, a stage at a time.
+func Drain(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	if !placed(q.State) || q.State == raftfsm.Waiting {
 		return d
@@ -145,15 +251,20 @@ func Drain(v *View, q *raftfsm.Query) Decision {
 		return d
 	}
 	for s, st := range q.Stages {
-		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: topology.StageID(s), Restore: q.Complete, Why: "its node is leaving"}
+		stage := topology.StageID(s)
+		if !m.mayTry(stage, v.NowMs) {
+			continue
+		}
+		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, What: "drain"}
 		for _, a := range st.Partitions {
-			n := v.State.Node(a.Process.Node)
 			pending := slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) })
-			if n == nil || n.Process() != a.Process || n.Status != raftfsm.Leaving || pending {
+			if !v.goes(a.Process) || pending {
 				continue
 			}
-			p := h.choose(st.Source, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+			p := able.choose(st.Source, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
 			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: p})
+			k.Why = v.whyGoes(a.Process)
 		}
 		if len(k.Parts) > 0 {
 			d.command(k)
@@ -161,6 +272,14 @@ func Drain(v *View, q *raftfsm.Query) Decision {
 		}
 	}
 	return d
+}
+
+func (v *View) whyGoes(p topology.Process) string {
+	n := v.State.Node(p.Node)
+	if n.Drain {
+		return fmt.Sprintf("%s is being drained", p.Node)
+	}
+	return fmt.Sprintf("%s is leaving", p.Node)
 }
 
 // Leave ends the membership of leaving nodes that nothing names any more. One that still votes is refused, and asked for again when

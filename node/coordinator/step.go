@@ -23,6 +23,7 @@ func StepQuery(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	recovered := Recover(v, q, m)
 	d.add(recovered)
 	d.add(Recovered(v, q, m))
+	d.add(Switched(v, q))
 	if len(recovered.Commands) == 0 {
 		lost, _ := v.lostOf(q)
 		d.add(v.settled(q, m, len(lost) > 0))
@@ -38,8 +39,10 @@ func (v *View) settled(q *raftfsm.Query, m *QueryMemory, lost bool) Decision {
 		return d
 	}
 	d = Switch(v, q, m)
-	if len(d.Commands) == 0 && !lost {
-		d = Drain(v, q)
+	for _, next := range []func(*View, *raftfsm.Query, *QueryMemory) Decision{Drain, Rescale, Stragglers, Standby} {
+		if len(d.Commands) == 0 && !lost {
+			d = next(v, q, m)
+		}
 	}
 	d.add(Blocked(v, q))
 	return d

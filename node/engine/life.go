@@ -146,6 +146,9 @@ func (p *partition) begin(ctx context.Context) error {
 			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
 		}
 		p.trace("fetched")
+		for i := range deltas {
+			p.stats.restoredBytes.Add(int64(len(deltas[i].Data)))
+		}
 		if err := p.restore(from, deltas); err != nil {
 			return err
 		}
@@ -225,6 +228,7 @@ func (p *partition) follow() {
 			continue
 		}
 		if p.placed = pl; pl.Role != p.role {
+			p.taking.tookOver(p, pl.Role)
 			p.role = pl.Role
 			p.stats.role.Store(int32(pl.Role))
 			for _, stream := range p.inlets {
@@ -452,6 +456,7 @@ func (p *partition) commit() error {
 	if until := p.query.config.Until; until > 0 && committed >= until {
 		defer p.query.wake() // when that is what committed says
 	}
+	p.taking.shown(p, through)
 	line := p.checkpointEpochs()
 	if topology.Epoch(p.stats.committed.Swap(int64(committed)))/line < committed/line {
 		p.query.statusChanged()

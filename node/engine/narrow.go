@@ -104,7 +104,7 @@ func (p *partition) narrowTo(to topology.Range) {
 		p.narrowKept(to)
 		p.source.narrow(p, to)
 	}
-	p.memory, p.changed = memory, p.changed[at:end:end]
+	p.memory, p.changed, p.load = memory, p.changed[at:end:end], p.load[at:end:end]
 	for i := range p.chains {
 		p.chains[i] = p.chains[i][at:end:end]
 	}
@@ -115,6 +115,9 @@ func (p *partition) narrowTo(to topology.Range) {
 	p.report.Lock()
 	for i := range p.lineChains {
 		p.lineChains[i].groups = p.lineChains[i].groups[at:end:end]
+	}
+	if p.loadShown != nil {
+		p.loadShown = p.loadShown[at:end:end]
 	}
 	p.rng = to
 	for g := range p.bases {

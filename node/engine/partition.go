@@ -26,6 +26,9 @@ type partition struct {
 	instance uint64
 	made     time.Time
 	narrowed narrowing // since the last entry of the logs
+	taking   taking    // of its producers' successors
+	load     []int64   // rows taken since it was made, by key group of rng
+	loadAt   time.Time // when load was last shown
 
 	placement atomic.Pointer[Placement]
 	followed  *Placement // what of placement has been taken over
@@ -51,6 +54,8 @@ type partition struct {
 	lines      []line
 	bases      map[topology.KeyGroup]bool
 	lineChains []lineChains
+	loadShown  []int64
+	taken      []Taken
 
 	inlets    [][]*inlet // by stage input, then by producer partition, ascending
 	logs      []*dataplane.Log
@@ -95,7 +100,7 @@ type partitionStats struct {
 	durable, committed, restored, final, watermark atomic.Int64
 	beyond                                         atomic.Int64
 	role                                           atomic.Int32
-	restoreMs, replayMs                            atomic.Int64
+	restoreMs, replayMs, restoredBytes             atomic.Int64
 	busyNs, idleNs, blockedNs, emitted             atomic.Int64
 	phase                                          atomic.Int32
 	blocked                                        atomic.Pointer[string]
@@ -141,6 +146,7 @@ func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
 		p.logs = append(p.logs, log)
 	}
 	p.changed = make([]topology.Epoch, rng.Len())
+	p.load = make([]int64, rng.Len())
 	p.memory = make([]int64, len(spec.Ops)*rng.Len())
 	p.chains = make([][]uint64, len(spec.Outputs)+len(p.sinkOps))
 	for i := range p.chains {
@@ -388,6 +394,7 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		p.measureState(x)
 		p.executors = append(p.executors, x)
 	}
+	p.taking.taken(p, last)
 	p.query.traceChains(p, last)
 	p.watermark, p.idle, p.next = watermark, idle, last+1
 	if p.query.config.Backup != nil {
@@ -414,6 +421,7 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 	}
 	took := int64(time.Since(p.begun))
 	p.stats.busyNs.Add(took)
+	p.showLoad()
 	raise(&p.stats.longestStepNs, took)
 	if len(p.logs) == 0 && p.query.clocked() {
 		raise(&p.stats.longestEpochNs, -int64(p.query.untilEpoch(last)))

@@ -273,6 +273,7 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 			return used, err
 		}
 	}
+	x.part.load[sp.group-x.part.rng.From] += int64(sealed.Rows)
 	sealed.To = sp.reader.Offset()
 	return used, s.seal(x, sp, sealed)
 }

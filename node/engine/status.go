@@ -51,12 +51,16 @@ type PartitionStatus struct {
 	// partition those of the part of each shadow's range that is its own.
 	Chains []ChainSum
 
-	RestoreMs, ReplayMs                       int64
+	RestoreMs, ReplayMs, RestoredBytes        int64
 	StateBytes, LogBytes, Rows, RowsOut, Late int64
 	SealBytes                                 int64 // of a source: seals that are kept for its checkpoints
 	BusyNs, IdleNs, BlockedNs                 int64
 	WatermarkMs                               int64
 	Blocked                                   string
+	// Groups are the rows taken by each key group of Range, as of a second ago at most while rows come; nil before.
+	Groups []int64
+	// Taken are the last changes of producers, or of the instance itself.
+	Taken []Taken
 }
 
 // Status is what the node says of its part of the query. It may be called at any time.
@@ -86,6 +90,8 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), SealBytes: p.stats.sealBytes.Load(), Rows: p.stats.rows.Load(),
 		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), IdleNs: p.stats.idleNs.Load(),
 		BlockedNs: p.stats.blockedNs.Load(), RowsOut: p.stats.emitted.Load(), WatermarkMs: p.stats.watermark.Load()}
+	s.RestoredBytes = p.stats.restoredBytes.Load()
+	s.Groups, s.Taken = slices.Clone(p.loadShown), slices.Clone(p.taken)
 	for _, l := range p.logs {
 		s.LogBytes += l.HeldBytes()
 	}

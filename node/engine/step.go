@@ -114,6 +114,10 @@ func (x *executor) addStream(stream int, r *dataplane.Rows) {
 	v.Batch, v.Groups, v.Offsets, v.Base = r.Batch, r.Groups[lo:hi], r.Offsets[lo:hi+1], nil
 	x.streams[stream] = append(x.streams[stream], v)
 	x.rows += int64(to - from)
+	load, first := x.part.load, x.part.rng.From
+	for i := lo; i < hi; i++ {
+		load[r.Groups[i]-first] += int64(r.Offsets[i+1] - r.Offsets[i])
+	}
 }
 
 // runOps runs every operator in plan order, each over the whole epoch: data of all its inputs, the watermark, due timers.

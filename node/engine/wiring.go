@@ -64,7 +64,11 @@ func (p *partition) rewire() error {
 			if in == nil {
 				in = &inlet{instance: pl.Instance, producer: pl.Partition, Stand: dataplane.Stand{Watermark: topology.WatermarkNone}}
 				// One that has given key groups away since is no other instance.
-				in.known = slices.ContainsFunc(old, func(was *inlet) bool { return was.instance == pl.Instance && was.known })
+				was := func(x *inlet) bool { return x.instance == pl.Instance }
+				in.known = slices.ContainsFunc(old, func(x *inlet) bool { return was(x) && x.known })
+				if len(old) > 0 && !slices.ContainsFunc(old, was) {
+					p.taking.from(input.Stage, pl.Instance)
+				}
 			}
 			if in.cursor == nil {
 				consumed := topology.Epoch(0) // from instances before this one

@@ -1,0 +1,151 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Tried is when a stage's layout may be changed again after a change of it came to nothing.
+type Tried struct {
+	Stage   topology.StageID
+	AgainMs int64
+	PauseMs int64
+}
+
+const triedLeastMs, triedMostMs = 5_000, 300_000
+
+// failed notes that a change of a stage came to nothing: the next one waits, longer each time.
+func (m *QueryMemory) failed(s topology.StageID, nowMs int64) {
+	i := slices.IndexFunc(m.Tried, func(t Tried) bool { return t.Stage == s })
+	if i < 0 {
+		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s})
+	}
+	t := &m.Tried[i]
+	t.PauseMs = min(max(triedLeastMs, 2*t.PauseMs), triedMostMs)
+	t.AgainMs = nowMs + t.PauseMs
+}
+
+// succeeded forgets that changes of a stage came to nothing.
+func (m *QueryMemory) succeeded(s topology.StageID) {
+	m.Tried = slices.DeleteFunc(m.Tried, func(t Tried) bool { return t.Stage == s })
+}
+
+func (m *QueryMemory) mayTry(s topology.StageID, nowMs int64) bool {
+	return !slices.ContainsFunc(m.Tried, func(t Tried) bool { return t.Stage == s && nowMs < t.AgainMs })
+}
+
+// Rescale compares the layout of each stage with what is wanted of it and begins to bring up what is lacking, a stage at a time: key
+// groups that stay where they are go on undisturbed.
+func Rescale(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
+	var d Decision
+	if q.State != raftfsm.Running && q.State != raftfsm.Paused && q.State != raftfsm.Blocked {
+		return d
+	}
+	for s := range q.Stages {
+		stage := topology.StageID(s)
+		want := q.StageScale(stage)
+		if want.Want == 0 || changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
+			continue
+		}
+		if d = v.rescaleStage(q, stage, &want); len(d.Commands) > 0 {
+			return d
+		}
+	}
+	return d
+}
+
+// changing says whether some key groups of a stage are on their way to others.
+func changing(st *raftfsm.Stage) bool {
+	return slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Purpose != topology.ForStandby })
+}
+
+func (v *View) rescaleStage(q *raftfsm.Query, s topology.StageID, want *raftfsm.StageScale) Decision {
+	var d Decision
+	st, h := q.Stages[s], v.newHosts(q.Fingerprint, nil)
+	have, n := joined(st.Partitions), min(want.Want, len(h.list))
+	if n == 0 || n == len(have) && len(want.Borders) == 0 {
+		return d
+	}
+	loads := v.loads(q, s)
+	ranges := cutByLoad(st.Groups, n, loads)
+	if len(want.Borders) == n-1 {
+		ranges = rangesOf(want.Borders, st.Groups)
+	}
+	parts, groups := partsFor(st, h.layOut(q, s, ranges))
+	if len(parts) == 0 {
+		return d
+	}
+	if drop := standbysIn(q, s, parts); drop != nil {
+		d.command(drop)
+		return d
+	}
+	what := "re-cut"
+	switch {
+	case n > len(have):
+		what = "scale out"
+	case n < len(have):
+		what = "scale in"
+	}
+	k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: s, Restore: q.Complete, Parts: parts, What: what,
+		Why: fmt.Sprintf("%d -> %d partitions are wanted", len(have), n)}
+	k.Figures = []raftfsm.KV{{Key: "partitions_from", Value: fmt.Sprint(len(have))}, {Key: "partitions_to", Value: fmt.Sprint(n)},
+		{Key: "key_groups_moved", Value: fmt.Sprint(groups)}, {Key: "key_groups", Value: fmt.Sprint(st.Groups)}}
+	if loads != nil {
+		before, after := make([]topology.Range, len(have)), heaviest(ranges, loads)
+		for i := range have {
+			before[i] = have[i].Range
+		}
+		k.Figures = append(k.Figures, share("heaviest_share_from", heaviest(before, loads), loads), share("heaviest_share_to", after, loads))
+	}
+	d.command(k)
+	d.Notes = append(d.Notes, Note{Kind: what, Query: q.Name, Text: fmt.Sprintf("%s: %s, %s", q.StageName(s), what, k.Why), Figures: k.Figures})
+	return d
+}
+
+// share is a part of all rows, as a figure.
+func share(name string, part int64, loads []int64) raftfsm.KV {
+	total := int64(0)
+	for _, x := range loads {
+		total += x
+	}
+	return raftfsm.KV{Key: name, Value: fmt.Sprintf("%.3f", float64(part)/float64(max(1, total)))}
+}
+
+// rangesOf are the ranges between borders.
+func rangesOf(borders []topology.KeyGroup, groups int) []topology.Range {
+	out := make([]topology.Range, 0, len(borders)+1)
+	from := topology.KeyGroup(0)
+	for _, to := range append(slices.Clone(borders), topology.KeyGroup(groups)) {
+		out = append(out, topology.Range{From: from, To: to})
+		from = to
+	}
+	return out
+}
+
+// standbysIn gives up the first standby shadow that stands in the way of parts, nil for none: it is of a range that is to change.
+func standbysIn(q *raftfsm.Query, s topology.StageID, parts []raftfsm.Part) *raftfsm.ShadowDrop {
+	for _, sh := range q.Stages[s].Shadows {
+		if slices.ContainsFunc(parts, func(p raftfsm.Part) bool { return p.Range.Overlaps(sh.Range) }) {
+			return &raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: "its range is to change"}
+		}
+	}
+	return nil
+}
+
+// loads are the rows of each key group of a stage since its partitions began, nil when they are not known of all.
+func (v *View) loads(q *raftfsm.Query, s topology.StageID) []int64 {
+	st := q.Stages[s]
+	out := make([]int64, st.Groups)
+	for i := range st.Partitions {
+		a := &st.Partitions[i]
+		r := v.active(q, s, a)
+		if r == nil || len(r.Groups) != r.Range.Len() {
+			return nil
+		}
+		copy(out[a.Range.From:a.Range.To], r.Groups[a.Range.From-r.Range.From:])
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
+
+// Standby keeps a shadow of every stateful partition up for queries that want one, on another node: recovery makes it active when the
+// partition is lost. A source has no state but positions, which its successor gets from the seals.
+func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
+	var d Decision
+	if q.Standby == 0 || q.State != raftfsm.Running {
+		return d
+	}
+	h := v.newHosts(q.Fingerprint, nil)
+	for s, st := range q.Stages {
+		stage := topology.StageID(s)
+		if st.Source || changing(st) || !m.mayTry(stage, v.NowMs) {
+			continue
+		}
+		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Purpose: topology.ForStandby, What: "standby",
+			Why: "one is kept for each partition"}
+		for _, a := range st.Partitions {
+			if slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) }) || v.goes(a.Process) {
+				continue
+			}
+			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+			if able.none() {
+				continue
+			}
+			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
+		}
+		if len(k.Parts) > 0 {
+			d.command(k)
+			return d
+		}
+	}
+	return d
+}
+
+// goes says whether a process gives away what it has.
+func (v *View) goes(p topology.Process) bool {
+	n := v.State.Node(p.Node)
+	return n != nil && n.Process() == p && n.Goes()
+}
+
+// Lagging is a partition that is behind its peers, and since when.
+type Lagging struct {
+	Instance uint64
+	SinceMs  int64
+}
+
+const (
+	// stragglerMs is how far a partition is behind its peers, for stragglerForMs, when another one is brought up beside it; recoveredMs is
+	// how far at most when it has caught up by itself. Producers hold what is further ahead than some 2.5 s back.
+	stragglerMs, stragglerForMs, recoveredMs = 1200, 4000, 300
+)
+
+// Stragglers brings up a shadow, at most one of a query at a time, of a partition that is behind while the other partitions of its stage
+// are not: it takes over if it gets ahead. Which node is slow, and why, does not matter.
+func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
+	var d Decision
+	m.seeLagging(v, q)
+	if q.State != raftfsm.Running || slices.ContainsFunc(q.Stages, changing) {
+		return d
+	}
+	for s, st := range q.Stages {
+		stage := topology.StageID(s)
+		for i := range st.Partitions {
+			a := &st.Partitions[i]
+			k := slices.IndexFunc(m.Lagging, func(l Lagging) bool { return l.Instance == a.Instance })
+			if k < 0 || v.NowMs-m.Lagging[k].SinceMs < stragglerForMs || !m.mayTry(stage, v.NowMs) {
+				continue
+			}
+			part := raftfsm.Part{Range: a.Range}
+			if drop := standbysIn(q, stage, []raftfsm.Part{part}); drop != nil {
+				d.command(drop)
+				return d
+			}
+			able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+			if able.none() {
+				continue
+			}
+			part.Process = able.choose(false, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			lag, _ := v.lagMs(q, stage, a)
+			d.command(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Parts: []raftfsm.Part{part}, Purpose: topology.ForSpeed,
+				What: "straggler", Why: fmt.Sprintf("on %s it is %d ms behind the other partitions", a.Process.Node, lag),
+				Figures: []raftfsm.KV{{Key: "behind_ms", Value: fmt.Sprint(lag)}, {Key: "for_ms", Value: fmt.Sprint(v.NowMs - m.Lagging[k].SinceMs)}}})
+			return d
+		}
+	}
+	return d
+}
+
+func (m *QueryMemory) seeLagging(v *View, q *raftfsm.Query) {
+	var seen []Lagging
+	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
+		lag, ok := v.lagMs(q, s, a)
+		if q.Stages[s].Source || !ok || lag < stragglerMs {
+			return true
+		}
+		x := Lagging{a.Instance, v.NowMs}
+		if i := slices.IndexFunc(m.Lagging, func(l Lagging) bool { return l.Instance == a.Instance }); i >= 0 {
+			x.SinceMs = m.Lagging[i].SinceMs
+		}
+		seen = append(seen, x)
+		return true
+	})
+	m.Lagging = seen
+}
+
+// lagMs is how far a partition that runs is behind the middle one of its stage; ok is false when that cannot be said.
+func (v *View) lagMs(q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (ms int64, ok bool) {
+	var others []topology.Epoch
+	st := q.Stages[s]
+	for i := range st.Partitions {
+		if b := &st.Partitions[i]; b.Process != a.Process {
+			if at, ok := v.reached(q, b.Process, v.active(q, s, b)); ok {
+				others = append(others, at)
+			}
+		}
+	}
+	at, ok := v.reached(q, a.Process, v.active(q, s, a))
+	if !ok || len(others) == 0 {
+		return 0, false
+	}
+	slices.Sort(others)
+	return int64(others[(len(others)-1)/2]-at) * q.EpochMs, true
+}
+
+// reached is the epoch that an instance which runs has reached by now, if it has gone on since its report came.
+func (v *View) reached(q *raftfsm.Query, p topology.Process, r *PartitionReport) (topology.Epoch, bool) {
+	if r == nil || r.Phase != PhaseRunning || q.EpochMs <= 0 {
+		return 0, false
+	}
+	return r.Epoch + topology.Epoch((v.NowMs-v.reportedMs(p))/q.EpochMs), true
+}
