@@ -69,6 +69,7 @@ func (b backend) node(s *raftfsm.State, n *raftfsm.Node, voters map[topology.Nod
 		}
 		out.Tags[kv.Key] = kv.Value
 	}
+	out.Drain, out.Holds = b.drained(s, n, voters[n.ID])
 	p := n.Process()
 	out.Partitions, out.Shadows, out.VaultBlocks = holdings(s, p)
 	if r := b.a.reports.Latest(p); r != nil {
@@ -84,6 +85,30 @@ func (b backend) node(s *raftfsm.State, n *raftfsm.Node, voters map[topology.Nod
 		}
 	}
 	return out
+}
+
+// heldMost is how much is told of what a node still holds.
+const heldMost = 8
+
+// drained says how far the draining of a node is, and what it still holds when it is drained or leaves.
+func (b backend) drained(s *raftfsm.State, n *raftfsm.Node, votes bool) (state string, holds []string) {
+	if !n.Goes() && !n.Drain {
+		return "", nil
+	}
+	holds = s.NamedBy(n.ID, heldMost)
+	switch {
+	case b.leader(s) == n.Process():
+		holds = append(holds, "the leadership")
+	case votes:
+		holds = append(holds, "a vote")
+	}
+	switch {
+	case !n.Drain:
+		return "", holds
+	case len(holds) > 0:
+		return client.DrainRunning, holds
+	}
+	return client.DrainDone, nil
 }
 
 // holdings counts what the metadata puts on a process.

@@ -180,7 +180,7 @@ func (b backend) placed(s *raftfsm.State, p *plan.Plan) (*raftfsm.QueryAdd, erro
 	if err != nil {
 		return nil, err
 	}
-	add := &raftfsm.QueryAdd{Incarnation: s.Incarnations + 1, Fingerprint: print, EpochMs: p.Settings.EpochMs, Stages: adds, Seals: seals}
+	add := &raftfsm.QueryAdd{Incarnation: s.Incarnations + 1, Fingerprint: print, EpochMs: p.Settings.EpochMs, Stages: adds, Seals: seals, Standby: p.Settings.Standby}
 	if p.Settings.SealRows == 0 {
 		add = add.Begun(now) // the leader says it again, by its time
 	}

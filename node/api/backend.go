@@ -26,6 +26,8 @@ type Backend interface {
 	RemoveQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error)
 	PauseQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error)
 	ResumeQuery(ctx context.Context, id client.RequestID, name string) (*client.Query, error)
+	QueryScale(ctx context.Context, name string) (*client.Scale, error)
+	ScaleQuery(ctx context.Context, id client.RequestID, name string, r client.ScaleRequest) (*client.Scale, error)
 	// RecoverQuery is called only when the loss was accepted.
 	RecoverQuery(ctx context.Context, id client.RequestID, name string) (*client.Recovered, error)
 	// VerifyQuery runs a query again, on this node, and compares; a difference is no error. It tells of its progress now and then.
@@ -46,6 +48,10 @@ type Backend interface {
 
 	Nodes(ctx context.Context) ([]client.Node, error)
 	Node(ctx context.Context, name string) (*client.Node, error)
+	// DrainNode begins to drain a node, or ends that.
+	DrainNode(ctx context.Context, id client.RequestID, name string, drain bool) (*client.Node, error)
+	Autoscale(ctx context.Context) (*client.Autoscale, error)
+	PauseAutoscale(ctx context.Context, id client.RequestID, pause bool) (*client.Autoscale, error)
 	Status(ctx context.Context) (*client.Status, error)
 	// Validate: a text that is wrong is an answer, not an error.
 	Validate(ctx context.Context, r client.ValidateRequest) (*client.Validation, error)

@@ -46,6 +46,19 @@ func TestTheClientReachesEveryRoute(t *testing.T) {
 		"history":     func() error { _, err := c.History(ctx, "q", client.HistoryRequest{After: 1, Limit: 2}); return err },
 		"checkpoints": func() error { _, err := c.Checkpoints(ctx, "q"); return err },
 		"tables":      func() error { _, err := c.Tables(ctx); return err },
+		"scale":       func() error { _, err := c.QueryScale(ctx, "q"); return err },
+		"rescale": func() error {
+			s, err := c.ScaleQuery(ctx, "q", client.ScaleRequest{Stages: []client.ScaleStage{{Stage: "count", Partitions: 3}}})
+			if err == nil && s.Stages[0].Wanted != 3 {
+				t.Errorf("scaled to %+v", s)
+			}
+			return err
+		},
+		"drain":            func() error { _, err := c.DrainNode(ctx, "q"); return err },
+		"undrain":          func() error { _, err := c.UndrainNode(ctx, "q"); return err },
+		"autoscale":        func() error { _, err := c.Autoscale(ctx); return err },
+		"pause autoscale":  func() error { _, err := c.PauseAutoscale(ctx); return err },
+		"resume autoscale": func() error { _, err := c.ResumeAutoscale(ctx); return err },
 		"read": func() error {
 			r := client.TableReadRequest{Query: "q", Table: "t", Where: "n = 1 AND s = 'ä&b'", OrderBy: "n", Desc: true, Limit: 3}
 			_, err := c.ReadTable(ctx, r)

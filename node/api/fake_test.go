@@ -77,6 +77,27 @@ func (f *fake) PauseQuery(_ context.Context, id client.RequestID, name string) (
 	return f.change("pause", name, id)
 }
 
+func (f *fake) QueryScale(_ context.Context, name string) (*client.Scale, error) {
+	return &client.Scale{Query: name, Stages: []client.StageScale{{Stage: 1, Partitions: 2}}}, f.enter(name)
+}
+
+func (f *fake) ScaleQuery(_ context.Context, id client.RequestID, name string, r client.ScaleRequest) (*client.Scale, error) {
+	_, err := f.change("scale", name, id)
+	return &client.Scale{Query: name, Stages: []client.StageScale{{Stage: 1, Wanted: r.Stages[0].Partitions}}}, err
+}
+
+func (f *fake) DrainNode(_ context.Context, id client.RequestID, name string, drain bool) (*client.Node, error) {
+	_, err := f.change(map[bool]string{true: "drain", false: "undrain"}[drain], name, id)
+	return &client.Node{Name: name}, err
+}
+
+func (f *fake) Autoscale(context.Context) (*client.Autoscale, error) { return &client.Autoscale{}, nil }
+
+func (f *fake) PauseAutoscale(_ context.Context, id client.RequestID, pause bool) (*client.Autoscale, error) {
+	_, err := f.change(map[bool]string{true: "pause autoscale", false: "resume autoscale"}[pause], "q", id)
+	return &client.Autoscale{Paused: pause}, err
+}
+
 func (f *fake) ResumeQuery(_ context.Context, id client.RequestID, name string) (*client.Query, error) {
 	return f.change("resume", name, id)
 }

@@ -57,6 +57,18 @@ func Rescale(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	return d
 }
 
+// SettingAutoscalePaused is the cluster's setting that keeps policies from changing what is wanted: "true" or nothing.
+const SettingAutoscalePaused = "autoscale.paused"
+
+// AutoscalePaused says whether policies change nothing.
+func AutoscalePaused(s *raftfsm.State) bool {
+	text, _ := s.Cluster.Setting(SettingAutoscalePaused)
+	return text == "true"
+}
+
+// Partitions counts the partitions of a stage, neighbours on one process as one.
+func Partitions(st *raftfsm.Stage) int { return len(joined(st.Partitions)) }
+
 // changing says whether some key groups of a stage are on their way to others.
 func changing(st *raftfsm.Stage) bool {
 	return slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Purpose != topology.ForStandby })

@@ -102,6 +102,12 @@ func (a *app) clusterQueryCommands(set cli.Flag) []*cli.Command {
 			Description: "Example:\n  seepnode query resume wordcount", Flags: remoteFlags(), Action: a.withRemote(resume),
 		},
 		{
+			Name: "scale", Usage: "say how many partitions its stages have", ArgsUsage: "QUERY [STAGE=N | STAGE=auto]...", Description: scaleDescription,
+			Flags: remoteFlags(&cli.StringFlag{Name: "min", Usage: "at least `N` partitions of stages that are automatic"},
+				&cli.StringFlag{Name: "max", Usage: "at most `N` of them"}),
+			Action: a.withRemote((*remote).queryScale),
+		},
+		{
 			Name: "rm", Usage: "remove a query, its state and its tables", ArgsUsage: "QUERY",
 			Description: "What it wrote outside, like files, stays. On a terminal you are asked first.\n\nExample:\n  seepnode query rm wordcount --yes",
 			Flags:       remoteFlags(&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}), Action: a.withRemote((*remote).queryRemove),
@@ -141,6 +147,16 @@ SET 'seal.retention' = 'all'. The exit code is 1 when something differs or it ca
 Examples:
   seepnode query verify wordcount
   seepnode query verify wordcount --json`
+
+const scaleDescription = `STAGE is a stage's number in the plan, its name, a part of its name, or * for all of them. A stage with N is fixed;
+one that is auto grows and shrinks with its load. Without stages and limits the answer is how they
+are. Nothing stops meanwhile: new partitions are brought up beside the old ones and take over when
+they have caught up; "seepnode query history" tells of each change.
+
+Examples:
+  seepnode query scale wordcount
+  seepnode query scale wordcount count=4
+  seepnode query scale wordcount '*=auto' --min 1 --max 8`
 
 const recoverDescription = `A query is WAITING when the seals or the state of some of its partitions are on no node that can be
 reached. It goes on by itself, without any loss, when such a node comes back with its disk; "seepnode
@@ -191,6 +207,35 @@ func (a *app) nodeCommand() *cli.Command {
 			{
 				Name: "show", Usage: "all of one node", ArgsUsage: "NODE", Description: "Example:\n  seepnode node show n1",
 				Flags: remoteFlags(), Action: a.withRemote((*remote).nodeShow),
+			},
+			{
+				Name: "drain", Usage: "move everything off a node, so that it may leave", ArgsUsage: "NODE",
+				Description: "Partitions, copies of state and seals, and its vote go to others; it gets nothing new until it is undrained,\nalso when it is restarted.\n\nExample:\n  seepnode node drain n3 --wait",
+				Flags:       remoteFlags(&cli.BoolFlag{Name: "wait", Usage: "wait until it holds nothing any more"}), Action: a.withRemote((*remote).nodeDrain),
+			},
+			{
+				Name: "undrain", Usage: "let a node get partitions again", ArgsUsage: "NODE", Description: "Example:\n  seepnode node undrain n3",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).nodeUndrain),
+			},
+		},
+	}
+}
+
+func (a *app) autoscaleCommand() *cli.Command {
+	return &cli.Command{
+		Name: "autoscale", Usage: "what changes the layout of queries by itself", Description: "Example:\n  seepnode autoscale status",
+		Subcommands: []*cli.Command{
+			{
+				Name: "status", Usage: "what it does, and what is wanted of each stage", Description: "Example:\n  seepnode autoscale status",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).autoscaleStatus),
+			},
+			{
+				Name: "pause", Usage: "let all layouts be; what people ask for is still done", Description: "Example:\n  seepnode autoscale pause",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).autoscalePause),
+			},
+			{
+				Name: "resume", Usage: "let it go on", Description: "Example:\n  seepnode autoscale resume",
+				Flags: remoteFlags(), Action: a.withRemote((*remote).autoscaleResume),
 			},
 		},
 	}

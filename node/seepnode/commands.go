@@ -94,7 +94,7 @@ func (a *app) commands() []*cli.Command {
 				},
 			}, a.clusterQueryCommands(set)...),
 		},
-		a.agentCommand(), a.tableCommand(), a.nodeCommand(), a.statusCommand(), a.operatorCommand(), a.devCommand(),
+		a.agentCommand(), a.tableCommand(), a.nodeCommand(), a.statusCommand(), a.autoscaleCommand(), a.operatorCommand(), a.devCommand(),
 		{
 			Name: "version", Usage: "show version and commit",
 			Description: "Example:\n  seepnode version --json",

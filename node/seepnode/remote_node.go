@@ -1,6 +1,7 @@
 package seepnode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 )
 
 func nodeCell(status string) cell {
-	colour := map[string]string{client.NodeAlive: green, client.NodeLost: red, client.NodeLeaving: yellow, client.NodeLeft: dim}[status]
+	colour := map[string]string{client.NodeAlive: green, client.NodeLost: red, client.NodeLeaving: yellow, client.DrainRunning: yellow, client.DrainDone: yellow, client.NodeLeft: dim}[status]
 	return cell{text: printable(status), colour: colour}
 }
 
@@ -52,7 +53,7 @@ func nodeTable(d *display, nodes []client.Node) error {
 			up = figure(agoText(time.Duration(n.UptimeMs) * time.Millisecond))
 		}
 		rows = append(rows, []cell{
-			word(n.Name), nodeCell(n.Status), word(roleText(n)), count(int64(n.Partitions)), count(int64(n.Shadows)), rate(n.Rates.RowsInPerS), share(n.Busy),
+			word(n.Name), nodeCell(cmp.Or(n.Drain, n.Status)), word(roleText(n)), count(int64(n.Partitions)), count(int64(n.Shadows)), rate(n.Rates.RowsInPerS), share(n.Busy),
 			size(n.VaultBytes), up, word(n.Addresses.HTTP), word(n.Addresses.Data), word(n.Zone), word(n.Reason),
 		})
 	}
@@ -89,6 +90,8 @@ func (r *remote) nodeShow(c *cli.Context) error {
 		{"raft", roleText(n)},
 		{"partitions", fmt.Sprintf("%d, and %s", n.Partitions, counted(n.Shadows, "shadow"))},
 		{"new partitions", blamed},
+		{"drain", n.Drain},
+		{"still holds", printable(strings.Join(n.Holds, ", "))},
 		{"rows", fmt.Sprintf("%s rows/s in, %s rows/s out, %s/s sent", rate(n.Rates.RowsInPerS).text, rate(n.Rates.RowsOutPerS).text, bytesText(int64(n.Rates.BytesPerS)))},
 		{"busy", share(n.Busy).text},
 		{"vault", fmt.Sprintf("%s, %s", counted(n.VaultBlocks, "block"), bytesText(n.VaultBytes))},

@@ -89,6 +89,41 @@ func (c *Client) ResumeQuery(ctx context.Context, name string) (*Query, error) {
 	return post[Query](ctx, c, queryPath(name, "/resume"), nil)
 }
 
+// QueryScale is how many partitions the stages of a query have and are to have.
+func (c *Client) QueryScale(ctx context.Context, name string) (*Scale, error) {
+	return get[Scale](ctx, c, queryPath(name, "/scale"), nil)
+}
+
+// ScaleQuery says how many partitions stages are to have. It answers before it is so: see StageScale.Changing.
+func (c *Client) ScaleQuery(ctx context.Context, name string, r ScaleRequest) (*Scale, error) {
+	return post[Scale](ctx, c, queryPath(name, "/scale"), r)
+}
+
+// DrainNode has a node give away all that it holds, and get nothing new until UndrainNode; Node.Drain says when that is done.
+func (c *Client) DrainNode(ctx context.Context, name string) (*Node, error) {
+	return post[Node](ctx, c, "/v1/nodes/"+url.PathEscape(name)+"/drain", nil)
+}
+
+// UndrainNode lets a node get partitions, copies and a vote again.
+func (c *Client) UndrainNode(ctx context.Context, name string) (*Node, error) {
+	return post[Node](ctx, c, "/v1/nodes/"+url.PathEscape(name)+"/undrain", nil)
+}
+
+// Autoscale is what automatic scaling is doing.
+func (c *Client) Autoscale(ctx context.Context) (*Autoscale, error) {
+	return get[Autoscale](ctx, c, "/v1/autoscale", nil)
+}
+
+// PauseAutoscale lets the layouts of queries be until ResumeAutoscale.
+func (c *Client) PauseAutoscale(ctx context.Context) (*Autoscale, error) {
+	return post[Autoscale](ctx, c, "/v1/autoscale/pause", nil)
+}
+
+// ResumeAutoscale lets automatic scaling go on.
+func (c *Client) ResumeAutoscale(ctx context.Context) (*Autoscale, error) {
+	return post[Autoscale](ctx, c, "/v1/autoscale/resume", nil)
+}
+
 // RecoverQuery lets a WAITING query go on without what was lost; r.AcceptLoss must be true.
 func (c *Client) RecoverQuery(ctx context.Context, name string, r RecoverRequest) (*Recovered, error) {
 	return post[Recovered](ctx, c, queryPath(name, "/recover"), r)

@@ -26,6 +26,12 @@ const (
 	NodeLeft    = "left"
 )
 
+// How far the draining of a node is.
+const (
+	DrainRunning = "draining"
+	DrainDone    = "drained"
+)
+
 // Roles and phases of a partition.
 const (
 	RoleActive  = "active"
@@ -53,6 +59,9 @@ const (
 	DefaultTableRows = 1_000     // when a read sets no limit
 	MaxHistory       = 1_000     // entries of one answer
 	MaxWaitMs        = 60_000    // of one request that waits
+	MaxScaleStages   = 1024      // named in one request
+	MaxScaleName     = 4096      // bytes of a stage's name
+	MaxPartitions    = 1 << 15   // of a stage
 	MaxKeyColumns    = 64        // of a primary key in a read
 	MaxTextBytes     = 64 << 10  // of a condition or another text in a URL
 	MaxBodyBytes     = 2 << 20   // of a request's body, the SQL escaped as JSON
@@ -497,8 +506,51 @@ type Node struct {
 	LastReportMs  int64     `json:"last_report_ms"` // since the leader last heard its report; -1: never
 	ClockOffsetMs float64   `json:"clock_offset_ms"`
 	BlamedUntil   time.Time `json:"blamed_until,omitzero"` // gets no partitions before
-	Rates         Rates     `json:"rates"`
-	Busy          float64   `json:"busy"` // share of its cores that partitions use, 0 to 1
+	// Drain is DrainRunning while the node gives everything away, DrainDone when it holds nothing any more; "" when it is not drained.
+	Drain string `json:"drain,omitempty"`
+	// Holds is, while it is drained or leaves, some of what it still holds.
+	Holds []string `json:"holds,omitempty"`
+	Rates Rates    `json:"rates"`
+	Busy  float64  `json:"busy"` // share of its cores that partitions use, 0 to 1
+}
+
+// ScaleRequest says how many partitions some stages of a query are to have.
+type ScaleRequest struct {
+	Stages []ScaleStage `json:"stages"` // at least one
+	// Min and Max bound those that are automatic; Max 0: no limit.
+	Min int `json:"min,omitempty"`
+	Max int `json:"max,omitempty"`
+}
+
+// ScaleStage is what is wanted of a stage.
+type ScaleStage struct {
+	Stage      string `json:"stage"`      // its number in the plan, its name, or a part of its name that no other stage has; "*": all
+	Partitions int    `json:"partitions"` // 0: found automatically
+}
+
+// Scale is how many partitions the stages of a query have and are to have.
+type Scale struct {
+	Query  string       `json:"query"`
+	Stages []StageScale `json:"stages"`
+}
+
+// StageScale is a stage's part of a Scale.
+type StageScale struct {
+	Stage      int    `json:"stage"`
+	Name       string `json:"name"`
+	KeyGroups  int    `json:"key_groups"` // the most partitions that it can have
+	Partitions int    `json:"partitions"` // now: neighbours on one node are one
+	Wanted     int    `json:"wanted"`     // 0: as many as there are
+	Auto       bool   `json:"auto"`
+	Min        int    `json:"min,omitempty"`
+	Max        int    `json:"max,omitempty"`
+	Changing   bool   `json:"changing"` // some of its key groups are on their way to other nodes
+}
+
+// Autoscale is what the cluster's automatic scaling is doing.
+type Autoscale struct {
+	Paused  bool    `json:"paused"` // it changes nothing; what people ask for is still done
+	Queries []Scale `json:"queries"`
 }
 
 // Addresses are where a node is reached, host:port each.

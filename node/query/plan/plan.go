@@ -26,6 +26,7 @@ type Settings struct {
 	Batch            bool   `json:"batch"`             // 'execution.runtime-mode' = 'batch'
 	SealRows         int    `json:"seal_rows"`         // 'seal' = 'rows:N': epoch e is rows [(e-1)N, eN) of each split; 0: by the clock
 	Parallelism      int    `json:"parallelism"`       // 'parallelism.default', default 1
+	Standby          int    `json:"standby,omitempty"` // 'standby', default 0: shadows kept up for each stateful partition
 	// KeepSeals is 'seal.retention' = 'all': checkpoints keep what sources sealed from the query's start on, so that query verify can run it all
 	// again; otherwise only as far back as the copies of state reach.
 	KeepSeals bool `json:"keep_seals,omitempty"`

@@ -97,6 +97,12 @@ var settings = []setting{
 		c.sinkLanes, err = parseCount(v, 1, maxLanes)
 		return err
 	}},
+	{"standby", func(c *compiler, v string) (err error) {
+		if c.settings.Standby, err = parseCount(v, 0, 1<<10); err == nil && c.settings.Standby > 1 {
+			err = fmt.Errorf("%s shadows kept for each partition are not supported: give 0 or 1", v)
+		}
+		return err
+	}},
 	{"table.exec.source.idle-timeout", func(c *compiler, v string) error {
 		d, err := connector.ParseDuration(v)
 		c.idleMs = d.Milliseconds()
