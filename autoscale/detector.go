@@ -61,7 +61,10 @@ func (d *detector) step(s *Sample) []Figures {
 	for i := range out {
 		st, m, load := &d.query.Stages[i], &d.stages[i], &s.Stages[i]
 		f := &out[i]
-		f.Partitions, f.RowsIn, f.LagS, f.Backlog, f.Now = len(load.Partitions), load.rowsIn(), load.LagS, load.Backlog, load.use()
+		f.Partitions, f.RowsIn, f.Backlog, f.Now = len(load.Partitions), load.rowsIn(), load.Backlog, load.use()
+		if behind {
+			f.LagS = load.LagS // otherwise nothing comes, and nothing is behind
+		}
 		m.learnRate(f.RowsIn, f.Now)
 		f.TrueRate = m.rate
 		if len(st.Inputs) == 0 {
@@ -146,12 +149,15 @@ func (d *detector) offered(load *StageLoad, m *stageMemory, behind bool) float64
 		return max(0, rows+load.BacklogGrowth)
 	case load.Endless && !m.endlessFull:
 		return 2 * rows // nobody knows: as long as it helps, twice as much
-	case load.LagGrowth < 0 || load.LagS > d.config.LagLeastS && behind:
+	case load.LagGrowth < 0 && load.LagGrowth > wakes || load.LagS > d.config.LagLeastS && behind:
 		// Of each second that passes it takes 1 - LagGrowth seconds' rows.
 		return rows / max(leastPace, 1-load.LagGrowth)
 	}
 	return rows
 }
+
+// wakes is a change of lag, in seconds a second, that is no catching up: a source that had nothing to say for a while has a row again.
+const wakes = -5
 
 // leastPace is the slowest that a source is taken to be, in seconds' rows for each second.
 const leastPace = 0.05

@@ -35,6 +35,9 @@ type asked struct {
 // failAfterMs is how long a decision may show no effect before it is taken for failed.
 const failAfterMs = 10_000
 
+// giveUpMs is how long a change may be under way before it is decided anew, on what there is then.
+const giveUpMs = 120_000
+
 // NewMachine makes the machine of a query. Config must be valid.
 func NewMachine(q Query, c Config) *Machine {
 	m := &Machine{query: q, config: c}
@@ -112,7 +115,7 @@ func (m *Machine) settle(s *Sample) (costMs int64) {
 	}
 	took := s.AtMs - m.asked.decision.AtMs
 	switch {
-	case s.Pending:
+	case s.Pending && took < giveUpMs:
 		m.asked.begun = true
 	case m.reached():
 		costMs = max(1, took)

@@ -127,13 +127,13 @@ func compareProcess(a, b topology.Process) int {
 	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Boot, b.Boot))
 }
 
-// partition gives the counters of the instance that c is of.
+// partition gives the counters of the instance that c is of, which may have had a greater range then.
 func (q *QueryCounters) partition(c *Counters) *Counters {
 	if q == nil {
 		return nil
 	}
 	for i := range q.Partitions {
-		if x := &q.Partitions[i]; x.Instance == c.Instance && x.Process == c.Process && x.Stage == c.Stage && x.Range == c.Range {
+		if x := &q.Partitions[i]; x.Instance == c.Instance && x.Process == c.Process && x.Stage == c.Stage {
 			return x
 		}
 	}
@@ -241,6 +241,7 @@ func (m *Meter) Query(id topology.QueryID, stages int) (s Sample, ok bool) {
 		if len(st.Partitions) == 0 {
 			return s, false
 		}
+		st.join()
 		st.Endless = st.Backlog < 0 && cut[i] > cutShare*st.rowsIn() && cut[i] > 0
 	}
 	return s, true
@@ -260,6 +261,31 @@ func useOf(busy float64, n *NodeLoad) float64 {
 	return max(busy, part)
 }
 
+// group is how many rows a key group had; 0 where that is not known, and of no counters.
+func (c *Counters) group(g topology.KeyGroup) int64 {
+	if c == nil || !c.Range.Contains(g) || len(c.Groups) != c.Range.Len() {
+		return 0
+	}
+	return c.Groups[g-c.Range.From]
+}
+
+// join makes neighbours on one node one partition: what they are together is what counts for the node.
+func (s *StageLoad) join() {
+	out := s.Partitions[:1]
+	for _, p := range s.Partitions[1:] {
+		last := &out[len(out)-1]
+		if last.Node != p.Node || last.Range.To != p.Range.From {
+			out = append(out, p)
+			continue
+		}
+		last.Range.To = p.Range.To
+		last.Busy, last.Blocked = share(last.Busy+p.Busy), max(last.Blocked, p.Blocked)
+		last.Idle, last.Use = share(1-last.Busy-last.Blocked), share(last.Use+p.Use)
+		last.RowsIn, last.RowsOut = last.RowsIn+p.RowsIn, last.RowsOut+p.RowsOut
+	}
+	s.Partitions = out
+}
+
 // addGroups adds the rows of a partition's key groups, and its hottest key if its key group is the busiest.
 func (s *StageLoad) addGroups(c, before *Counters) {
 	if len(c.Groups) != c.Range.Len() {
@@ -273,8 +299,8 @@ func (s *StageLoad) addGroups(c, before *Counters) {
 		busiest = max(busiest, x)
 	}
 	for i, rows := range c.Groups {
-		if before != nil && len(before.Groups) == len(c.Groups) && before.Groups[i] <= rows {
-			rows -= before.Groups[i]
+		if was := before.group(c.Range.From + topology.KeyGroup(i)); was <= rows {
+			rows -= was
 		}
 		x := float64(rows)
 		s.Groups[int(c.Range.From)+i] = x

@@ -57,6 +57,18 @@ func TestAnInstanceThatBeganAnewCountsFromThere(t *testing.T) {
 	}
 }
 
+func TestAnInstanceThatGaveKeyGroupsAwayGoesOn(t *testing.T) {
+	var m Meter
+	m.Add(read(0, 0, 0, Counters{Instance: 1, BusyNs: 9e9, RowsIn: 9000, Backlog: -1, Groups: []int64{1000, 2000, 3000, 3000}}))
+	m.Add(read(1000, 0, 0, Counters{Instance: 1, Range: topology.Range{To: 2}, BusyNs: 95e8, RowsIn: 9100, Backlog: -1, Groups: []int64{1040, 2060}},
+		Counters{Instance: 2, Range: topology.Range{From: 2, To: 4}, RowsIn: 50, Backlog: -1, Groups: []int64{20, 30}}))
+	s, ok := m.Query(testQuery, 1)
+	st := s.Stages[0]
+	if !ok || !near(st.rowsIn(), 150) || st.Groups[0] != 40 || st.Groups[1] != 60 || st.Groups[3] != 30 {
+		t.Errorf("%v %+v", ok, st)
+	}
+}
+
 func TestUseCountsProcessorsWhereTheyAreWhatLimits(t *testing.T) {
 	for name, c := range map[string]struct {
 		cpuNs int64

@@ -82,14 +82,17 @@ const (
 	RoleWorker  = "worker"  // gets no vote while a node of another role lives, so that it may leave at any time
 )
 
-// Role is the node's RoleTag, "" without.
-func (n *Node) Role() string {
-	i, ok := slices.BinarySearchFunc(n.Tags, RoleTag, func(t KV, key string) int { return strings.Compare(t.Key, key) })
+// Tag is the value of a tag, "" without it.
+func (n *Node) Tag(key string) string {
+	i, ok := slices.BinarySearchFunc(n.Tags, key, func(t KV, key string) int { return strings.Compare(t.Key, key) })
 	if !ok {
 		return ""
 	}
 	return n.Tags[i].Value
 }
+
+// Role is the node's RoleTag, "" without.
+func (n *Node) Role() string { return n.Tag(RoleTag) }
 
 // NodeJoin says that a process of a node is there. With a new boot id everything that names the old process is void at once.
 // Based on Version, the record's (0: there is none); Node's own Version, Status, Reason, Drain and BlamedUntilMs are ignored.

@@ -84,8 +84,9 @@ type Machine struct {
 	launches int                 // under way
 	started  []provider.Instance // by Launch, not listed yet
 	seen     []seen
-	ended    []ended // terminated here: lists may show them a while longer
-	surplus  int64   // since when there are too many nodes; 0: there are not
+	ended    []ended  // terminated here: lists may show them a while longer
+	drained  []string // nodes that this machine drains: what others drain is not taken back
+	surplus  int64    // since when there are too many nodes; 0: there are not
 	backoff  backoff
 	problems []string
 	standing Standing
@@ -281,6 +282,9 @@ func (m *Machine) since(name string, nowMs int64) int64 {
 
 // forget drops what is not there any more.
 func (m *Machine) forget(c *census) {
+	m.drained = slices.DeleteFunc(m.drained, func(name string) bool {
+		return !slices.ContainsFunc(c.ours, func(n *member) bool { return n.Name == name && n.Status != Left })
+	})
 	m.seen = slices.DeleteFunc(m.seen, func(s seen) bool {
 		kind, name, _ := strings.Cut(s.name, " ")
 		switch kind {
@@ -375,7 +379,7 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 					pool = append(pool, n)
 				}
 			}
-			if n.Status == Leaving && n.machine != nil && !n.machine.gone {
+			if n.Status == Leaving && n.machine != nil && !n.machine.gone && slices.Contains(m.drained, n.Name) {
 				draining = append(draining, n)
 			}
 		}
@@ -398,6 +402,7 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 		for _, n := range draining {
 			if missing > 0 && (n.Holds || n.Voter) {
 				e.Undrain = append(e.Undrain, Change{n.Name, "it is needed again"})
+				m.drained = slices.DeleteFunc(m.drained, func(name string) bool { return name == n.Name })
 				missing--
 			}
 		}
@@ -458,6 +463,7 @@ func (m *Machine) giveBack(in *Input, over int, pool []*member, e *Effects) {
 	for _, n := range pool[:over] {
 		c := Change{n.Name, fmt.Sprintf("%d nodes are needed and %d are there", m.standing.Needed, m.standing.Have)}
 		e.Drain = append(e.Drain, c)
+		m.drained = append(slices.DeleteFunc(m.drained, func(name string) bool { return name == n.Name }), n.Name)
 		m.event(in.AtMs, "node %s is given back: %s", n.Name, c.Why)
 	}
 }

@@ -107,6 +107,15 @@ func TestTheWorkingAndTheVotersAreGivenBackLast(t *testing.T) {
 	}
 }
 
+func TestWhatOthersDrainIsNotTakenBack(t *testing.T) {
+	m := NewMachine(testConfig())
+	m.Listed(0, []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}}, nil)
+	e := m.Step(Input{AtMs: 1000, Wanted: 2, Nodes: []Node{{Name: "base", Status: Alive, Takes: true}, {Name: "na", Instance: "a", Status: Leaving, Works: 1, Holds: true}}})
+	if len(e.Undrain) != 0 || e.Launch != 2 {
+		t.Errorf("a node that leaves is taken back, %v, or not replaced: %d are started for two that lack", e.Undrain, e.Launch)
+	}
+}
+
 func TestANodeOfWhichTheProviderKnowsNothingIsToldAndLeftAlone(t *testing.T) {
 	m := NewMachine(testConfig())
 	nodes := []Node{{Name: "base", Status: Alive, Takes: true}, {Name: "odd", Instance: "i-odd", Status: Alive, Takes: true}}

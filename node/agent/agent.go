@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seepnode/seepnode/autoscale/provider/local"
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/node/agent/member"
 	"github.com/seepnode/seepnode/node/agent/port"
@@ -46,6 +47,7 @@ type Agent struct {
 	member  *member.Member
 	reports *coordinator.ReportTable
 	rates   rates
+	scaler  *scaler
 	reader  *table.Reader
 	metrics *metrics.Metrics
 	control *webServer
@@ -61,6 +63,8 @@ type Agent struct {
 	err     error
 	work    *work // nil before this process has joined
 	leaving bool
+	// children are the nodes that this process has started, nil before the first.
+	children *local.Local
 	// completed are the latest checkpoints that this node, as the leader, has committed, by query.
 	completed map[string]completed
 
@@ -96,6 +100,7 @@ func Start(ctx context.Context, c Config, options ...Option) (*Agent, error) {
 	}
 	a := &Agent{config: c, world: outside(options), failed: make(chan struct{}), tables: table.NewStore()}
 	a.clock = newClock(a.world.now)
+	a.scaler = &scaler{a: a}
 	a.started, a.reports, a.reader = a.clock.own(), coordinator.NewReportTable(a.clock.now), newReader(a)
 	a.log = a.world.logger
 	if a.log == nil {
@@ -133,6 +138,7 @@ func (a *Agent) start() error {
 	}
 	a.limitMemory()
 	a.running.Go(a.live)
+	a.running.Go(func() { a.watchNotice(a.ctx) })
 	a.running.Go(func() { a.rates.run(a.ctx, a.reports, a.clock.now) })
 	a.log.Info("agent started", "node", a.self.Node, "boot", fmt.Sprintf("%x", uint64(a.self.Boot)), "data", a.record.Addresses.Data,
 		"gossip", a.record.Addresses.Gossip, "http", a.record.Addresses.HTTP, "data_dir", a.config.DataDir)
@@ -202,6 +208,11 @@ func (a *Agent) describe() error {
 	for key, value := range a.config.Tags {
 		a.record.Tags = append(a.record.Tags, raftfsm.KV{Key: key, Value: value})
 	}
+	if at, err := a.instance(); err != nil {
+		return err
+	} else if at != "" {
+		a.record.Tags = append(a.record.Tags, raftfsm.KV{Key: tagInstance, Value: at})
+	}
 	slices.SortFunc(a.record.Tags, func(x, y raftfsm.KV) int { return strings.Compare(x.Key, y.Key) })
 	return nil
 }
@@ -244,7 +255,7 @@ func (a dataAddress) String() string { return string(a) }
 
 // limitMemory makes the collector keep the process below its limit.
 func (a *Agent) limitMemory() {
-	if limit := memoryLimit(a.config.MemoryLimit); limit > 0 && a.world.memory {
+	if limit := memoryLimit(a.config.MemoryLimit); limit > 0 && a.world.alone {
 		debug.SetMemoryLimit(limit)
 	}
 }
@@ -303,6 +314,12 @@ func (a *Agent) Close() error {
 		a.running.Wait() // the work has closed what it holds
 		if a.member != nil {
 			errs = append(errs, a.member.Close())
+		}
+		a.mu.Lock()
+		children := a.children
+		a.mu.Unlock()
+		if children != nil {
+			errs = append(errs, children.Close())
 		}
 		if a.control != nil {
 			errs = append(errs, a.control.close())

@@ -26,7 +26,7 @@ func TestAnAgentOnRealSocketsRunsAQueryAndComesBackWithItsTable(t *testing.T) {
 	defer cancel()
 	var rows int
 	for life := range 2 {
-		a, err := Start(ctx, c, quiet, func(w *surroundings) { w.memory = false })
+		a, err := Start(ctx, c, quiet, func(w *surroundings) { w.alone = false })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestAnAgentOnRealSocketsRunsAQueryAndComesBackWithItsTable(t *testing.T) {
 func TestWhatKeepsAnAgentFromStartingIsSaidInWords(t *testing.T) {
 	quiet := WithLogger(slog.New(slog.DiscardHandler))
 	start := func(c Config) error {
-		a, err := Start(t.Context(), c, quiet, func(w *surroundings) { w.memory = false })
+		a, err := Start(t.Context(), c, quiet, func(w *surroundings) { w.alone = false })
 		if err == nil {
 			err = a.Close()
 		}
@@ -71,7 +71,7 @@ func TestWhatKeepsAnAgentFromStartingIsSaidInWords(t *testing.T) {
 	}
 	defer taken.Close() //nolint:errcheck // a test's
 	running := socketConfig(t, "n1")
-	a, err := Start(t.Context(), running, quiet, func(w *surroundings) { w.memory = false })
+	a, err := Start(t.Context(), running, quiet, func(w *surroundings) { w.alone = false })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -206,6 +206,7 @@ func (b backend) Autoscale(context.Context) (*client.Autoscale, error) {
 	for _, q := range s.Queries {
 		out.Queries = append(out.Queries, *scaleOf(q))
 	}
+	b.addLoads(s, out)
 	return out, nil
 }
 

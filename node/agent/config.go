@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seepnode/seepnode/autoscale"
 	"github.com/seepnode/seepnode/node/agent/discovery"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
@@ -60,6 +61,13 @@ type Config struct {
 	AllowPaths      []string          // absolute directories that 'filesystem' may use; see RestrictsPaths
 	EncryptKey      []byte            // 32 bytes that encrypt and authenticate gossip; nil: none. Not the dataplane
 	Token           string            // what HTTP requests must bear; "": none, which only a loopback HTTP may have
+	Autoscale       string            // policy of queries' sizes: "rate", "threshold" or "off"
+	Provider        string            // starts nodes when this one leads: "local", "exec" or "ec2"; "": none
+	ProviderOptions map[string]string // of the provider, see its package
+	Spares          int               // idle nodes that the pool keeps joined
+	MaxNodes        int               // the most nodes that the pool lets the cluster have
+	Instance        string            // of the provider, what this machine is there; "imds": EC2 is asked; "": of no provider
+	EncryptKeyFile  string            // where EncryptKey comes from, for nodes that this one starts
 	LogLevel        slog.Level
 	LogFormat       string // "text" or "json"
 
@@ -72,7 +80,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Name: hostName(), BootstrapExpect: 1, Bind: DefaultBind, GossipPort: DefaultGossipPort, DataPort: DefaultDataPort,
-		HTTP: DefaultHTTP, DataDir: DefaultDataDir(), LogLevel: slog.LevelInfo, LogFormat: "text",
+		HTTP: DefaultHTTP, DataDir: DefaultDataDir(), Autoscale: autoscale.PolicyRate, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 }
 
@@ -126,7 +134,7 @@ func CheckName(name string) error {
 
 // Validate says what is wrong and what to do about it, everything at once. It touches no file and no network.
 func (c *Config) Validate() error {
-	return errors.Join(CheckName(c.Name), c.checkCluster(), c.checkAddresses(), c.checkHTTP(), c.checkTags(), c.checkPaths(), c.checkRest())
+	return errors.Join(CheckName(c.Name), c.checkCluster(), c.checkAddresses(), c.checkHTTP(), c.checkTags(), c.checkPaths(), c.checkAutoscale(), c.checkRest())
 }
 
 func (c *Config) checkCluster() error {

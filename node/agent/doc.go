@@ -7,6 +7,8 @@
 //	gossiping.go, peers.go, vaults.go     who is there, connections, what the vault may forget
 //	queries.go, query.go, seals.go, placement.go   parts of queries: the metadata compared with what runs here
 //	report.go, lead.go, rates.go          what the leader is told, and what a leader does with it
+//	autoscale.go, pooling.go, notice.go   on the leader: sizes that follow the load, the pool of nodes; a machine that is taken away
+//	processors.go                         what of the machine's processors this process may use
 //	backend*.go, figures.go, observe.go, web.go    the answers of the HTTP API and metrics
 //
 // Below it: member (founding, joining, commands to the leader), port (the data port), gossip, peering.

@@ -44,6 +44,8 @@ type cluster struct {
 	gossip *gossip.Registry
 	disks  map[string]*disk
 	boots  uint64
+	// provide makes the provider of nodes, for agents that have one.
+	provide Provide
 }
 
 // disk is what of a node outlives its process.
@@ -75,6 +77,7 @@ func (c *cluster) config(name string) Config {
 	config.Name, config.Advertise, config.HTTP, config.Token = name, name, "0.0.0.0:7600", testToken
 	config.DataDir, config.Connectors = filepath.Join(c.dir, name), registry(c.t)
 	config.AllowPaths = []string{c.dir}
+	config.Autoscale = AutoscaleOff
 	return config
 }
 
@@ -90,7 +93,7 @@ func (c *cluster) start(name string, tune func(*Config)) *Agent {
 		d = &disk{raftfsm.MemoryStores(), vault.NewMemory()}
 		c.disks[name] = d
 	}
-	a, err := Start(c.t.Context(), config, WithNetwork(c.net.Host(name), c.join), WithLogger(testLogger(c.t, name)), WithChance(c.chance),
+	a, err := Start(c.t.Context(), config, WithNetwork(c.net.Host(name), c.join), WithLogger(testLogger(c.t, name)), WithChance(c.chance), WithProvider(c.provide),
 		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", d.stores }), WithVault(func(v *vault.Config) { v.FS = d.vault }))
 	if err != nil {
 		c.t.Fatal(err)

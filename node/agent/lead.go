@@ -18,6 +18,10 @@ func (a *Agent) lead(ctx context.Context, _ uint64) {
 	a.clock.lead()
 	var parts sync.WaitGroup
 	parts.Go(func() { a.eraseRemoved(ctx) })
+	if a.config.Autoscale != AutoscaleOff {
+		parts.Go(func() { a.scaler.run(ctx) })
+	}
+	parts.Go(func() { a.runPool(ctx) })
 	coordinator.Loop(ctx, coordinator.Deps{Machine: a.member.Machine(), Propose: a.member.Group().Propose, Reports: a.reports, Leader: a.self,
 		Clock: a.clock.now, Logger: a.log, Observe: a.observe})
 	parts.Wait()

@@ -26,13 +26,16 @@ type surroundings struct {
 	stderr  io.Writer
 	now     func() time.Time
 	chance  func() (uint64, error)
+	provide Provide // makes the provider of nodes
 	raft    func(*raftfsm.Config)
 	vault   func(*vault.Config)
-	memory  bool // the process's memory limit is the agent's to set
+	// metadata is where EC2's metadata service is; "": where it always is.
+	metadata string
+	alone    bool // the process is this agent's: its memory limit is set and its processor time told
 }
 
 func outside(options []Option) *surroundings {
-	w := &surroundings{network: port.TCP{}, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, chance: draw, memory: true,
+	w := &surroundings{network: port.TCP{}, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, chance: draw, alone: true, provide: provide,
 		raft: func(*raftfsm.Config) {}, vault: func(*vault.Config) {}}
 	for _, o := range options {
 		o(w)
@@ -43,7 +46,7 @@ func outside(options []Option) *surroundings {
 // WithNetwork makes all connections through n instead of sockets; membership is m instead of gossip's packets. The process's memory
 // limit is left as it is: it is not this agent's alone.
 func WithNetwork(n port.Network, m Membership) Option {
-	return func(w *surroundings) { w.network, w.member, w.memory = n, m, false }
+	return func(w *surroundings) { w.network, w.member, w.alone = n, m, false }
 }
 
 // WithLogger logs to l instead of standard error.
@@ -59,6 +62,9 @@ func WithClock(now func() time.Time) Option { return func(w *surroundings) { w.n
 func WithChance(chance func() (uint64, error)) Option {
 	return func(w *surroundings) { w.chance = chance }
 }
+
+// WithProvider makes the provider of nodes, whatever the Config's is.
+func WithProvider(p Provide) Option { return func(w *surroundings) { w.provide = p } }
 
 // WithRaft changes how the metadata is kept, after the agent has said where.
 func WithRaft(change func(*raftfsm.Config)) Option { return func(w *surroundings) { w.raft = change } }

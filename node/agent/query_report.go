@@ -78,6 +78,10 @@ func partitionReport(p *engine.PartitionStatus) coordinator.PartitionReport {
 		Epoch: p.Epoch, Durable: p.Durable, Lines: p.Lines, LineBytes: p.LineBytes, Ended: p.Ended, Restored: p.Restored, RestoreMs: p.RestoreMs, ReplayMs: p.ReplayMs,
 		StateBytes: p.StateBytes, SealBytes: p.SealBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, RowsOut: p.RowsOut, Late: p.Late,
 		RestoredBytes: p.RestoredBytes, BusyNs: p.BusyNs, IdleNs: p.IdleNs, BlockedNs: p.BlockedNs, WatermarkMs: p.WatermarkMs, Beyond: p.Beyond,
+		CutRows: p.CutRows, HotKey: p.HotKey, HotShare: p.HotShare,
+	}
+	if p.Backlog >= 0 {
+		out.Backlog = &p.Backlog
 	}
 	for _, t := range p.Taken {
 		out.Taken = append(out.Taken, coordinator.Taken{Stage: t.Stage, Instance: t.Instance, Epoch: t.Epoch, PauseMs: t.Pause.Milliseconds()})

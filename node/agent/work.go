@@ -26,6 +26,8 @@ type work struct {
 	peers    *peers
 	queries  *queries
 	reporter *reporter
+	// processors of this process; used by reports, one at a time.
+	processors processors
 }
 
 // doWork waits until this process has joined, then works until the agent is closed. An error is why it cannot.
@@ -156,6 +158,9 @@ func (w *work) report() *coordinator.Report {
 	r.Complaints = append(w.peers.complaints(), a.gossip.complaints(a.member.Machine().View())...)
 	ahead, known := a.clock.offset()
 	r.ClockOffsetMs, r.ClockUnknown = ahead.Milliseconds(), !known
+	if a.world.alone {
+		r.CPUNs, r.Cores = w.processors.used(), w.processors.cores(a.world.now())
+	}
 	if stats := w.vault.Stats(); stats.Failed != nil {
 		r.DiskFull = stats.Failed.Error()
 	} else if stats.Full != nil {

@@ -53,6 +53,12 @@ type Reader interface {
 	Close() error
 }
 
+// Backlog is what a Reader may implement that knows its rate: whether a query keeps up is seen from it, and how much it lacks.
+type Backlog interface {
+	// Backlog is how many rows are due at an instant, given as in Limit, and have not been read yet; known is false where no rate says so.
+	Backlog(elapsedMs int64) (rows int64, known bool)
+}
+
 // SkippedRow is a row left out because it could not be decoded and 'on-error' is 'skip'.
 type SkippedRow struct {
 	Split  string

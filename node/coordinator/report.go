@@ -33,6 +33,9 @@ type Report struct {
 	ClockOffsetMs int64 `json:"clock_offset_ms,omitempty"`
 	// ClockUnknown says that nobody has told this node the cluster's time yet.
 	ClockUnknown bool `json:"clock_unknown,omitempty"`
+	// CPUNs is the processor time of the process so far, Cores how many processors it may use; 0: not known, or not its alone.
+	CPUNs int64   `json:"cpu_ns,omitempty"`
+	Cores float64 `json:"cores,omitempty"`
 	// DiskFull says that the vault here takes nothing new, and why; "" that it does.
 	DiskFull string `json:"disk_full,omitempty"`
 }
@@ -129,6 +132,9 @@ type PartitionReport struct {
 	// Groups are the rows taken by each key group of Range since the instance began; nil in reports that leave them out to be short, when
 	// those of the report before stand.
 	Groups []int64 `json:"groups,omitempty"`
+	// HotKey is the most frequent key of the busiest of them and HotShare its part of that one's rows; "" when none stands out.
+	HotKey   string  `json:"hot_key,omitempty"`
+	HotShare float64 `json:"hot_share,omitempty"`
 	// Taken are the last changes of producers that it saw, or of itself, the latest last.
 	Taken []Taken `json:"taken,omitempty"`
 
@@ -143,6 +149,10 @@ type PartitionReport struct {
 	IdleNs      int64 `json:"idle_ns,omitempty"`
 	BlockedNs   int64 `json:"blocked_ns,omitempty"`
 	WatermarkMs int64 `json:"watermark_ms,omitempty"`
+	// Backlog are rows that are due and that a source has not read; nil where that is not known. CutRows are those of RowsIn that were
+	// read until a limit ended it: there were more.
+	Backlog *int64 `json:"backlog,omitempty"`
+	CutRows int64  `json:"cut_rows,omitempty"`
 }
 
 // Taken is how a partition came from a former instance of a producer to its successor, or, when Instance is its own, how it took over.
@@ -326,6 +336,8 @@ func (p *PartitionReport) validate() error {
 		return errors.New("an epoch is negative")
 	case len(p.Groups) != 0 && len(p.Groups) != p.Range.Len():
 		return fmt.Errorf("rows of %d key groups, it has %d", len(p.Groups), p.Range.Len())
+	case len(p.HotKey) > raftfsm.MaxNameBytes:
+		return fmt.Errorf("its hottest key has %d bytes, more than %d", len(p.HotKey), raftfsm.MaxNameBytes)
 	case len(p.Taken) > MaxReportLines:
 		return fmt.Errorf("%d changes of producers are more than %d", len(p.Taken), MaxReportLines)
 	case len(p.Lines) > MaxReportLines || len(p.Chains) > MaxReportLines:

@@ -39,6 +39,8 @@ type world struct {
 	// killAfter kills the leader when so many more commands have been applied; 0 never.
 	killAfter int
 	kinds     map[raftfsm.Kind]int
+	// applied counts the commands that changed something, appliedBytes their encoding.
+	applied, appliedBytes int
 }
 
 type diskKey struct {
@@ -99,6 +101,7 @@ func (w *world) apply(k raftfsm.Command) raftfsm.Outcome {
 	}
 	if out.Code == raftfsm.Applied {
 		w.kinds[k.Kind()]++
+		w.count(k)
 		if err := next.Check(); err != nil {
 			w.t.Fatalf("%T: %v", k, err)
 		}
@@ -108,6 +111,15 @@ func (w *world) apply(k raftfsm.Command) raftfsm.Outcome {
 	}
 	w.state = next
 	return out
+}
+
+func (w *world) count(k raftfsm.Command) {
+	data, err := raftfsm.EncodeCommand(raftfsm.Envelope{ID: CommandIDOf(k), AtMs: w.now, Command: k})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.applied++
+	w.appliedBytes += len(data)
 }
 
 // checkCopies is invariant 11 for what a simulated vault has.

@@ -6,6 +6,8 @@
 //	narrow.go                           key groups that an instance gives away while it runs
 //	wiring.go                           whom an instance takes rows from, also when a producer is replaced
 //	step.go                             the operators of a stage over one epoch of a range of key groups
+//	backlog.go                          rows that are due at a source and were not read
+//	hotkey.go                           the key that is too much for one node
 //	shuffle.go                          rows sorted by the consumer's key group, in canonical order
 //	chains.go                           proof that two runs gave the same rows
 //	paranoid.go                         encode, drop and decode all state between epochs

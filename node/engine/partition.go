@@ -29,6 +29,7 @@ type partition struct {
 	taking   taking    // of its producers' successors
 	load     []int64   // rows taken since it was made, by key group of rng
 	loadAt   time.Time // when load was last shown
+	hot      hotKey
 
 	placement atomic.Pointer[Placement]
 	followed  *Placement // what of placement has been taken over
@@ -55,6 +56,8 @@ type partition struct {
 	bases      map[topology.KeyGroup]bool
 	lineChains []lineChains
 	loadShown  []int64
+	hotShown   string // the hottest key, and its share of its key group's rows
+	hotShare   float64
 	taken      []Taken
 
 	inlets    [][]*inlet // by stage input, then by producer partition, ascending
@@ -102,6 +105,8 @@ type partitionStats struct {
 	role                                           atomic.Int32
 	restoreMs, replayMs, restoredBytes             atomic.Int64
 	busyNs, idleNs, blockedNs, emitted             atomic.Int64
+	cutRows                                        atomic.Int64 // rows of reads that a limit of bytes ended
+	backlog                                        atomic.Pointer[backlog]
 	phase                                          atomic.Int32
 	blocked                                        atomic.Pointer[string]
 	// longestStepNs is the longest time that one epoch took here, longestEpochNs the longest time from the instant an epoch was to
@@ -391,6 +396,7 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		p.stats.rows.Add(x.rows)
 		p.stats.emitted.Add(x.emitted)
 		p.stats.late.Add(x.late)
+		p.stats.cutRows.Add(x.cutRows)
 		p.measureState(x)
 		p.executors = append(p.executors, x)
 	}

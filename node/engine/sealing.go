@@ -186,8 +186,14 @@ func (q *Query) complete() topology.Epoch {
 // seal puts the partition's seals into the node's log and waits until they are released. ok is false when the partition has been
 // retired meanwhile: its term is over, and they may never be.
 func (p *partition) seal(ctx context.Context, seals []Seal, through topology.Epoch) (ok bool, err error) {
-	s := p.query.sealing
+	s, submitted := p.query.sealing, time.Now()
 	sub := s.submit(p, seals, through)
+	defer func() {
+		// It waited: that is no work.
+		waited := time.Since(submitted)
+		p.stats.idleNs.Add(int64(waited))
+		p.begun = p.begun.Add(waited)
+	}()
 	for !s.isReleased(sub) {
 		if err := p.wait(ctx); err != nil {
 			return false, err

@@ -46,6 +46,7 @@ type source struct {
 	tried   topology.Epoch // there was nothing up to this epoch when it was last looked
 	told    topology.Epoch // a paused source has told the others that it stands here
 	kept    []keptSeals    // by key group of the partition, for checkpoints; nil: there are none
+	weighed time.Time      // when it was last looked how many rows are due
 }
 
 type sourceGroup struct {
@@ -274,6 +275,9 @@ func (s *source) readSplit(ctx context.Context, x *executor, sp *split, b budget
 		}
 	}
 	x.part.load[sp.group-x.part.rng.From] += int64(sealed.Rows)
+	if used >= b.bytes {
+		x.cutRows += int64(sealed.Rows)
+	}
 	sealed.To = sp.reader.Offset()
 	return used, s.seal(x, sp, sealed)
 }

@@ -181,6 +181,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 		return false, err
 	}
 	splits := s.finishEpoch()
+	p.weighBacklog()
 	watermark, idle := s.stand()
 	over = s.ended()
 	news := len(splits) > 0 || len(s.found) > 0 || over

@@ -59,8 +59,14 @@ type PartitionStatus struct {
 	Blocked                                   string
 	// Groups are the rows taken by each key group of Range, as of a second ago at most while rows come; nil before.
 	Groups []int64
+	// HotKey is the most frequent key of the busiest key group and HotShare its part of that group's rows; "" when none stands out.
+	HotKey   string
+	HotShare float64
 	// Taken are the last changes of producers, or of the instance itself.
 	Taken []Taken
+	// Backlog are rows that are due and that a source has not read, -1 where that is not known; CutRows those of reads that a limit of
+	// bytes ended: there were more.
+	Backlog, CutRows int64
 }
 
 // Status is what the node says of its part of the query. It may be called at any time.
@@ -89,8 +95,9 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 		Beyond:    topology.Epoch(p.stats.beyond.Load()),
 		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), SealBytes: p.stats.sealBytes.Load(), Rows: p.stats.rows.Load(),
 		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), IdleNs: p.stats.idleNs.Load(),
-		BlockedNs: p.stats.blockedNs.Load(), RowsOut: p.stats.emitted.Load(), WatermarkMs: p.stats.watermark.Load()}
+		Backlog: p.backlogNow(), CutRows: p.stats.cutRows.Load(), BlockedNs: p.stats.blockedNs.Load(), RowsOut: p.stats.emitted.Load(), WatermarkMs: p.stats.watermark.Load()}
 	s.RestoredBytes = p.stats.restoredBytes.Load()
+	s.HotKey, s.HotShare = p.hotShown, p.hotShare
 	s.Groups, s.Taken = slices.Clone(p.loadShown), slices.Clone(p.taken)
 	for _, l := range p.logs {
 		s.LogBytes += l.HeldBytes()

@@ -37,6 +37,7 @@ type executor struct {
 	outputs []([]*dataplane.Rows) // by stage output: what this run gives
 	rows    int64                 // rows taken by this run
 	emitted int64                 // rows given by it
+	cutRows int64                 // of reads that a limit of bytes ended
 	late    int64
 	// watermark computes the watermark column of a source stage that has one; nil otherwise.
 	watermark *expr.Program
@@ -84,7 +85,7 @@ func (x *executor) keyed(op int) relational.Keyed { return x.kernels[op].(relati
 
 // begin readies the executor for epoch range [.., last] of the key groups in rng.
 func (x *executor) begin(rng topology.Range, last topology.Epoch, before, watermark int64) {
-	x.rng, x.rows, x.emitted, x.late, x.nviews = rng, 0, 0, 0, 0
+	x.rng, x.rows, x.emitted, x.late, x.cutRows, x.nviews = rng, 0, 0, 0, 0, 0
 	x.touch = x.touch[:0]
 	for i := range x.values {
 		x.values[i] = nil
@@ -117,6 +118,9 @@ func (x *executor) addStream(stream int, r *dataplane.Rows) {
 	load, first := x.part.load, x.part.rng.From
 	for i := lo; i < hi; i++ {
 		load[r.Groups[i]-first] += int64(r.Offsets[i+1] - r.Offsets[i])
+	}
+	if h := &x.part.hot; h.on {
+		h.sample(x, stream, r, lo, hi)
 	}
 }
 

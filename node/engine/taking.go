@@ -85,7 +85,9 @@ func (p *partition) showLoad() {
 		return
 	}
 	p.loadAt = p.begun
+	key, share := p.hot.look(p.load, p.rng.From)
 	p.report.Lock()
 	p.loadShown = append(p.loadShown[:0], p.load...)
+	p.hotShown, p.hotShare = key, share
 	p.report.Unlock()
 }

@@ -11,6 +11,7 @@
 //	settings.go   an agent's settings from flags, environment and YAML (yaml.go), in one table
 //	agent.go      running an agent: signals, --config-check
 //	remote.go     talking to a cluster: address, token, errors; remote_query.go, remote_table.go, remote_node.go its commands
+//	remote_autoscale.go  sizes that follow the load
 //	dev.go        a local cluster of processes; devview.go how it is shown
 //	display.go    columns, units and colour; progress.go the line on a terminal; console.go what shares the terminal with it
 //	errors.go     what is printed of an error, exit codes

@@ -209,8 +209,8 @@ func (r *remote) showAutoscale(a *client.Autoscale) error {
 		text = d.paint(cell{text: "paused: layouts change only when a person says so", colour: yellow})
 	}
 	err := d.facts([]fact{{"autoscale", text}})
-	if len(a.Queries) == 0 {
-		return err
+	if len(a.Queries) > 0 {
+		err = errors.Join(err, scaleTable(d, a.Queries), d.line(""))
 	}
-	return errors.Join(err, scaleTable(d, a.Queries))
+	return errors.Join(err, autoscaleLoads(d, a))
 }

@@ -61,6 +61,12 @@ var agentSettings = []setting{
 	{name: "allow-path", usage: "`DIR` that 'filesystem' tables may use; without, all while HTTP is on the loopback and none beyond", many: true, set: allowPaths},
 	{name: "encrypt-key-file", usage: "`FILE` with the key of gossip, 32 bytes in base64, the same on all nodes", set: encryptKeyFile},
 	{name: "token-file", usage: "`FILE` with the token that HTTP requests must bear", set: tokenFile},
+	{name: "autoscale", usage: "`POLICY` that queries follow the load by while this node leads: rate, threshold or off", text: agent.DefaultConfig().Autoscale, set: text(func(c *agent.Config) *string { return &c.Autoscale })},
+	{name: "provider", usage: "start nodes through `NAME` while this node leads: local (processes), exec (your commands) or ec2", set: text(func(c *agent.Config) *string { return &c.Provider })},
+	{name: "provider-option", usage: "tell the provider `KEY=VALUE`; the README lists what each takes", many: true, pairs: true, set: providerOptions},
+	{name: "spares", usage: "keep `N` idle nodes joined, so that load finds them at once", text: "0", set: number(func(c *agent.Config) *int { return &c.Spares }, 0)},
+	{name: "max-nodes", usage: "start no node beyond `N` in the cluster, those of other origin counted", set: number(func(c *agent.Config) *int { return &c.MaxNodes }, 1)},
+	{name: "instance", usage: "`ID` of this machine at the provider, imds to ask EC2; a node with one may be given back", set: text(func(c *agent.Config) *string { return &c.Instance })},
 	{name: "log-level", usage: "`LEVEL` debug, info, warn or error", text: "info", set: logLevel},
 	{name: "log-format", usage: "`FORMAT` text or json", text: "text", set: text(func(c *agent.Config) *string { return &c.LogFormat })},
 }
@@ -119,19 +125,29 @@ func allowPaths(c *agent.Config, values []string) error {
 	return nil
 }
 
-func tags(c *agent.Config, values []string) error {
-	c.Tags = map[string]string{}
-	for _, pair := range values {
+func tags(c *agent.Config, values []string) (err error) {
+	c.Tags, err = keyValues(values)
+	return err
+}
+
+func providerOptions(c *agent.Config, values []string) (err error) {
+	c.ProviderOptions, err = keyValues(values)
+	return err
+}
+
+func keyValues(pairs []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return fmt.Errorf("%q must be KEY=VALUE", pair)
+			return nil, fmt.Errorf("%q must be KEY=VALUE", pair)
 		}
-		if before, ok := c.Tags[key]; ok && before != value {
-			return fmt.Errorf("key %q has two values, %q and %q", key, before, value)
+		if before, ok := out[key]; ok && before != value {
+			return nil, fmt.Errorf("key %q has two values, %q and %q", key, before, value)
 		}
-		c.Tags[key] = value
+		out[key] = value
 	}
-	return nil
+	return out, nil
 }
 
 func memoryLimit(c *agent.Config, values []string) (err error) {
@@ -201,7 +217,7 @@ func encryptKeyFile(c *agent.Config, values []string) error {
 	if err != nil || len(key) != 32 {
 		return fmt.Errorf("%s holds no key of 32 bytes in base64; make one with: head -c 32 /dev/urandom | base64", values[0])
 	}
-	c.EncryptKey = key
+	c.EncryptKey, c.EncryptKeyFile = key, values[0]
 	return nil
 }
 
@@ -338,6 +354,10 @@ func (l loaded) standard(name string) []string {
 		return []string{c.HTTP}
 	case "data-dir":
 		return []string{c.DataDir}
+	case "autoscale":
+		return []string{c.Autoscale}
+	case "spares":
+		return []string{strconv.Itoa(c.Spares)}
 	case "log-level":
 		return []string{strings.ToLower(c.LogLevel.String())}
 	case "log-format":

@@ -72,6 +72,16 @@ func (r *reader) Offset() int64 { return int64(r.next) }
 
 func (r *reader) Close() error { return nil }
 
+// Backlog implements connector.Backlog.
+func (r *reader) Backlog(elapsedMs int64) (rows int64, known bool) {
+	t := r.table
+	if !t.limited || elapsedMs < 0 {
+		return 0, false
+	}
+	due := min(r.rows, share(t.pace.rows(uint64(elapsedMs)), r.split, t.splits))
+	return int64(due - min(due, r.next)), true
+}
+
 func (r *reader) Read(out *batch.Batch, limit connector.Limit) (connector.Status, error) {
 	if r.next >= r.rows {
 		return connector.End, nil

@@ -1,0 +1,249 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seepnode/seepnode/autoscale/provider"
+	"github.com/seepnode/seepnode/raftfsm"
+)
+
+// machines is a provider whose machines are agents of a test's cluster.
+type machines struct {
+	c *cluster
+
+	mu     sync.Mutex
+	list   []provider.Instance // that run
+	agents map[string]*Agent   // by id
+	starts int
+	refuse error
+}
+
+func (m *machines) Name() string { return "machines" }
+
+func (m *machines) Launch(_ context.Context, r provider.Request) (provider.Instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.IndexFunc(m.list, func(i provider.Instance) bool { return i.Token == r.Token }); i >= 0 {
+		return m.list[i], nil
+	}
+	if m.refuse != nil {
+		return provider.Instance{}, m.refuse
+	}
+	m.starts++
+	i := provider.Instance{ID: fmt.Sprintf("vm%d", m.starts), Token: r.Token, State: provider.Running, LaunchedMs: time.Now().UnixMilli()}
+	m.agents[i.ID] = m.c.start(i.ID, func(k *Config) {
+		k.BootstrapExpect, k.Join, k.Instance, k.Tags = 0, everybody, i.Token, map[string]string{raftfsm.RoleTag: raftfsm.RoleWorker}
+	})
+	m.list = append(m.list, i)
+	return i, nil
+}
+
+func (m *machines) Terminate(_ context.Context, ids []string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range ids {
+		m.end(id)
+	}
+	return nil
+}
+
+// end ends a machine without a word. The caller holds the lock.
+func (m *machines) end(id string) {
+	m.list = slices.DeleteFunc(m.list, func(i provider.Instance) bool { return i.ID == id })
+	if a := m.agents[id]; a != nil {
+		delete(m.agents, id)
+		m.c.kill(a)
+	}
+}
+
+func (m *machines) List(context.Context) ([]provider.Instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := slices.Clone(m.list)
+	slices.SortFunc(list, func(a, b provider.Instance) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+// running is how many there are and how many were ever started.
+func (m *machines) running() (now, ever int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.list), m.starts
+}
+
+// pooled starts three nodes with a pool of machines.
+func pooled(c *cluster, spares int) *machines {
+	m := &machines{c: c, agents: map[string]*Agent{}}
+	c.provide = func(context.Context, *Agent, string) (provider.Provider, error) { return m, nil }
+	var list []*Agent
+	for i := 1; i <= 3; i++ {
+		list = append(list, c.start(fmt.Sprintf("n%d", i), func(k *Config) {
+			k.BootstrapExpect, k.Join = 3, everybody
+			k.Autoscale, k.Provider, k.Spares, k.MaxNodes = "rate", providerLocal, spares, 8
+		}))
+	}
+	c.ready(list...)
+	return m
+}
+
+// waitFor waits up to two minutes.
+func waitFor(t *testing.T, what string, good func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if good() {
+			return
+		}
+	}
+	t.Fatalf("not after two minutes: %s", what)
+}
+
+// statuses counts the cluster's nodes by what the metadata holds of them.
+func statuses(a *Agent) map[raftfsm.Status]int {
+	out := map[raftfsm.Status]int{}
+	for _, n := range a.Machine().View().Nodes {
+		out[n.Status]++
+	}
+	return out
+}
+
+func TestThePoolOutlivesItsLeaderAndReplacesMachinesThatEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := pooled(c, 4)
+		waitFor(t, "two machines join, beside three nodes of which one should work and four be spare", func() bool {
+			return statuses(c.leader())[raftfsm.Alive] == 5
+		})
+		c.kill(c.leader())
+		time.Sleep(time.Minute)
+		leader := c.leader()
+		if now, ever := m.running(); now != 3 || ever != 3 {
+			t.Errorf("after the leader's end %d machines run and %d were started; one takes its place", now, ever)
+		}
+		m.mu.Lock()
+		lost := m.list[0].ID
+		m.end(lost)
+		m.mu.Unlock()
+		waitFor(t, "another machine takes the place of one that ended", func() bool {
+			now, ever := m.running()
+			n := leader.Machine().View().Node("vm4")
+			return now == 3 && ever == 4 && n != nil && statuses(leader)[raftfsm.Alive] == 5
+		})
+		time.Sleep(10 * time.Second) // the next list
+		a, err := c.api(leader).Autoscale(t.Context())
+		if err != nil || a.Pool == nil || a.Pool.Needed != 5 || a.Pool.Nodes != 5 || len(a.Pool.Instances) != 3 || a.Pool.Instances[0].Node == "" {
+			t.Errorf("autoscale status is %+v, %+v, %v", a, a.Pool, err)
+		}
+	})
+}
+
+func TestNodesThatNobodyNeedsAreDrainedAndGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := pooled(c, 4)
+		waitFor(t, "two machines join", func() bool { return statuses(c.leader())[raftfsm.Alive] == 5 })
+		old := c.leader()
+		for _, a := range c.running() {
+			a.config.Spares = 0 // for who leads next
+		}
+		if _, err := c.api(old).TransferRaft(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the machines are given back", func() bool {
+			now, _ := m.running()
+			return now == 0 && statuses(c.leader())[raftfsm.Left] == 2
+		})
+		if n := statuses(c.leader())[raftfsm.Alive]; n != 3 {
+			t.Errorf("%d nodes are left of the three that no provider started", n)
+		}
+		time.Sleep(time.Minute)
+		if now, ever := m.running(); now != 0 || ever != 2 {
+			t.Errorf("%d machines run, %d were started", now, ever)
+		}
+	})
+}
+
+func TestARefusalOfTheProviderIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := pooled(c, 0)
+		m.refuse = &provider.Error{Kind: provider.Quota, Err: errors.New("VcpuLimitExceeded"), Do: "ask for more"}
+		for _, a := range c.running() {
+			a.config.Spares = 4
+		}
+		if _, err := c.api(c.leader()).TransferRaft(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the refusal is shown", func() bool {
+			a, err := c.api(c.leader()).Autoscale(t.Context())
+			return err == nil && a.Pool != nil && a.Pool.ErrorKind == "quota" && strings.Contains(a.Pool.Error, "VcpuLimitExceeded: ask for more") && a.Pool.Retry.After(time.Now())
+		})
+	})
+}
+
+func TestAutoscaleIsPausedForTheWholeCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := pooled(c, 0)
+		k := c.api(c.running()[1])
+		if a, err := k.PauseAutoscale(t.Context()); err != nil || !a.Paused {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		for _, a := range c.running() {
+			a.config.Spares = 4
+		}
+		if _, err := k.TransferRaft(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if _, ever := m.running(); ever != 0 {
+			t.Errorf("%d machines were started while paused", ever)
+		}
+		if a, err := k.ResumeAutoscale(t.Context()); err != nil || a.Paused {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		waitFor(t, "machines join after it was resumed", func() bool { return statuses(c.leader())[raftfsm.Alive] == 5 })
+	})
+}
+
+func TestConfigOfThePoolIsChecked(t *testing.T) {
+	for name, x := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"policy":         {func(c *Config) { c.Autoscale = "magic" }, "--autoscale \"magic\": give rate, threshold or off"},
+		"no provider":    {func(c *Config) { c.Spares = 2 }, "are for a --provider"},
+		"unknown":        {func(c *Config) { c.Provider, c.MaxNodes = "gce", 3 }, "give local, exec or ec2"},
+		"no limit":       {func(c *Config) { c.Provider = "local" }, "needs --max-nodes"},
+		"all spares":     {func(c *Config) { c.Provider, c.MaxNodes, c.Spares = "local", 3, 3 }, "fewer spares than nodes"},
+		"missing option": {func(c *Config) { c.Provider, c.MaxNodes = "ec2", 3 }, "needs --provider-option template="},
+		"unknown option": {func(c *Config) {
+			c.Provider, c.MaxNodes, c.ProviderOptions = "local", 3, map[string]string{"color": "red"}
+		}, "no option color; it has dir, idle-timeout, launch-deadline"},
+		"wrong time": {func(c *Config) {
+			c.Provider, c.MaxNodes, c.ProviderOptions = "local", 3, map[string]string{"idle-timeout": "soon"}
+		}, "like 90s or 3m"},
+		"market": {func(c *Config) {
+			c.Provider, c.MaxNodes, c.ProviderOptions = "ec2", 3, map[string]string{"template": "t", "market": "flea"}
+		}, "must be one of on-demand, spot, spot-first"},
+		"instance": {func(c *Config) { c.Instance = "a b" }, "give the id of the machine, or imds"},
+	} {
+		c := DefaultConfig()
+		c.Name = "n1"
+		x.change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v; it should say %q", name, err, x.want)
+		}
+	}
+}
