@@ -33,7 +33,7 @@ test-short: ## the quick ones (under 90 s with a warm build cache)
 	$(GO) test -short -timeout 3m ./...
 
 .PHONY: test-net
-test-net: ## real processes on hosts of their own whose network is cut (needs root, Linux and ip(8); some 8 minutes)
+test-net: ## real processes on hosts of their own whose network is cut (needs root, Linux and ip(8); some 5 minutes)
 	SEEPNODE_NET=1 $(GO) test -timeout 30m -run 'Cuts|Network|Machines' -v ./scripts/cluster
 
 .PHONY: package
