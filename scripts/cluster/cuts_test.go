@@ -22,12 +22,11 @@ import (
 )
 
 const (
-	// cutRows are what the query under cuts reads, in some 20 s: every epoch waits for the vaults of its seal, and where a node has two
-	// parts of the source, for a tick of 10 ms.
-	cutRows = 80_000
+	// cutRows are what the query under cuts reads, in some 20 s: every epoch waits for the vaults of its seal.
+	cutRows = 200_000
 	// cutBudget bounds one scenario, the end of the query included.
 	cutBudget = 100 * time.Second
-	// inFlightEpochs is how many epochs may have been on their way when a wire was cut; a source makes a hundred in a second.
+	// inFlightEpochs is how many epochs may have been on their way when a wire was cut; a source makes some hundreds in a second.
 	inFlightEpochs = 10
 	// aheadEpochs is how far the others go while those that are cut off must not move.
 	aheadEpochs = 200
