@@ -193,6 +193,22 @@ func TestAgentTakesItsConfiguration(t *testing.T) {
 	}
 	h := newHost(t).installed()
 	h.settings["ROLE"] = "control"
+	// What tests/apply.tftest.hcl wants of a seed, written as yamlencode does.
+	h.settings["AGENT"] = base64.StdEncoding.EncodeToString([]byte(`"allow-path":
+- "/data"
+"bootstrap-expect": 3
+"join":
+- "provider=aws tag_key=seepnode:fleet tag_value=orders region=eu-central-1"
+"log-format": "json"
+"max-nodes": 20
+"provider": "ec2"
+"provider-option":
+  "market": "spot-first"
+  "region": "eu-central-1"
+  "subnets": "subnet-0a,subnet-0b,subnet-0c"
+  "template": "seepnode-orders-pool"
+"spares": 2
+`))
 	h.mustBoot()
 	program := filepath.Join(h.world, "seepnode")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/seepnode/seepnode/node/cmd/seepnode").CombinedOutput(); err != nil {
@@ -203,8 +219,13 @@ func TestAgentTakesItsConfiguration(t *testing.T) {
 	h.fetch()
 	h.write(config, strings.ReplaceAll(h.read(config), "/run/seepnode", h.world), 0o644)
 	out, err := exec.CommandContext(t.Context(), program, "agent", "--config", config, "--config-check").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), `role: control`) {
-		t.Errorf("%v\n%s", err, out)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"role: control", "provider: ec2", "max-nodes: 20", "subnet-0a,subnet-0b,subnet-0c", "tag_value=orders"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not in force:\n%s", want, out)
+		}
 	}
 }
 
