@@ -47,11 +47,11 @@ func (p *partition) narrow() {
 }
 
 // narrowWithin gives up key groups of a source that went to another owner while an epoch was being sealed: what that says of them is the new
-// owner's to decide, so what was read for them is thrown away.
-func (p *partition) narrowWithin() {
+// owner's to decide, so what was read for them is thrown away. It says whether it did.
+func (p *partition) narrowWithin() bool {
 	to, ok := p.query.rangeOf(p.spec.ID, p.instance)
 	if !ok || !p.narrows(to) {
-		return
+		return false
 	}
 	for i := range p.tasks {
 		x := p.tasks[i].x
@@ -62,6 +62,7 @@ func (p *partition) narrowWithin() {
 	}
 	p.narrowTo(to)
 	p.narrowed = narrowing{on: true, unknown: true}
+	return true
 }
 
 func (p *partition) narrows(to topology.Range) bool {
@@ -169,6 +170,9 @@ func (s *source) narrow(p *partition, to topology.Range) {
 		return true
 	})
 	s.found = slices.DeleteFunc(s.found, func(id string) bool { return s.known[id] == nil })
+	if s.kept != nil {
+		s.kept = s.kept[to.From-p.rng.From : to.To-p.rng.From]
+	}
 	if s.through != nil {
 		s.through = s.through[to.From-p.rng.From : to.To-p.rng.From]
 	}

@@ -207,7 +207,10 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
 			return false, p.park(ctx, err)
 		}
-		p.narrowWithin()
+		if p.narrowWithin() {
+			watermark, idle = s.stand()
+			seal = seal.within(p.rng, p.spec.Groups)
+		}
 		if (news || line) && q.quietens() {
 			p.tell(last)
 		}
