@@ -79,7 +79,6 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, m *QueryMemory) Decision {
 	var d Decision
 	drop := func(why string) Decision {
-		m.failed(s, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: why})
 		return d
 	}
@@ -92,6 +91,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s, key groups %v gave other rows up to epoch %d (chains %016x and %016x); "+
 				"an operator of the stage is not deterministic", q.StageName(s), sh.Range, at, other, sum))
 		}
+		m.failed(s, v.NowMs)
 		return drop(fmt.Sprintf("chain mismatch at epoch %d", at))
 	}
 	if why := v.misfit(q, s, sh); why != "" {
@@ -102,6 +102,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	if i < 0 || v.NowMs-m.Shadows[i].SinceMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
 		return d
 	}
+	m.failed(s, v.NowMs)
 	behind := "nothing is known of it"
 	if r != nil {
 		behind = fmt.Sprintf("it is %s and %d epochs behind", r.Phase, r.Behind)
@@ -150,7 +151,6 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		owners = append(owners, sh.Process)
 	}
 	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
-		m.failed(s, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: k.Range,
 			Why: fmt.Sprintf("the rest of its change was dropped, and %v on %s would be left in two pieces", a.Range, a.Process.Node)})
 		return d
