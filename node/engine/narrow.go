@@ -170,9 +170,6 @@ func (s *source) narrow(p *partition, to topology.Range) {
 		return true
 	})
 	s.found = slices.DeleteFunc(s.found, func(id string) bool { return s.known[id] == nil })
-	if s.kept != nil {
-		s.kept = s.kept[to.From-p.rng.From : to.To-p.rng.From]
-	}
 	if s.through != nil {
 		s.through = s.through[to.From-p.rng.From : to.To-p.rng.From]
 	}

@@ -111,7 +111,7 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	}
 	for i := range placement.Stages[p.spec.ID] {
 		if pl := &placement.Stages[p.spec.ID][i]; pl.Role == Shadow && pl.Range.Overlaps(p.rng) && (s.Role == Active || pl.Instance == p.instance) {
-			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)})
+			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)}, complete)
 		}
 	}
 	p.lines = slices.DeleteFunc(p.lines, func(l line) bool { return l.epoch < complete })
@@ -136,8 +136,9 @@ type line struct {
 
 func compareLine(l line, c topology.Epoch) int { return cmp.Compare(l.epoch, c) }
 
-// lineChainsMax is how many checkpoint epochs' chains a partition remembers.
-const lineChainsMax = 4
+// lineChainsMax is how many checkpoint epochs' chains a partition remembers: a shadow starts from a complete one, and sources may be far ahead
+// of that.
+const lineChainsMax = 64
 
 // noteChains remembers the key groups' chains at a checkpoint epoch.
 func (p *partition) noteChains(c topology.Epoch) {
@@ -158,14 +159,18 @@ func (p *partition) noteChains(c topology.Epoch) {
 	p.lineChains = append(p.lineChains, l)
 }
 
-// appendChains appends the sums of a range's chains. The caller holds report.
-func (p *partition) appendChains(out []ChainSum, r topology.Range) []ChainSum {
+// appendChains appends the sums of a range's chains. Those of a partition that has ended stay as they are, also at a checkpoint that is complete
+// later, from which a shadow starts. The caller holds report.
+func (p *partition) appendChains(out []ChainSum, r topology.Range, complete topology.Epoch) []ChainSum {
 	for _, l := range p.lineChains {
 		sum := ChainSum{Range: r, Epoch: l.epoch}
 		for _, x := range l.groups[r.From-p.rng.From : r.To-p.rng.From] {
 			sum.Sum += x
 		}
 		out = append(out, sum)
+	}
+	if n := len(out); p.stats.ended.Load() && n > 0 && out[n-1].Range == r && out[n-1].Epoch < complete {
+		out = append(out, ChainSum{Range: r, Epoch: complete, Sum: out[n-1].Sum})
 	}
 	return out
 }
