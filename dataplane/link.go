@@ -79,6 +79,7 @@ type serve struct {
 	needs    topology.Epoch
 	begun    bool           // Subscribed has been sent
 	told     topology.Epoch // the durable mark sent last
+	left     bool           // its query is gone from here: the sending goroutine closes the cursor
 	gone     bool           // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
 
@@ -309,6 +310,7 @@ func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 		}
 	}
 	l.gone = l.gone[:0]
+	l.closeLeft()
 	*buf = append(*buf, l.control...)
 	l.control = l.control[:0]
 	for i := range l.released {
@@ -334,6 +336,23 @@ func (l *Link) gather(buf *[]byte, serves []*serve) []*serve {
 		}
 	}
 	return serves
+}
+
+// closeLeft takes the cursors from subscriptions whose query is gone from here. The caller holds the lock.
+func (l *Link) closeLeft() {
+	for _, s := range slices.Clone(l.serves) {
+		if !s.left {
+			continue
+		}
+		if s.left = false; s.cursor == nil {
+			continue
+		}
+		s.cursor.Close()
+		s.next, s.cursor = s.cursor.Position(), nil
+		if err := l.resume(s); err != nil { // it may be here again already
+			l.control = (&Failure{Text: err.Error()}).Append(l.control)
+		}
+	}
 }
 
 // fill appends entries of one subscription as frames, each entry followed by its marker, until there is enough for a write; more
@@ -624,11 +643,22 @@ func (l *Link) Retry() {
 	}
 }
 
-// Forget ends all subscriptions of a query, both ways; what still comes of it is dropped.
+// Forget ends this node's subscriptions of a query; what still comes of it is dropped. Those of the peer stay until it ends them: the query may
+// begin anew here, when its sources get another seal log, and then they go on where they were.
 func (l *Link) Forget(query topology.QueryID) {
 	l.mu.Lock()
-	l.leaveServes(func(s *serve) bool { return s.edge.Stream.Query == query })
-	l.takes = slices.DeleteFunc(l.takes, func(t *take) bool { return t.edge.Stream.Query == query })
+	for _, s := range l.serves {
+		s.left = s.left || s.edge.Stream.Query == query
+	}
+	l.takes = slices.DeleteFunc(l.takes, func(t *take) bool {
+		if t.edge.Stream.Query != query {
+			return false
+		}
+		if !l.ended {
+			l.control = (&Unsubscribe{Subscription: t.edge.ID}).Append(l.control)
+		}
+		return true
+	})
 	l.mu.Unlock()
 	l.notify()
 }
