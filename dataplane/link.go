@@ -79,6 +79,7 @@ type serve struct {
 	needs    topology.Epoch
 	begun    bool           // Subscribed has been sent
 	told     topology.Epoch // the durable mark sent last
+	over     bool           // the end has been sent, and is not sent again
 	left     bool           // its query is gone from here: the sending goroutine closes the cursor
 	gone     bool           // forgotten: the sending goroutine closes the cursor, because it may be reading just now
 }
@@ -348,7 +349,7 @@ func (l *Link) closeLeft() {
 			continue
 		}
 		s.cursor.Close()
-		s.next, s.cursor = s.cursor.Position(), nil
+		s.next, s.over, s.cursor = s.cursor.Position(), s.cursor.ended(), nil
 		if err := l.resume(s); err != nil { // it may be here again already
 			l.control = (&Failure{Text: err.Error()}).Append(l.control)
 		}
@@ -567,6 +568,7 @@ func (l *Link) resume(s *serve) error {
 	}
 	if err == nil {
 		s.cursor.Of(s.edge.Producer)
+		s.cursor.skipEnd(s.over)
 	}
 	if err == nil && s.consumed > 0 {
 		s.cursor.Took(s.consumed)
@@ -589,7 +591,7 @@ func (l *Link) suspend(s *serve) error {
 	s.cursor.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s.next, s.cursor = s.cursor.Position(), nil
+	s.next, s.over, s.cursor = s.cursor.Position(), s.cursor.ended(), nil
 	var beyond *BeyondError
 	switch {
 	case s.gone:

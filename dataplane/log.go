@@ -216,6 +216,20 @@ func (c *Cursor) Of(producer topology.Range) {
 	c.producer = producer
 }
 
+// skipEnd says that the end was given by a cursor before this one.
+func (c *Cursor) skipEnd(given bool) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.over = c.over || given
+}
+
+// ended says whether Next has given the end.
+func (c *Cursor) ended() bool {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.over
+}
+
 // Took says that the consumer took epochs up to consumed from former instances of the producer, 0 for none.
 func (c *Cursor) Took(consumed topology.Epoch) {
 	c.log.mu.Lock()
