@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/scripts/bench/host"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 // capacity is what a small computer does for the workload, measured before an experiment that depends on it.
@@ -26,23 +27,23 @@ func (c capacity) String() string {
 }
 
 // calibrate measures the processor time of the node of the keyed stage at two rates.
-func (b *bench) calibrate(ctx context.Context, load workload, cores float64) (c capacity, err error) {
+func (b *bench) calibrate(ctx context.Context, load fleet.Workload, cores float64) (c capacity, err error) {
 	const low = 20
 	high, lasts, lead := 400, pick(b, 8*time.Second, 5*time.Second), 8*time.Second
-	f, err := b.newFleet(ctx, 3, cores)
+	f, err := b.newRig(ctx, 3, cores)
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = f.close(err) }()
-	load.rate = schedule{{0, low}, {lead + lasts, low}, {lead + lasts, high}}
-	load.keys = 2000
+	defer func() { err = f.Close(err) }()
+	load.Rate = fleet.Schedule{{0, low}, {lead + lasts, low}, {lead + lasts, high}}
+	load.Keys = 2000
 	if err := f.addApart(ctx, load); err != nil {
 		return c, err
 	}
 	pid := f.PID(f.Find(f.agentOf(ctx, false)))
 	var used [2]float64
 	for i, from := range []time.Duration{lead, lead + lasts + 2*time.Second} {
-		if err := pause(ctx, time.Until(f.clock.Start.Add(from))); err != nil {
+		if err := pause(ctx, time.Until(f.Clock.Start.Add(from))); err != nil {
 			return c, err
 		}
 		began := time.Now()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 )
 
 // heavy is a load that small computers can hardly take.
-func heavy() workload { return workload{keys: 2000, stateBytes: 100, work: 8} }
+func heavy() fleet.Workload { return fleet.Workload{Keys: 2000, StateBytes: 100, Work: 8} }
 
 // ramp is experiment (a).
 func ramp(ctx context.Context, b *bench) error {
@@ -44,7 +45,7 @@ func ramp(ctx context.Context, b *bench) error {
 	step := down + hold
 	end := step + hold + 10*time.Second
 	over := end + pick(b, 70*time.Second, 60*time.Second)
-	load.rate = schedule{{0, least}, {up, 10 * least}, {top, 10 * least}, {down, least}, {step, least}, {step, 5 * least}, {end, 5 * least}, {end, 0}}.from(lead)
+	load.Rate = fleet.Schedule{{0, least}, {up, 10 * least}, {top, 10 * least}, {down, least}, {step, least}, {step, 5 * least}, {end, 5 * least}, {end, 0}}.After(lead)
 	b.report.text("%s. %d workers of %g cores, policy `rate`. The rate goes from %d to %d rows/s in %s, back after %s, then in one step to %d, and to nothing at %s.\n", c, smallWorkers, smallCores, least,
 		10*least, long, hold, 5*least, end)
 	line, err := b.autoscaled(ctx, load, "rate", lead, lead+over)
@@ -80,16 +81,16 @@ func worstP99(l timeline) string {
 }
 
 // autoscaled runs a load in a fleet of small computers that chooses itself how many it uses.
-func (b *bench) autoscaled(ctx context.Context, load workload, policy string, from, until time.Duration, flags ...string) (_ timeline, err error) {
-	f, err := b.newFleet(ctx, smallWorkers, smallCores, append([]string{"--autoscale", policy}, flags...)...)
+func (b *bench) autoscaled(ctx context.Context, load fleet.Workload, policy string, from, until time.Duration, flags ...string) (_ timeline, err error) {
+	f, err := b.newRig(ctx, smallWorkers, smallCores, append([]string{"--autoscale", policy}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
-	if err := f.start(ctx, load); err != nil {
+	defer func() { err = f.Close(err) }()
+	if err := f.Start(ctx, load); err != nil {
 		return nil, err
 	}
-	return f.follow(ctx, load.rate, from, until)
+	return f.follow(ctx, load.Rate, from, until)
 }
 
 // fit is experiment (f).
@@ -109,13 +110,13 @@ func fit(ctx context.Context, b *bench) error {
 	worst := -smallWorkers
 	for _, nodes := range pick(b, []float64{0.5, 1.5, 2.5, 3.5}, []float64{1.5}) {
 		load := heavy()
-		load.rate = steady(int(nodes * float64(c.rate(0.9))))
+		load.Rate = fleet.Steady(int(nodes * float64(c.rate(0.9))))
 		auto, least, err := b.fitOne(ctx, load, out)
 		if err != nil {
-			return fmt.Errorf("%d rows/s: %w", load.rate[0].rate, err)
+			return fmt.Errorf("%d rows/s: %w", load.Rate[0].Rate, err)
 		}
-		say("%d rows/s: %d automatically, %d by hand", load.rate[0].rate, auto, least)
-		rows = append(rows, []string{strconv.Itoa(load.rate[0].rate), strconv.Itoa(auto), strconv.Itoa(least)})
+		say("%d rows/s: %d automatically, %d by hand", load.Rate[0].Rate, auto, least)
+		rows = append(rows, []string{strconv.Itoa(load.Rate[0].Rate), strconv.Itoa(auto), strconv.Itoa(least)})
 		worst = max(worst, auto-least)
 	}
 	b.report.markdown([]string{"rows/s", "automatic", "by hand"}, rows)
@@ -126,18 +127,18 @@ func fit(ctx context.Context, b *bench) error {
 	return nil
 }
 
-func (b *bench) fitOne(ctx context.Context, load workload, out *data) (auto, least int, err error) {
-	f, err := b.newFleet(ctx, smallWorkers, smallCores, "--autoscale", "rate")
+func (b *bench) fitOne(ctx context.Context, load fleet.Workload, out *data) (auto, least int, err error) {
+	f, err := b.newRig(ctx, smallWorkers, smallCores, "--autoscale", "rate")
 	if err != nil {
 		return 0, 0, err
 	}
-	defer func() { err = f.close(err) }()
-	if err := f.start(ctx, load); err != nil {
+	defer func() { err = f.Close(err) }()
+	if err := f.Start(ctx, load); err != nil {
 		return 0, 0, err
 	}
-	rate := load.rate[0].rate
-	began := time.Since(f.clock.Start)
-	line, err := f.follow(ctx, load.rate, began, began+pick(b, 60*time.Second, 40*time.Second))
+	rate := load.Rate[0].Rate
+	began := time.Since(f.Clock.Start)
+	line, err := f.follow(ctx, load.Rate, began, began+pick(b, 60*time.Second, 40*time.Second))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -150,7 +151,7 @@ func (b *bench) fitOne(ctx context.Context, load workload, out *data) (auto, lea
 		if err := f.scale(ctx, parts); err != nil {
 			return 0, 0, err
 		}
-		holds, p99, err := f.holds(ctx, load.rate)
+		holds, p99, err := f.holds(ctx, load.Rate)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -169,8 +170,8 @@ func (b *bench) fitOne(ctx context.Context, load workload, out *data) (auto, lea
 }
 
 // holds says whether a layout keeps up: it processes in the last seconds of a while what is offered, and is less than a second behind.
-func (f *fleet) holds(ctx context.Context, rate schedule) (bool, time.Duration, error) {
-	began := time.Since(f.clock.Start)
+func (f *rig) holds(ctx context.Context, rate fleet.Schedule) (bool, time.Duration, error) {
+	began := time.Since(f.Clock.Start)
 	line, err := f.follow(ctx, rate, began, began+15*time.Second)
 	if err != nil {
 		return false, 0, err
@@ -201,9 +202,9 @@ func threshold(ctx context.Context, b *bench) error {
 		return err
 	}
 	load := heavy()
-	load.rate = steady(2 * c.rate(0.9))
+	load.Rate = fleet.Steady(2 * c.rate(0.9))
 	lasts := pick(b, 120*time.Second, 60*time.Second)
-	b.report.text("%s. %d workers of %g cores, policy `threshold` with k = 2 reports of r = 5 s, %d rows/s, %s; nodes and latency of the last 15 s.\n", c, smallWorkers, smallCores, load.rate[0].rate, lasts)
+	b.report.text("%s. %d workers of %g cores, policy `threshold` with k = 2 reports of r = 5 s, %d rows/s, %s; nodes and latency of the last 15 s.\n", c, smallWorkers, smallCores, load.Rate[0].Rate, lasts)
 	var rows [][]string
 	for _, delta := range pick(b, []int{10, 30, 50, 70, 90}, []int{30, 70}) {
 		line, err := b.autoscaled(ctx, load, "threshold", lead, lead+lasts, "--autoscale-delta", fmt.Sprint(float64(delta)/100))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 const (
@@ -26,19 +27,19 @@ func rescalePause(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer out.close()
-	load := workload{stateBytes: 1000, work: 4}
+	load := fleet.Workload{StateBytes: 1000, Work: 4}
 	c, err := b.calibrate(ctx, load, 0.4)
 	if err != nil {
 		return err
 	}
-	load.rate = steady(c.rate(0.5))
+	load.Rate = fleet.Steady(c.rate(0.5))
 	sizes, times := pick(b, []int{1, 10, 100}, []int{1, 100}), pick(b, 20, 4)
-	b.report.text("%s. At half of that, %d rows/s, the keyed stage goes from one partition to two and back, %d times in all for each size of state. *Added* is the p99 of the worst", c, load.rate[0].rate, times)
+	b.report.text("%s. At half of that, %d rows/s, the keyed stage goes from one partition to two and back, %d times in all for each size of state. *Added* is the p99 of the worst", c, load.Rate[0].Rate, times)
 	b.report.text("second between the command and its end, less the p99 of the %s before; *silence* is the longest time without a new result.\n", calmBefore)
 	var rows [][]string
 	ch := chart{Name: "b-pause", Title: "Added p99 of a rescale at 50 % utilisation", X: "state, MB", LogX: true, Panels: []panel{{Y: "added p99, ms"}, {Y: "longest silence, ms"}}}
 	for _, size := range sizes {
-		load.keys = size * 1000
+		load.Keys = size * 1000
 		r, err := b.rescales(ctx, load, size, times, out)
 		if err != nil {
 			return fmt.Errorf("%d MB: %w", size, err)
@@ -81,20 +82,20 @@ type rescale struct {
 
 func (r *rescale) added() time.Duration { return r.around - r.before }
 
-func (b *bench) rescales(ctx context.Context, load workload, size, times int, out *data) (all []rescale, err error) {
-	f, err := b.newFleet(ctx, 4, 0.4)
+func (b *bench) rescales(ctx context.Context, load fleet.Workload, size, times int, out *data) (all []rescale, err error) {
+	f, err := b.newRig(ctx, 4, 0.4)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
+	defer func() { err = f.Close(err) }()
 	if err := f.addApart(ctx, load); err != nil {
 		return nil, err
 	}
-	w, err := f.watch(ctx)
+	w, err := f.Watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.end()
+	defer w.End()
 	for n := range times {
 		if err := pause(ctx, calmBefore+2*time.Second); err != nil {
 			return nil, err
@@ -113,10 +114,10 @@ func (b *bench) rescales(ctx context.Context, load workload, size, times int, ou
 			return nil, err
 		}
 		end := time.Now()
-		r.before = w.ages(at.Add(-calmBefore), at).Quantile(0.99)
-		r.silence = w.silence(at, end)
+		r.before = w.Ages(at.Add(-calmBefore), at).Quantile(0.99)
+		r.silence = w.Silence(at, end)
 		for from := at; from.Add(aroundIt).Before(end); from = from.Add(slide) {
-			r.around = max(r.around, w.ages(from, from.Add(aroundIt)).Quantile(0.99))
+			r.around = max(r.around, w.Ages(from, from.Add(aroundIt)).Quantile(0.99))
 		}
 		say("%d MB, scale %s: p99 %s ms before, %s ms in the worst second, silent for %s ms, took %s ms", size, r.way, sample.Ms(r.before), sample.Ms(r.around), sample.Ms(r.silence), sample.Ms(r.took))
 		if err := out.row(size, r.way, n+1, r.before, r.around, r.added(), r.silence, r.took); err != nil {
@@ -124,26 +125,23 @@ func (b *bench) rescales(ctx context.Context, load workload, size, times int, ou
 		}
 		all = append(all, r)
 	}
-	return all, w.check()
+	return all, w.Check()
 }
 
-// keyedStage is the stage that reads no source, which is the last.
-func keyedStage(q *client.QueryDetail) client.StageInfo { return q.Stages[len(q.Stages)-1] }
-
 // scale gives the keyed stage so many partitions and waits until they run and nothing is on its way.
-func (f *fleet) scale(ctx context.Context, parts int) error {
-	q, err := f.query(ctx)
+func (f *rig) scale(ctx context.Context, parts int) error {
+	q, err := f.Query(ctx)
 	if err != nil {
 		return err
 	}
-	stage := keyedStage(q).Stage
-	if err := f.command(ctx, "query", "scale", queryName, fmt.Sprintf("%d=%d", stage, parts)); err != nil {
+	stage := fleet.KeyedStage(q).Stage
+	if err := f.Command(ctx, "query", "scale", fleet.QueryName, fmt.Sprintf("%d=%d", stage, parts)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rescaleBudget, fmt.Errorf("not there after %s", rescaleBudget))
 	defer cancel()
 	return f.Await(ctx, fmt.Sprintf("%d partitions of the keyed stage", parts), func(ctx context.Context) (bool, string, error) {
-		q, err := f.query(ctx)
+		q, err := f.Query(ctx)
 		if err != nil {
 			return false, err.Error(), nil
 		}
@@ -153,7 +151,7 @@ func (f *fleet) scale(ctx context.Context, parts int) error {
 				shadows++
 			}
 		}
-		have := keyedStage(q).Partitions
+		have := fleet.KeyedStage(q).Partitions
 		return have == parts && shadows == 0 && q.PartitionsRunning == q.Partitions, fmt.Sprintf("it has %d, %d shadows are on their way, %d of %d partitions run", have, shadows, q.PartitionsRunning, q.Partitions), nil
 	})
 }

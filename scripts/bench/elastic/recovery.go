@@ -11,14 +11,16 @@ import (
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 const (
 	// never is a checkpoint interval that is longer than any run.
 	never = 1 << 20
-	// lossBudget bounds a recovery.
-	lossBudget = 90 * time.Second
-	lookEvery  = 10 * time.Millisecond
+	// settleBudget bounds the wait for a checkpoint, lossBudget a recovery.
+	settleBudget = 2 * time.Minute
+	lossBudget   = 90 * time.Second
+	lookEvery    = 10 * time.Millisecond
 	// toldWithin is how long the history may take to tell of a recovery that is over.
 	toldWithin = 5 * time.Second
 	// placements is how often a query is added anew until its stages are apart.
@@ -40,7 +42,7 @@ func recoveries(ctx context.Context, b *bench) error {
 	}
 	defer out.close()
 	b.report.text("Workers of 0.4 cores, one partition of the keyed stage, whose node is lost by kill -9 when nine tenths of a checkpoint interval are over, or of the window. *All replayed* is")
-	b.report.text("the paper's measure: from the kill until the result table shows all rows that were due before it; *caught up* is when the query lags less than %s again.", lagMost)
+	b.report.text("the paper's measure: from the kill until the result table shows all rows that were due before it; *caught up* is when the query lags less than %s again.", fleet.LagMost)
 	b.report.text("Upstream backup: no checkpoint is complete, all that the upstream stage has emitted since the query began is retained and sent again. Source replay: the same, and")
 	b.report.text("the source's node is lost at the same moment, so that nothing is retained and the rows are read again from their seals.\n")
 	intervals := pick(b, []int{128, 512, 1024, 2048}, []int{128, 512})
@@ -124,9 +126,9 @@ func means(losses []loss) (replayed, caught time.Duration) {
 // recoveryWith loses the node of the keyed stage again and again. Without checkpoints each loss is in a cluster of its own: what is
 // retained must be the window and no more.
 func (b *bench) recoveryWith(ctx context.Context, way string, epochs, rate, losses int) (out []loss, err error) {
-	load := workload{rate: steady(rate), keys: 1000, stateBytes: 100, work: 2, checkpoints: epochs}
+	load := fleet.Workload{Rate: fleet.Steady(rate), Keys: 1000, StateBytes: 100, Work: 2, Checkpoints: epochs}
 	if way != stateManagement {
-		load.checkpoints = never
+		load.Checkpoints = never
 		for range losses {
 			l, err := b.loseWithin(ctx, load, way, time.Duration(epochs)*10*time.Millisecond)
 			if err != nil {
@@ -136,16 +138,16 @@ func (b *bench) recoveryWith(ctx context.Context, way string, epochs, rate, loss
 		}
 		return out, nil
 	}
-	f, err := b.newFleet(ctx, 4, 0.4)
+	f, err := b.newRig(ctx, 4, 0.4)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
+	defer func() { err = f.Close(err) }()
 	if err := f.addApart(ctx, load); err != nil {
 		return nil, err
 	}
 	for range losses {
-		if err := f.awaitCheckpoint(ctx, load.checkpoints); err != nil {
+		if err := f.awaitCheckpoint(ctx, load.Checkpoints); err != nil {
 			return nil, err
 		}
 		l, err := f.lose(ctx, f.agentOf(ctx, false))
@@ -157,16 +159,16 @@ func (b *bench) recoveryWith(ctx context.Context, way string, epochs, rate, loss
 	return out, nil
 }
 
-func (b *bench) loseWithin(ctx context.Context, load workload, way string, window time.Duration) (_ []loss, err error) {
-	f, err := b.newFleet(ctx, 4, 0.4)
+func (b *bench) loseWithin(ctx context.Context, load fleet.Workload, way string, window time.Duration) (_ []loss, err error) {
+	f, err := b.newRig(ctx, 4, 0.4)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
+	defer func() { err = f.Close(err) }()
 	if err := f.addApart(ctx, load); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, time.Until(f.clock.Start.Add(window*9/10))); err != nil {
+	if err := pause(ctx, time.Until(f.Clock.Start.Add(window*9/10))); err != nil {
 		return nil, err
 	}
 	victims := []string{f.agentOf(ctx, false)}
@@ -181,9 +183,9 @@ func (b *bench) loseWithin(ctx context.Context, load workload, way string, windo
 }
 
 // addApart adds a query so that the keyed stage and the source whose rows are counted are on different nodes.
-func (f *fleet) addApart(ctx context.Context, load workload) error {
+func (f *rig) addApart(ctx context.Context, load fleet.Workload) error {
 	for range placements {
-		if err := f.add(ctx, load); err != nil {
+		if err := f.Add(ctx, load); err != nil {
 			return err
 		}
 		keyed, source := f.agentOf(ctx, false), f.agentOf(ctx, true)
@@ -200,19 +202,19 @@ func (f *fleet) addApart(ctx context.Context, load workload) error {
 	return fmt.Errorf("the source and the keyed stage came to lie on one node %d times", placements)
 }
 
-func (f *fleet) remove(ctx context.Context) error {
-	if _, err := f.asks.RemoveQuery(ctx, queryName); err != nil {
+func (f *rig) remove(ctx context.Context) error {
+	if _, err := f.Asks.RemoveQuery(ctx, fleet.QueryName); err != nil {
 		return err
 	}
 	return f.Await(ctx, "the query to be gone", func(ctx context.Context) (bool, string, error) {
-		_, err := f.query(ctx)
+		_, err := f.Query(ctx)
 		return client.IsNotFound(err), fmt.Sprint(err), nil
 	})
 }
 
 // agentOf names the node that runs the first partition of the keyed stage, or of the source whose rows are counted, which is the last source.
-func (f *fleet) agentOf(ctx context.Context, source bool) (node string) {
-	t, err := f.asks.Topology(ctx, queryName)
+func (f *rig) agentOf(ctx context.Context, source bool) (node string) {
+	t, err := f.Asks.Topology(ctx, fleet.QueryName)
 	if err != nil {
 		return ""
 	}
@@ -225,13 +227,13 @@ func (f *fleet) agentOf(ctx context.Context, source bool) (node string) {
 }
 
 // awaitCheckpoint waits until nine tenths of the interval behind a complete checkpoint are over.
-func (f *fleet) awaitCheckpoint(ctx context.Context, epochs int) error {
+func (f *rig) awaitCheckpoint(ctx context.Context, epochs int) error {
 	from := topology.Epoch(-1)
 	ctx, cancel := context.WithTimeoutCause(ctx, settleBudget, fmt.Errorf("not there after %s", settleBudget))
 	defer cancel()
 	var complete topology.Epoch
 	err := f.Await(ctx, "a complete checkpoint", func(ctx context.Context) (bool, string, error) {
-		q, err := f.query(ctx)
+		q, err := f.Query(ctx)
 		if err != nil {
 			return false, err.Error(), nil
 		}
@@ -244,12 +246,12 @@ func (f *fleet) awaitCheckpoint(ctx context.Context, epochs int) error {
 	if err != nil {
 		return err
 	}
-	return pause(ctx, time.Until(f.clock.Time(complete).Add(time.Duration(epochs)*10*time.Millisecond*9/10)))
+	return pause(ctx, time.Until(f.Clock.Time(complete).Add(time.Duration(epochs)*10*time.Millisecond*9/10)))
 }
 
 // lose kills nodes, measures until all is as before, and starts them again.
-func (f *fleet) lose(ctx context.Context, nodes ...string) (*loss, error) {
-	q, err := f.query(ctx)
+func (f *rig) lose(ctx context.Context, nodes ...string) (*loss, error) {
+	q, err := f.Query(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -263,11 +265,11 @@ func (f *fleet) lose(ctx context.Context, nodes ...string) (*loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := f.watch(ctx)
+	w, err := f.Watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.end()
+	defer w.End()
 	if err := pause(ctx, 200*time.Millisecond); err != nil {
 		return nil, err
 	}
@@ -284,10 +286,10 @@ func (f *fleet) lose(ctx context.Context, nodes ...string) (*loss, error) {
 	if err := f.observe(ctx, l, at, seq, nodes); err != nil {
 		return nil, err
 	}
-	if l.replayed, err = w.shows(ctx, at); err != nil {
+	if l.replayed, err = w.Shows(ctx, at); err != nil {
 		return nil, err
 	}
-	l.silence = w.silence(at, time.Now())
+	l.silence = w.Silence(at, time.Now())
 	for _, i := range victims {
 		if err := f.Restart(i); err != nil {
 			return nil, err
@@ -296,11 +298,11 @@ func (f *fleet) lose(ctx context.Context, nodes ...string) (*loss, error) {
 	if err := f.AwaitMembers(ctx); err != nil {
 		return nil, err
 	}
-	return l, f.settle(ctx, func(*client.QueryDetail) bool { return true })
+	return l, f.Settle(ctx, func(*client.QueryDetail) bool { return true })
 }
 
-func (f *fleet) historySeq(ctx context.Context) (uint64, error) {
-	h, err := f.asks.History(ctx, queryName, client.HistoryRequest{Limit: 1})
+func (f *rig) historySeq(ctx context.Context) (uint64, error) {
+	h, err := f.Asks.History(ctx, fleet.QueryName, client.HistoryRequest{Limit: 1})
 	if err != nil || len(h) == 0 {
 		return 0, err
 	}
@@ -308,7 +310,7 @@ func (f *fleet) historySeq(ctx context.Context) (uint64, error) {
 }
 
 // observe waits until the query has caught up and the history tells how.
-func (f *fleet) observe(ctx context.Context, l *loss, at time.Time, seq uint64, gone []string) error {
+func (f *rig) observe(ctx context.Context, l *loss, at time.Time, seq uint64, gone []string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lossBudget, fmt.Errorf("not there after %s", lossBudget))
 	defer cancel()
 	asks, err := f.Poll(0, 1, 2)
@@ -317,9 +319,9 @@ func (f *fleet) observe(ctx context.Context, l *loss, at time.Time, seq uint64, 
 	}
 	defer asks.Close()
 	for {
-		q, err := asks.Query(ctx, queryName)
+		q, err := asks.Query(ctx, fleet.QueryName)
 		onGone := err == nil && slices.ContainsFunc(q.Parts, func(p client.Partition) bool { return p.Role == client.RoleActive && slices.Contains(gone, p.Node) })
-		if err == nil && caughtUp(q) && !onGone {
+		if err == nil && fleet.CaughtUp(q) && !onGone {
 			l.parts = q.Stages[len(q.Stages)-1].Partitions
 			break
 		}
@@ -331,7 +333,7 @@ func (f *fleet) observe(ctx context.Context, l *loss, at time.Time, seq uint64, 
 	told, cancel := context.WithTimeoutCause(ctx, toldWithin, errors.New("the history does not tell of the recovery"))
 	defer cancel()
 	for {
-		h, err := asks.History(told, queryName, client.HistoryRequest{After: seq})
+		h, err := asks.History(told, fleet.QueryName, client.HistoryRequest{After: seq})
 		if err == nil && l.read(h) == len(gone) {
 			return nil
 		}
@@ -378,7 +380,7 @@ func (b *bench) parallelRecovery(ctx context.Context) error {
 	took := map[[2]int]time.Duration{}
 	for _, size := range sizes {
 		for _, others := range []int{1, 2, 4} {
-			o, err := b.losePartition(ctx, workload{rate: steady(rate), keys: size * 1000, stateBytes: 1000, work: 4, checkpoints: 512}, others, losses)
+			o, err := b.losePartition(ctx, fleet.Workload{Rate: fleet.Steady(rate), Keys: size * 1000, StateBytes: 1000, Work: 4, Checkpoints: 512}, others, losses)
 			if err != nil {
 				return fmt.Errorf("%d MB to %d nodes: %w", size, others, err)
 			}
@@ -404,7 +406,7 @@ func (b *bench) parallelRecovery(ctx context.Context) error {
 }
 
 // losePartition loses the node of the keyed stage in clusters of its own, in which others nodes are left.
-func (b *bench) losePartition(ctx context.Context, load workload, others, losses int) (out []loss, err error) {
+func (b *bench) losePartition(ctx context.Context, load fleet.Workload, others, losses int) (out []loss, err error) {
 	for range losses {
 		l, err := b.loseOnce(ctx, load, others)
 		if err != nil {
@@ -415,16 +417,16 @@ func (b *bench) losePartition(ctx context.Context, load workload, others, losses
 	return out, nil
 }
 
-func (b *bench) loseOnce(ctx context.Context, load workload, others int) (_ *loss, err error) {
-	f, err := b.newFleet(ctx, others+1, 0.3)
+func (b *bench) loseOnce(ctx context.Context, load fleet.Workload, others int) (_ *loss, err error) {
+	f, err := b.newRig(ctx, others+1, 0.3)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
+	defer func() { err = f.Close(err) }()
 	if err := f.addApart(ctx, load); err != nil {
 		return nil, err
 	}
-	if err := f.awaitCheckpoint(ctx, load.checkpoints); err != nil {
+	if err := f.awaitCheckpoint(ctx, load.Checkpoints); err != nil {
 		return nil, err
 	}
 	return f.lose(ctx, f.agentOf(ctx, false))

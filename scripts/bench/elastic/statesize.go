@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 // stateSize is experiment (d).
@@ -25,7 +26,7 @@ func stateSize(ctx context.Context, b *bench) error {
 	var rows [][]string
 	for _, n := range entries {
 		for _, epochs := range intervals {
-			m, err := b.latencyWith(ctx, workload{rate: steady(rate), keys: n, stateBytes: 8, work: 2, checkpoints: epochs}, lasts)
+			m, err := b.latencyWith(ctx, fleet.Workload{Rate: fleet.Steady(rate), Keys: n, StateBytes: 8, Work: 2, Checkpoints: epochs}, lasts)
 			if err != nil {
 				return fmt.Errorf("%d entries, checkpoints every %d epochs: %w", n, epochs, err)
 			}
@@ -49,20 +50,20 @@ type latencies struct {
 }
 
 // latencyWith measures a workload in a cluster of its own.
-func (b *bench) latencyWith(ctx context.Context, load workload, lasts time.Duration) (m *latencies, err error) {
-	f, err := b.newFleet(ctx, 3, 0.4)
+func (b *bench) latencyWith(ctx context.Context, load fleet.Workload, lasts time.Duration) (m *latencies, err error) {
+	f, err := b.newRig(ctx, 3, 0.4)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = f.close(err) }()
-	if err := f.add(ctx, load); err != nil {
+	defer func() { err = f.Close(err) }()
+	if err := f.Add(ctx, load); err != nil {
 		return nil, err
 	}
-	w, err := f.watch(ctx)
+	w, err := f.Watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.end()
+	defer w.End()
 	// What filling the state cost is over by then.
 	if err := pause(ctx, 10*time.Second); err != nil {
 		return nil, err
@@ -72,6 +73,6 @@ func (b *bench) latencyWith(ctx context.Context, load workload, lasts time.Durat
 		return nil, err
 	}
 	to := time.Now()
-	w.end()
-	return &latencies{w.ages(from, to), w.silence(from, to)}, w.check()
+	w.End()
+	return &latencies{w.Ages(from, to), w.Silence(from, to)}, w.Check()
 }

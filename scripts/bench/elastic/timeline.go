@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/fleet"
 )
 
 // second is what happened in one.
@@ -27,63 +27,50 @@ type look struct {
 }
 
 // follow watches a query until a time since its start.
-func (f *fleet) follow(ctx context.Context, rate schedule, from, until time.Duration) (timeline, error) {
-	w, err := f.watch(ctx)
+func (f *rig) follow(ctx context.Context, rate fleet.Schedule, from, until time.Duration) (timeline, error) {
+	w, err := f.Watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.end()
-	if err := pause(ctx, time.Until(f.clock.Start.Add(from))); err != nil {
+	defer w.End()
+	if err := pause(ctx, time.Until(f.Clock.Start.Add(from))); err != nil {
 		return nil, err
 	}
 	var looks []look
 	var looking sync.WaitGroup
 	ended, cancel := context.WithCancel(ctx)
 	looking.Go(func() { looks = f.looks(ended) })
-	err = pause(ctx, time.Until(f.clock.Start.Add(until)))
+	err = pause(ctx, time.Until(f.Clock.Start.Add(until)))
 	cancel()
 	looking.Wait()
-	w.end()
+	w.End()
 	if err != nil {
 		return nil, err
 	}
-	return together(w, rate, looks, from, until), w.check()
+	return together(w, f.Clock.Start, rate, looks, from, until), w.Check()
 }
 
 // looks asks for the layout again and again until ctx ends.
-func (f *fleet) looks(ctx context.Context) (all []look) {
+func (f *rig) looks(ctx context.Context) (all []look) {
 	for pause(ctx, 250*time.Millisecond) == nil {
-		if q, err := f.query(ctx); err == nil {
-			n, p := layout(q)
+		if q, err := f.Query(ctx); err == nil {
+			n, p := fleet.Layout(q)
 			all = append(all, look{time.Now(), n, p})
 		}
 	}
 	return all
 }
 
-// layout is how many nodes run something of a query, and how many partitions its keyed stage has.
-func layout(q *client.QueryDetail) (nodes, parts int) {
-	used := map[string]bool{}
-	for _, p := range q.Parts {
-		if p.Role == client.RoleActive {
-			used[p.Node] = true
-		}
-	}
-	return len(used), keyedStage(q).Partitions
-}
-
 // together puts together what was seen.
-func together(w *watch, rate schedule, looks []look, from, until time.Duration) (line timeline) {
+func together(w *fleet.Watch, start time.Time, rate fleet.Schedule, looks []look, from, until time.Duration) (line timeline) {
 	next := 0
 	var latest look
 	for at := from; at+time.Second <= until; at += time.Second {
-		begin := w.clock.Start.Add(at)
+		begin := start.Add(at)
 		end := begin.Add(time.Second)
-		ages := w.ages(begin, end)
-		s := second{at: at, offered: rate.rows(at+time.Second) - rate.rows(at), p50: ages.Quantile(0.5), p99: ages.Quantile(0.99), silence: w.silence(begin, end)}
-		for _, x := range w.between(begin, end) {
-			s.processed += rate.rows(w.clock.Time(x.upTo).Sub(w.clock.Start)) - rate.rows(w.clock.Time(x.behind).Sub(w.clock.Start))
-		}
+		ages := w.Ages(begin, end)
+		s := second{at: at, offered: rate.Rows(at+time.Second) - rate.Rows(at), p50: ages.Quantile(0.5), p99: ages.Quantile(0.99), silence: w.Silence(begin, end)}
+		s.processed = w.Processed(rate, begin, end)
 		for ; next < len(looks) && looks[next].at.Before(end); next++ {
 			latest = looks[next]
 		}

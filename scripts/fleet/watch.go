@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"context"
@@ -11,16 +11,14 @@ import (
 	"github.com/seepnode/seepnode/scripts/bench/sample"
 )
 
-type clock = sample.Clock
-
 // instant is the distance of the instants of creation that count as rows.
 const instant = time.Millisecond
 
 // clockOf asks for the query's clock.
-func clockOf(ctx context.Context, asks *client.Client, epochMs int64) (clock, error) {
-	got, err := asks.ReadTable(ctx, client.TableReadRequest{Query: queryName, Table: tableName, Key: []string{hotKey}, MinEpoch: 1})
+func clockOf(ctx context.Context, asks *client.Client, epochMs int64) (sample.Clock, error) {
+	got, err := asks.ReadTable(ctx, client.TableReadRequest{Query: QueryName, Table: TableName, Key: []string{hotKey}, MinEpoch: 1})
 	if err != nil {
-		return clock{}, fmt.Errorf("asking for the query's clock: %w", err)
+		return sample.Clock{}, fmt.Errorf("asking for the query's clock: %w", err)
 	}
 	return sample.ClockOf(got.Epoch, got.Time, time.Duration(epochMs)*time.Millisecond)
 }
@@ -31,9 +29,9 @@ type sight struct {
 	behind, upTo topology.Epoch
 }
 
-// watch follows the result table from a voter until it is ended.
-type watch struct {
-	clock  clock
+// Watch follows the result table from a voter until it is ended.
+type Watch struct {
+	clock  sample.Clock
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -45,13 +43,14 @@ type watch struct {
 
 const retryEvery = 20 * time.Millisecond
 
-func (f *fleet) watch(ctx context.Context) (*watch, error) {
+// Watch begins to follow the table.
+func (f *Fleet) Watch(ctx context.Context) (*Watch, error) {
 	asks, err := f.Poll(0, 1, 2)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watch{clock: f.clock, cancel: cancel}
+	w := &Watch{clock: f.Clock, cancel: cancel}
 	w.done.Go(func() {
 		defer asks.Close()
 		w.follow(ctx, asks)
@@ -59,8 +58,8 @@ func (f *fleet) watch(ctx context.Context) (*watch, error) {
 	return w, nil
 }
 
-func (w *watch) follow(ctx context.Context, asks *client.Client) {
-	request := client.TableReadRequest{Query: queryName, Table: tableName, Key: []string{hotKey}}
+func (w *Watch) follow(ctx context.Context, asks *client.Client) {
+	request := client.TableReadRequest{Query: QueryName, Table: TableName, Key: []string{hotKey}}
 	for {
 		got, err := asks.ReadTable(ctx, request)
 		now := time.Now()
@@ -84,14 +83,14 @@ func (w *watch) follow(ctx context.Context, asks *client.Client) {
 	}
 }
 
-// end ends it; twice is fine.
-func (w *watch) end() {
+// End ends it; twice is fine.
+func (w *Watch) End() {
 	w.cancel()
 	w.done.Wait()
 }
 
 // between are the sights at or behind from and before to.
-func (w *watch) between(from, to time.Time) []sight {
+func (w *Watch) between(from, to time.Time) []sight {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []sight
@@ -103,8 +102,8 @@ func (w *watch) between(from, to time.Time) []sight {
 	return out
 }
 
-// ages are those of the rows that were seen first between two times.
-func (w *watch) ages(from, to time.Time) sample.Sample {
+// Ages are those of the rows that were seen first between two times.
+func (w *Watch) Ages(from, to time.Time) sample.Sample {
 	var out sample.Sample
 	for _, s := range w.between(from, to) {
 		for created := w.clock.Time(s.behind).Add(instant / 2); created.Before(w.clock.Time(s.upTo)); created = created.Add(instant) {
@@ -114,8 +113,8 @@ func (w *watch) ages(from, to time.Time) sample.Sample {
 	return out
 }
 
-// silence is the longest time between two times in which nothing new was seen.
-func (w *watch) silence(from, to time.Time) time.Duration {
+// Silence is the longest time between two times in which nothing new was seen.
+func (w *Watch) Silence(from, to time.Time) time.Duration {
 	longest, last := time.Duration(0), from
 	for _, s := range w.between(from, to) {
 		longest, last = max(longest, s.at.Sub(last)), s.at
@@ -123,8 +122,17 @@ func (w *watch) silence(from, to time.Time) time.Duration {
 	return max(longest, to.Sub(last))
 }
 
-// shows waits until everything that was due at a time has been seen, and says how long after it that was.
-func (w *watch) shows(ctx context.Context, due time.Time) (time.Duration, error) {
+// Processed is how many rows of a schedule were seen first between two times: with an epoch all rows are seen that were due until its time.
+func (w *Watch) Processed(rate Schedule, from, to time.Time) (rows float64) {
+	until := func(e topology.Epoch) float64 { return rate.Rows(w.clock.Time(e).Sub(w.clock.Start)) }
+	for _, s := range w.between(from, to) {
+		rows += until(s.upTo) - until(s.behind)
+	}
+	return rows
+}
+
+// Shows waits until everything that was due at a time has been seen, and says how long after it that was.
+func (w *Watch) Shows(ctx context.Context, due time.Time) (time.Duration, error) {
 	for {
 		w.mu.Lock()
 		for _, s := range w.seen {
@@ -134,14 +142,14 @@ func (w *watch) shows(ctx context.Context, due time.Time) (time.Duration, error)
 			}
 		}
 		w.mu.Unlock()
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := pause(ctx, retryEvery); err != nil {
 			return 0, fmt.Errorf("waiting for the result table to show all that was due at %s: %w", due.Format("15:04:05.000"), err)
 		}
 	}
 }
 
-// check fails when nothing at all was seen.
-func (w *watch) check() error {
+// Check fails when nothing at all was seen.
+func (w *Watch) Check() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.seen) == 0 {

@@ -1,44 +1,49 @@
-package main
+package fleet
 
 import (
 	"fmt"
 	"strings"
 )
 
+// Names of every fleet's query and of its table.
 const (
-	queryName = "load"
-	tableName = "results"
+	QueryName = "load"
+	TableName = "results"
+)
+
+const (
 	// workBytes is what is hashed in each step of the work on a row.
 	workBytes = 128
 	// fillRate is how many keys a second fill the state.
 	fillRate = 20_000
 )
 
-// workload is a keyed count with work on each row: a bounded table gives every key a text, so that the state has a size, and a second one
+// Workload is a keyed count with work on each row: a bounded table gives every key a text, so that the state has a size, and a second one
 // counts keys at a rate that may change.
-type workload struct {
-	rate schedule // of the rows that are counted
-	keys int
-	// stateBytes is the length of each key's text.
-	stateBytes int
-	// work is how many times 8 KB are hashed for each update of a key, some 16 µs each.
-	work        int
-	partitions  int // to begin with
-	checkpoints int // epochs between them; 0: the default
-	settings    string
+type Workload struct {
+	Rate Schedule // of the rows that are counted
+	Keys int
+	// StateBytes is the length of each key's text.
+	StateBytes int
+	// Work is how many times 8 KB are hashed for each update of a key, some 16 µs each.
+	Work        int
+	Partitions  int    // to begin with
+	Checkpoints int    // epochs between them; 0: the default
+	Settings    string // further statements in front
 }
 
 const hotKey = "0"
 
-func (w workload) text() string {
+// Text is the query.
+func (w Workload) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "SET 'parallelism.default' = '%d';\n", max(1, w.partitions))
-	if w.checkpoints > 0 {
-		fmt.Fprintf(&b, "SET 'checkpoint.epochs' = '%d';\n", w.checkpoints)
+	fmt.Fprintf(&b, "SET 'parallelism.default' = '%d';\n", max(1, w.Partitions))
+	if w.Checkpoints > 0 {
+		fmt.Fprintf(&b, "SET 'checkpoint.epochs' = '%d';\n", w.Checkpoints)
 	}
-	fmt.Fprint(&b, w.settings)
+	fmt.Fprint(&b, w.Settings)
 	proof := "CONCAT(CAST(k AS STRING), ':', CAST(n AS STRING))"
-	for range w.work {
+	for range w.Work {
 		// A key that has only been filled in costs nothing.
 		proof = fmt.Sprintf("SHA2(REPEAT(%s, CASE WHEN n > 1 THEN %d ELSE 1 END), 512)", proof, 8192/workBytes)
 	}
@@ -50,6 +55,6 @@ CREATE TABLE %s (k BIGINT NOT NULL, n BIGINT, bytes INT, proof STRING, PRIMARY K
 INSERT INTO %s SELECT k, n, CHAR_LENGTH(label), %s FROM (
   SELECT k, COUNT(*) AS n, MAX(label) AS label
   FROM (SELECT k, label FROM fill UNION ALL SELECT c AS k, CAST(NULL AS STRING) AS label FROM steady) GROUP BY k);
-`, fillRate, w.keys-1, w.stateBytes, w.rate, w.keys-1, tableName, tableName, proof)
+`, fillRate, w.Keys-1, w.StateBytes, w.Rate, w.Keys-1, TableName, TableName, proof)
 	return b.String()
 }

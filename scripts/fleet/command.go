@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"bytes"
@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// command runs seepnode against the voters, as a person does.
-func (f *fleet) command(ctx context.Context, args ...string) error {
+// Command runs seepnode against the voters, as a person does.
+func (f *Fleet) Command(ctx context.Context, args ...string) error {
 	var addresses []string
-	for i := range voters {
+	for i := range Voters {
 		addresses = append(addresses, f.Agent(i).HTTP)
 	}
-	c := exec.CommandContext(ctx, f.program, append(slices.Clone(args), "--address", strings.Join(addresses, ","))...)
+	c := exec.CommandContext(ctx, f.config.Program, append(slices.Clone(args), "--address", strings.Join(addresses, ","))...)
 	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SEEPNODE_") })
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out

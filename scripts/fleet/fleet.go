@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/scripts/bench/sample"
+	"github.com/seepnode/seepnode/scripts/cluster"
+)
+
+const (
+	Voters = 3
+	// coresMost is the most that all workers get, so that the voters and the readers are not starved on two cores.
+	coresMost = 1.6
+	// LagMost is the most that a query lags which has caught up.
+	LagMost = 200 * time.Millisecond
+	// settleBudget bounds the time that a query takes to run as it should.
+	settleBudget = 2 * time.Minute
+)
+
+// Config says what a fleet is.
+type Config struct {
+	Program  string // the seepnode binary
+	KeepLogs bool
+	Workers  int
+	Cores    float64  // of each worker; 0: they are not limited
+	Flags    []string // of all agents
+}
+
+// Fleet is a cluster of voters, which are not limited and run no partitions, and of small computers.
+type Fleet struct {
+	*cluster.Cluster
+	Asks   *client.Client // of the voters
+	Clock  sample.Clock   // of the query, once it is started
+	config Config
+}
+
+// New starts a fleet.
+func New(ctx context.Context, c Config) (*Fleet, error) {
+	if all := float64(c.Workers) * c.Cores; all > coresMost+1e-9 {
+		return nil, fmt.Errorf("%d workers of %g cores are more than %g", c.Workers, c.Cores, coresMost)
+	}
+	nodes, err := cluster.New(cluster.Config{Program: c.Program, KeepLogs: c.KeepLogs, Flags: c.Flags})
+	if err != nil {
+		return nil, err
+	}
+	f := &Fleet{Cluster: nodes, config: c}
+	var machines []cluster.Machine
+	for range Voters {
+		machines = append(machines, cluster.Machine{Flags: []string{"--tag", "role=control"}})
+	}
+	if err := nodes.StartOn(ctx, machines...); err != nil {
+		return nil, f.Close(err)
+	}
+	if err := f.Grow(ctx, c.Workers); err != nil {
+		return nil, f.Close(err)
+	}
+	if f.Asks, err = nodes.Client(0, 1, 2); err != nil {
+		return nil, f.Close(err)
+	}
+	return f, nil
+}
+
+// Grow adds workers.
+func (f *Fleet) Grow(ctx context.Context, workers int) error {
+	var machines []cluster.Machine
+	for range workers {
+		machines = append(machines, cluster.Machine{Cores: f.config.Cores, Flags: []string{"--tag", "role=worker"}})
+	}
+	return f.StartOn(ctx, machines...)
+}
+
+// Close ends everything; failure is why, and part of the answer.
+func (f *Fleet) Close(failure error) error {
+	if f.Asks != nil {
+		f.Asks.Close()
+	}
+	return f.Stop(failure)
+}
+
+// Start adds a query.
+func (f *Fleet) Start(ctx context.Context, w Workload) error {
+	q, err := f.Asks.AddQuery(ctx, client.AddQueryRequest{Name: QueryName, SQL: w.Text()})
+	if err != nil {
+		return fmt.Errorf("adding the query: %w", err)
+	}
+	f.Clock, err = clockOf(ctx, f.Asks, q.EpochMs)
+	return err
+}
+
+// Add adds a query and waits until it runs, what fills its state has been taken in, and it has caught up.
+func (f *Fleet) Add(ctx context.Context, w Workload) error {
+	if err := f.Start(ctx, w); err != nil {
+		return err
+	}
+	return f.Settle(ctx, func(q *client.QueryDetail) bool { return q.StateBytes >= int64(w.Keys)*int64(w.StateBytes) })
+}
+
+// Settle waits until the query runs without a lag, all its state has its copies, and more.
+func (f *Fleet) Settle(ctx context.Context, more func(*client.QueryDetail) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleBudget, fmt.Errorf("not there after %s", settleBudget))
+	defer cancel()
+	return f.Await(ctx, "the query to run without a lag", func(ctx context.Context) (bool, string, error) {
+		q, err := f.Query(ctx)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		if q.State == client.StateFailed {
+			return false, "", errors.New(q.Reason)
+		}
+		done := q.State == client.StateRunning && CaughtUp(q) && q.BlocksBelowK == 0 && more(q)
+		return done, fmt.Sprintf("%s %s, %d of %d partitions run, lag %d ms, %d blocks below k, %d bytes of state", q.State, q.Reason, q.PartitionsRunning, q.Partitions,
+			q.EpochLagMs, q.BlocksBelowK, q.StateBytes), nil
+	})
+}
+
+// Query asks for all of the query.
+func (f *Fleet) Query(ctx context.Context) (*client.QueryDetail, error) {
+	return f.Asks.Query(ctx, QueryName)
+}
+
+// CaughtUp says whether all partitions of a query run and it does not lag.
+func CaughtUp(q *client.QueryDetail) bool {
+	return q.Partitions > 0 && q.PartitionsRunning == q.Partitions && q.EpochLagMs < LagMost.Milliseconds()
+}
+
+// KeyedStage is the stage that reads no source, which is the last.
+func KeyedStage(q *client.QueryDetail) client.StageInfo { return q.Stages[len(q.Stages)-1] }
+
+// Layout is how many nodes run something of a query, and how many partitions its keyed stage has.
+func Layout(q *client.QueryDetail) (nodes, parts int) {
+	used := map[string]bool{}
+	for _, p := range q.Parts {
+		if p.Role == client.RoleActive {
+			used[p.Node] = true
+		}
+	}
+	return len(used), KeyedStage(q).Partitions
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
