@@ -16,6 +16,9 @@ type RatePoint struct {
 	Rate int // rows per second
 }
 
+// At is a point.
+func At(at time.Duration, rate int) RatePoint { return RatePoint{At: at, Rate: rate} }
+
 // Steady is one rate for ever.
 func Steady(rate int) Schedule { return Schedule{{0, rate}} }
 
