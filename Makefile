@@ -92,6 +92,10 @@ soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query,
 demo: build ## the word count on five processes, two of which are killed with kill -9; every count is checked
 	$(GO) build -o bin/demo ./scripts/demo && bin/demo -program bin/seepnode
 
+.PHONY: demo-elastic
+demo-elastic: build ## load rises, nodes join, one is killed, load falls, nodes leave; verified in the end; small computers as root
+	$(GO) build -o bin/demo-elastic ./scripts/demo/elastic && bin/demo-elastic -program bin/seepnode
+
 .PHONY: fmt
 fmt: ## format all Go files
 	gofmt -w -s .
