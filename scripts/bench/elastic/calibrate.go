@@ -35,7 +35,7 @@ func (b *bench) calibrate(ctx context.Context, load fleet.Workload, cores float6
 		return c, err
 	}
 	defer func() { err = f.Close(err) }()
-	load.Rate = fleet.Schedule{fleet.At(0, low), fleet.At(lead + lasts, low), fleet.At(lead + lasts, high)}
+	load.Rate = fleet.Schedule{fleet.At(0, low), fleet.At(lead+lasts, low), fleet.At(lead+lasts, high)}
 	load.Keys = 2000
 	if err := f.addApart(ctx, load); err != nil {
 		return c, err

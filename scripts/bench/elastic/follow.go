@@ -45,7 +45,7 @@ func ramp(ctx context.Context, b *bench) error {
 	step := down + hold
 	end := step + hold + 10*time.Second
 	over := end + pick(b, 70*time.Second, 60*time.Second)
-	load.Rate = fleet.Schedule{fleet.At(0, least), fleet.At(up, 10 * least), fleet.At(top, 10 * least), fleet.At(down, least), fleet.At(step, least), fleet.At(step, 5 * least), fleet.At(end, 5 * least), fleet.At(end, 0)}.After(lead)
+	load.Rate = fleet.Schedule{fleet.At(0, least), fleet.At(up, 10*least), fleet.At(top, 10*least), fleet.At(down, least), fleet.At(step, least), fleet.At(step, 5*least), fleet.At(end, 5*least), fleet.At(end, 0)}.After(lead)
 	b.report.text("%s. %d workers of %g cores, policy `rate`. The rate goes from %d to %d rows/s in %s, back after %s, then in one step to %d, and to nothing at %s.\n", c, smallWorkers, smallCores, least,
 		10*least, long, hold, 5*least, end)
 	line, err := b.autoscaled(ctx, load, "rate", lead, lead+over)

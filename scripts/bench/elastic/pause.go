@@ -140,6 +140,7 @@ func (f *rig) scale(ctx context.Context, parts int) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rescaleBudget, fmt.Errorf("not there after %s", rescaleBudget))
 	defer cancel()
+	latest := "nothing"
 	return f.Await(ctx, fmt.Sprintf("%d partitions of the keyed stage", parts), func(ctx context.Context) (bool, string, error) {
 		q, err := f.Query(ctx)
 		if err != nil {
@@ -152,6 +153,9 @@ func (f *rig) scale(ctx context.Context, parts int) error {
 			}
 		}
 		have := fleet.KeyedStage(q).Partitions
-		return have == parts && shadows == 0 && q.PartitionsRunning == q.Partitions, fmt.Sprintf("it has %d, %d shadows are on their way, %d of %d partitions run", have, shadows, q.PartitionsRunning, q.Partitions), nil
+		if h, err := f.Asks.History(ctx, fleet.QueryName, client.HistoryRequest{Limit: 1}); err == nil && len(h) > 0 {
+			latest = h[0].Kind + ": " + h[0].Text
+		}
+		return have == parts && shadows == 0 && q.PartitionsRunning == q.Partitions, fmt.Sprintf("it has %d, %d shadows are on their way, %d of %d partitions run; the latest in its history: %s", have, shadows, q.PartitionsRunning, q.Partitions, latest), nil
 	})
 }
