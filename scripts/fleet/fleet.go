@@ -130,15 +130,21 @@ func CaughtUp(q *client.QueryDetail) bool {
 // KeyedStage is the stage that reads no source, which is the last.
 func KeyedStage(q *client.QueryDetail) client.StageInfo { return q.Stages[len(q.Stages)-1] }
 
-// Layout is how many nodes run something of a query, and how many partitions its keyed stage has.
-func Layout(q *client.QueryDetail) (nodes, parts int) {
-	used := map[string]bool{}
+// Layout is how many nodes run something of a query, and how many of them something of its keyed stage: a node that has taken neighbours over
+// may run several partitions beside each other.
+func Layout(q *client.QueryDetail) (nodes, keyed int) {
+	all, of := map[string]bool{}, map[string]bool{}
+	stage := KeyedStage(q).Stage
 	for _, p := range q.Parts {
-		if p.Role == client.RoleActive {
-			used[p.Node] = true
+		if p.Role != client.RoleActive {
+			continue
+		}
+		all[p.Node] = true
+		if p.Stage == stage {
+			of[p.Node] = true
 		}
 	}
-	return len(used), KeyedStage(q).Partitions
+	return len(all), len(of)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -192,7 +192,7 @@ func threshold(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer out.close()
-	sums, err := b.report.data("e-delta.csv", "delta_percent", "nodes", "partitions", "p50_ms", "p99_ms")
+	sums, err := b.report.data("e-delta.csv", "delta_percent", "nodes", "keyed_nodes", "p50_ms", "p99_ms")
 	if err != nil {
 		return err
 	}
@@ -217,17 +217,17 @@ func threshold(ctx context.Context, b *bench) error {
 		last := line[max(0, len(line)-15):]
 		nodes, parts := last.most(usedNodes), last.most(func(s second) int { return s.parts })
 		p50, p99 := last.worst(func(s second) time.Duration { return s.p50 }), last.worst(func(s second) time.Duration { return s.p99 })
-		say("δ %d %%: %d nodes, %d partitions, p99 %s ms", delta, nodes, parts, sample.Ms(p99))
+		say("δ %d %%: %d nodes, %d of the keyed stage, p99 %s ms", delta, nodes, parts, sample.Ms(p99))
 		if err := sums.row(delta, nodes, parts, p50, p99); err != nil {
 			return err
 		}
 		rows = append(rows, []string{strconv.Itoa(delta), strconv.Itoa(nodes), strconv.Itoa(parts), sample.Ms(p50), sample.Ms(p99)})
 	}
-	b.report.markdown([]string{"δ, %", "nodes", "partitions of the keyed stage", "worst p50 of a second, ms", "worst p99, ms"}, rows)
+	b.report.markdown([]string{"δ, %", "nodes", "of the keyed stage", "worst p50 of a second, ms", "worst p99, ms"}, rows)
 	of := func(name, column string) series {
 		return series{Name: name, File: sums.name, X: "delta_percent", Y: column, Style: "both"}
 	}
 	b.report.chart(chart{Name: "e-threshold", Title: "Threshold", X: "δ, %", Panels: []panel{
-		{Y: "count", Series: []series{of("nodes", "nodes"), of("partitions of the keyed stage", "partitions")}}, {Y: "latency, ms", LogY: true, Series: []series{of("p50", "p50_ms"), of("p99", "p99_ms")}}}})
+		{Y: "nodes", Series: []series{of("in all", "nodes"), of("of the keyed stage", "keyed_nodes")}}, {Y: "latency, ms", LogY: true, Series: []series{of("p50", "p50_ms"), of("p99", "p99_ms")}}}})
 	return nil
 }

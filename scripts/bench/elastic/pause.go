@@ -128,7 +128,7 @@ func (b *bench) rescales(ctx context.Context, load fleet.Workload, size, times i
 	return all, w.Check()
 }
 
-// scale gives the keyed stage so many partitions and waits until they run and nothing is on its way.
+// scale gives the keyed stage so many partitions on a node each and waits until they run and nothing is on its way.
 func (f *rig) scale(ctx context.Context, parts int) error {
 	q, err := f.Query(ctx)
 	if err != nil {
@@ -141,7 +141,7 @@ func (f *rig) scale(ctx context.Context, parts int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, rescaleBudget, fmt.Errorf("not there after %s", rescaleBudget))
 	defer cancel()
 	latest := "nothing"
-	return f.Await(ctx, fmt.Sprintf("%d partitions of the keyed stage", parts), func(ctx context.Context) (bool, string, error) {
+	return f.Await(ctx, fmt.Sprintf("the keyed stage to be on %d nodes", parts), func(ctx context.Context) (bool, string, error) {
 		q, err := f.Query(ctx)
 		if err != nil {
 			return false, err.Error(), nil
@@ -152,10 +152,10 @@ func (f *rig) scale(ctx context.Context, parts int) error {
 				shadows++
 			}
 		}
-		have := fleet.KeyedStage(q).Partitions
+		_, have := fleet.Layout(q)
 		if h, err := f.Asks.History(ctx, fleet.QueryName, client.HistoryRequest{Limit: 1}); err == nil && len(h) > 0 {
 			latest = h[0].Kind + ": " + h[0].Text
 		}
-		return have == parts && shadows == 0 && q.PartitionsRunning == q.Partitions, fmt.Sprintf("it has %d, %d shadows are on their way, %d of %d partitions run; the latest in its history: %s", have, shadows, q.PartitionsRunning, q.Partitions, latest), nil
+		return have == parts && shadows == 0 && q.PartitionsRunning == q.Partitions, fmt.Sprintf("it is on %d, %d shadows are on their way, %d of %d partitions run; the latest in its history: %s", have, shadows, q.PartitionsRunning, q.Partitions, latest), nil
 	})
 }

@@ -107,7 +107,7 @@ func seconds(epochs int) string { return fmt.Sprintf("%.2f s", float64(epochs)/1
 // loss is what was measured of one.
 type loss struct {
 	stateBytes int64 // that was lost
-	parts      int   // of the keyed stage afterwards
+	parts      int   // nodes of the keyed stage afterwards
 	// replayed is the paper's recovery time.
 	replayed, caughtUp, silence time.Duration
 	// Phases as the cluster tells them.
@@ -322,7 +322,7 @@ func (f *rig) observe(ctx context.Context, l *loss, at time.Time, seq uint64, go
 		q, err := asks.Query(ctx, fleet.QueryName)
 		onGone := err == nil && slices.ContainsFunc(q.Parts, func(p client.Partition) bool { return p.Role == client.RoleActive && slices.Contains(gone, p.Node) })
 		if err == nil && fleet.CaughtUp(q) && !onGone {
-			l.parts = q.Stages[len(q.Stages)-1].Partitions
+			_, l.parts = fleet.Layout(q)
 			break
 		}
 		if err := errors.Join(f.Check(), pause(ctx, lookEvery)); err != nil {

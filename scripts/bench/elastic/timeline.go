@@ -14,7 +14,7 @@ type second struct {
 	at                 time.Duration // of its begin, since the query's start
 	offered, processed float64       // rows
 	p50, p99, silence  time.Duration
-	nodes, parts       int // nodes that run anything of the query, partitions of the keyed stage
+	nodes, parts       int // nodes that run anything of the query, or of its keyed stage
 }
 
 // timeline is what happened while a query ran, second by second.
@@ -94,7 +94,7 @@ func (l timeline) write(out *data, run any, origin time.Duration) error {
 	return nil
 }
 
-var timelineHead = []string{"run", "t_s", "offered_rows_per_s", "processed_rows_per_s", "p50_ms", "p99_ms", "silence_ms", "nodes", "partitions"}
+var timelineHead = []string{"run", "t_s", "offered_rows_per_s", "processed_rows_per_s", "p50_ms", "p99_ms", "silence_ms", "nodes", "keyed_nodes"}
 
 // panels are those of a chart of a timeline.
 func (l timeline) panels(file, run string) []panel {
@@ -106,7 +106,7 @@ func (l timeline) panels(file, run string) []panel {
 	return []panel{
 		{Y: "rows/s", Series: []series{offered, of("processed", "processed_rows_per_s", "line")}},
 		{Y: "latency, ms", LogY: true, Series: []series{of("p50", "p50_ms", "line"), of("p99", "p99_ms", "line")}},
-		{Y: "count", Series: []series{of("nodes", "nodes", "steps"), of("partitions of the keyed stage", "partitions", "steps")}},
+		{Y: "nodes", Series: []series{of("in all", "nodes", "steps"), of("of the keyed stage", "keyed_nodes", "steps")}},
 	}
 }
 
