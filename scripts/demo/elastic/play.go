@@ -141,7 +141,7 @@ func (p *play) look(ctx context.Context) {
 // told is a line of the history that is worth a line of the screen; where copies of state go is not.
 func told(e client.HistoryEntry) string {
 	switch e.Kind {
-	case "vaults", "seals":
+	case "vaults", "seals", "shadow", "switch": // the steps of what "switched" sums up
 		return ""
 	case "recovered":
 		return fmt.Sprintf("%s (detect %s + commit %s + restore %s + replay %s ms)", e.Text, e.Figures["detect_ms"], or0(e.Figures["commit_ms"]), e.Figures["restore_ms"], e.Figures["replay_ms"])
