@@ -51,7 +51,7 @@ type Held struct {
 	WantsBase bool
 }
 
-// A chain wants a base when its deltas are more than this, or more than twice its base and this many bytes.
+// A chain wants a base when its deltas are more than this, or more than its base and this many bytes: a restore reads all of them.
 const (
 	chainDeltasMax     = 64
 	chainDeltaBytesMin = 64 << 10
@@ -202,6 +202,6 @@ func (c *chain) held(g topology.KeyGroup) (h Held, ok bool) {
 			since, sinceBytes = since+1, sinceBytes+int64(e.ref.bytes)
 		}
 	}
-	h.WantsBase = since > chainDeltasMax || sinceBytes > max(chainDeltaBytesMin, 2*base)
+	h.WantsBase = since > chainDeltasMax || sinceBytes > max(chainDeltaBytesMin, base)
 	return h, h.Deltas > 0
 }

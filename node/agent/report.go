@@ -35,14 +35,24 @@ type reporter struct {
 	collect func() *coordinator.Report
 	log     *slog.Logger
 
-	wake chan struct{}
-	seq  uint64
-	sent atomic.Int64
-	lost atomic.Int64 // could not be sent
+	wake  chan struct{}
+	hurry chan struct{} // the wake-up is not to wait for reportApart
+	seq   uint64
+	sent  atomic.Int64
+	lost  atomic.Int64 // could not be sent
 }
 
 func newReporter(group *raftfsm.Group, control *member.Control, table *coordinator.ReportTable, collect func() *coordinator.Report, log *slog.Logger) *reporter {
-	return &reporter{group: group, control: control, table: table, collect: collect, log: log, wake: make(chan struct{}, 1)}
+	return &reporter{group: group, control: control, table: table, collect: collect, log: log, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+}
+
+// urgent is changed, for what others wait for: a process is gone.
+func (r *reporter) urgent() {
+	select {
+	case r.hurry <- struct{}{}:
+	default:
+	}
+	r.changed()
 }
 
 // changed says that something in the report has changed. It does not block.
@@ -60,7 +70,7 @@ func (r *reporter) run(ctx context.Context) {
 	var to leadership // who had the last report
 	var last time.Time
 	due := true
-	for {
+	for ctx.Err() == nil {
 		changed := r.group.LeaderChanged()
 		if now := r.leadership(); now.node != "" && (now != to || due || time.Since(last) >= reportEvery) {
 			// What changes from here on is for the next one.
@@ -79,9 +89,14 @@ func (r *reporter) run(ctx context.Context) {
 				now = leadership{}
 			}
 			to = now
-			if !sleep(ctx, reportApart) {
-				return
+			apart := time.NewTimer(reportApart)
+			select {
+			case <-apart.C:
+			case <-r.hurry:
+				due = true
+			case <-ctx.Done():
 			}
+			apart.Stop()
 			continue
 		}
 		select {

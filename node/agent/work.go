@@ -78,7 +78,7 @@ func (a *Agent) openWork(cluster uint64) (*work, error) {
 		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, a.log)
 	w.queries = newQueries(a.self, machine, w.node, w.pool, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
-	if w.peers, err = startPeers(a, w.node, w.reporter.changed); err != nil {
+	if w.peers, err = startPeers(a, w.node, w.reporter.urgent); err != nil {
 		return nil, errors.Join(err, w.pool.Close(), w.vault.Close())
 	}
 	return w, nil

@@ -53,8 +53,10 @@ type hosts struct {
 type host struct {
 	process topology.Process
 	load    int
-	spot    bool // it may be taken away: others come first when they have no more to do
-	off     bool // its clock is too wrong for sources
+	spot    bool  // it may be taken away: others come first when they have no more to do
+	off     bool  // its clock is too wrong for sources
+	taking  int64 // bytes of state that it was given in this decision and has to restore
+	silent  bool  // it has joined and not said yet that it works: it opens its vault, for one
 }
 
 // newHosts counts the partitions and shadows of all queries on the processes that take some. Those in but are left out.
@@ -65,7 +67,7 @@ func (v *View) newHosts(f topology.Fingerprint, but []topology.Process) *hosts {
 		if n.Fingerprint != f || !v.takes(n) || slices.Contains(but, p) {
 			continue
 		}
-		x := &host{process: p, off: v.clockOff(p), spot: n.Spot}
+		x := &host{process: p, off: v.clockOff(p), spot: n.Spot, silent: v.Settled && v.report(p) == nil}
 		if p == v.Leader {
 			x.load = leaderHandicap
 		}
@@ -113,34 +115,41 @@ func (h *hosts) apart(i, n int) *hosts {
 func (h *hosts) none() bool { return len(h.list) == 0 }
 
 // choose gives a range to the process with the fewest partitions; one that has copies of it counts as having one less. A source
-// goes where the clock is right, if there is such a process. Members are the vaults of the range's blocks.
-func (h *hosts) choose(source bool, members []topology.Process, of ...uint64) topology.Process {
+// goes where the clock is right, if there is such a process, and nothing to one that does not work yet, if there are others. Members
+// are the vaults of the range's blocks. Before the number of partitions counts how much state a process was given in the same decision, in
+// portions that are restored in time: what is large is restored by many at once.
+func (h *hosts) choose(source bool, bytes int64, members []topology.Process, of ...uint64) topology.Process {
 	best := -1
-	score := func(i int) (off, load int) {
+	bytes = max(0, bytes)
+	score := func(i int) (off, late, load int) {
 		x := h.list[i]
+		if x.silent {
+			off = 2
+		}
 		load = 2 * x.load
 		if slices.Contains(members, x.process) {
 			load -= 2
 		}
 		if source && x.off {
-			off = 1
+			off++
 		}
-		return off, load
+		return off, int((x.taking + bytes) / restorePieceBytes), load
 	}
 	for i := range h.list {
 		if best < 0 {
 			best = i
 			continue
 		}
-		offA, loadA := score(i)
-		offB, loadB := score(best)
+		offA, lateA, loadA := score(i)
+		offB, lateB, loadB := score(best)
 		a, b := rendezvous(h.list[i].process.Node, of...), rendezvous(h.list[best].process.Node, of...)
 		spotA, spotB := rankOf(h.list[i].spot), rankOf(h.list[best].spot)
-		if cmp.Or(cmp.Compare(offA, offB), cmp.Compare(loadA, loadB), cmp.Compare(spotA, spotB), cmp.Compare(b, a)) < 0 {
+		if cmp.Or(cmp.Compare(offA, offB), cmp.Compare(lateA, lateB), cmp.Compare(loadA, loadB), cmp.Compare(spotA, spotB), cmp.Compare(b, a)) < 0 {
 			best = i
 		}
 	}
 	h.list[best].load++
+	h.list[best].taking += bytes
 	return h.list[best].process
 }
 

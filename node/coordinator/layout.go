@@ -110,7 +110,7 @@ func (h *hosts) layOut(q *raftfsm.Query, s topology.StageID, ranges []topology.R
 			if able.none() {
 				return nil
 			}
-			owner[i] = h.find(able.choose(st.Source, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
+			owner[i] = h.find(able.choose(st.Source, 0, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
 			count[owner[i].process]++
 		}
 		out[i] = piece{r, owner[i].process}

@@ -117,6 +117,7 @@ func (l *loop) step(ctx context.Context) {
 		l.run(ctx, l.nodes, StepNodes(v, &l.memory))
 	}
 	v.Losses = l.memory.Losses
+	v.Settled = l.memory.BeganMs > 0 && v.NowMs-l.memory.BeganMs > v.Timing.Fresh
 	for _, q := range s.Queries {
 		x := l.queries[q.ID.Incarnation]
 		if x == nil {

@@ -42,7 +42,7 @@ func Place(v *View, stages []PlaceStage) (topology.Fingerprint, []raftfsm.StageA
 		}
 		add := raftfsm.StageAdd{Name: st.Name, Groups: st.Groups, Source: st.Source}
 		for _, r := range topology.Split(st.Groups, max(1, st.Parallelism)) {
-			p := h.choose(st.Source, nil, incarnation, uint64(s), uint64(r.From))
+			p := h.choose(st.Source, 0, nil, incarnation, uint64(s), uint64(r.From))
 			add.Parts = append(add.Parts, raftfsm.Part{Range: r, Process: p})
 			if st.Source {
 				owners = append(owners, p)

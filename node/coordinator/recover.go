@@ -120,11 +120,14 @@ func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology
 			return
 		}
 		gap := topology.Range{From: rest, To: to}
-		if bytes > 0 {
-			bytes = bytes / int64(a.Range.Len()) * int64(gap.Len())
+		share := func(r topology.Range) int64 {
+			if bytes < 0 {
+				return bytes
+			}
+			return bytes * int64(r.Len()) / int64(a.Range.Len())
 		}
-		for _, r := range h.pieces(gap, bytes) {
-			give(r, h.choose(st.Source, blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
+		for _, r := range h.pieces(gap, share(gap)) {
+			give(r, h.choose(st.Source, max(0, share(r)), blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
 		}
 	}
 	for _, sh := range st.Shadows { // what is being brought up takes over

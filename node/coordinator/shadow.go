@@ -262,7 +262,7 @@ func Drain(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 				continue
 			}
 			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
-			p := able.choose(st.Source, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			p := able.choose(st.Source, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
 			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: p})
 			k.Why = v.whyGoes(a.Process)
 		}

@@ -31,7 +31,7 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			if able.none() {
 				continue
 			}
-			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
+			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
 		}
 		if len(k.Parts) > 0 {
 			d.command(k)
@@ -84,7 +84,7 @@ func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			if able.none() {
 				continue
 			}
-			part.Process = able.choose(false, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			part.Process = able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
 			lag, _ := v.lagMs(q, stage, a)
 			d.command(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Parts: []raftfsm.Part{part}, Purpose: topology.ForSpeed,
 				What: "straggler", Why: fmt.Sprintf("on %s it is %d ms behind the other partitions", a.Process.Node, lag),

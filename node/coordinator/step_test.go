@@ -376,3 +376,50 @@ func TestAProcessThatActedBeyondTheLogBeginsAGenerationThatKeepsTheSeals(t *test
 		t.Fatalf("reports of the former generation begin another one: %+v", d.Commands)
 	}
 }
+
+// TestAProcessThatHasJoinedAndDoesNotWorkYetGetsNothingLost: it has the fewest partitions, and opens its vault for as long as that takes. A leader
+// that has just begun knows of nobody whether they work.
+func TestAProcessThatHasJoinedAndDoesNotWorkYetGetsNothingLost(t *testing.T) {
+	v, _ := fiveNodes(t, 100_000)
+	all := v.newHosts("f", nil)
+	fresh := all.list[len(all.list)-1].process
+	if fresh == v.Leader {
+		t.Fatal("the last node leads")
+	}
+	v.Reports = slices.DeleteFunc(slices.Clone(v.Reports), func(r Received) bool { return r.Report.Process == fresh })
+	for _, settled := range []bool{false, true} {
+		v.Settled = settled
+		h := v.newHosts("f", nil)
+		got := 0
+		for i := range 20 {
+			if h.choose(i%2 == 0, 0, nil, uint64(i)) == fresh {
+				got++
+			}
+		}
+		if (got == 0) != settled {
+			t.Errorf("settled %v: %d of 20 ranges go to who has not reported", settled, got)
+		}
+	}
+}
+
+func TestLargeStateOfOneDecisionGoesToManyAlsoWhenOneHasFewerPartitions(t *testing.T) {
+	v, nodes := fiveNodes(t, 100_000)
+	for _, c := range []struct {
+		bytes int64
+		most  int
+	}{{0, 8}, {1 << 20, 8}, {30 << 20, 2}} {
+		h := v.newHosts("f", nil)
+		for _, x := range h.list {
+			if x.process != nodes[4] {
+				x.load += 20
+			}
+		}
+		got := map[topology.Process]int{}
+		for i := range 8 {
+			got[h.choose(false, c.bytes, nil, uint64(i))]++
+		}
+		if got[nodes[4]] != c.most {
+			t.Errorf("%d bytes each: %d of 8 go to the one with few partitions, want %d", c.bytes, got[nodes[4]], c.most)
+		}
+	}
+}

@@ -72,6 +72,8 @@ type View struct {
 	// Leader is the process that leads.
 	Leader topology.Process
 	Timing Timing
+	// Settled: this leader has led for so long that every process that works has reported to it.
+	Settled bool
 	// Losses are the processes found lost by this leader, the latest last; recover writes them to histories.
 	Losses []Loss
 }

@@ -25,6 +25,9 @@ const (
 	groupBase      = 8
 )
 
+// wholeBytes is how large a key group's state must be to be saved whole because most of it has changed: deltas of less are read as fast.
+const wholeBytes = 4 << 10
+
 // baseBytes is how much state one checkpoint takes whole of key groups whose vaults ask for that; the others' turn comes at the next
 // ones. A base that is missing only delays a vault, while copying it delays an epoch.
 const baseBytes = 8 << 20
@@ -91,7 +94,7 @@ func (p *partition) mostTouched(i int) bool {
 			touched, all = touched+groups[i].State.TouchedLen(), all+groups[i].State.Len()
 		}
 	}
-	return all > 0 && 4*touched >= 3*all
+	return all > 0 && 4*touched >= 3*all && p.groupBytes(p.rng.From+topology.KeyGroup(i)) >= wholeBytes
 }
 
 // groupBytes is about the size of a key group's state.

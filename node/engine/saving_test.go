@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -10,10 +11,13 @@ import (
 	"testing/synctest"
 
 	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/backup/state"
+	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/connector/blackhole"
 	"github.com/seepnode/seepnode/node/connector/datagen"
 	"github.com/seepnode/seepnode/node/query/plan"
+	"github.com/seepnode/seepnode/node/relational"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -101,6 +105,48 @@ func TestACheckpointThatIsOvertakenIsNotSavedAndItsBasesComeWithTheNext(t *testi
 		}
 		if want := []topology.KeyGroup{3, 4, 5}; !slices.Equal(b.bases(1), want) {
 			t.Errorf("bases of %v, want %v", b.bases(1), want)
+		}
+	})
+}
+
+func TestAKeyGroupOfWhichMostHasChangedIsSavedWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		op := slices.IndexFunc(p.groups, func(groups []relational.Group) bool { return groups != nil })
+		tables := make([]*state.Table, 5)
+		for i := 1; i < len(tables); i++ {
+			g := &p.groups[op][i]
+			if err := p.openGroup(p.executors[0].keyed(op), g, topology.KeyGroup(i)); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if tables[i], err = g.State.Register("keys", []batch.Type{batch.TypeBigInt}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		touch := func(epoch topology.Epoch, i, keys int) {
+			p.groups[op][i].State.Begin(epoch)
+			for k := range keys {
+				key := []byte{byte(k)}
+				tables[i].Upsert(batch.HashKey(key), key)
+			}
+			p.changed[i], p.memory[op*p.rng.Len()+i] = epoch, 2*wholeBytes
+		}
+		for i := 1; i < len(tables); i++ {
+			touch(1, i, 8)
+		}
+		p.mustCheckpoint(t, 128, false)
+		p.acknowledge(128)
+		p.forget(math.MaxInt)
+		touch(129, 1, 8)
+		touch(129, 2, 6)
+		touch(129, 3, 5)
+		touch(129, 4, 8)
+		p.memory[op*p.rng.Len()+4] = wholeBytes - 1
+		p.mustCheckpoint(t, 256, false)
+		if want := []topology.KeyGroup{1, 2}; !slices.Equal(b.bases(1), want) {
+			t.Errorf("saved whole are %v, want %v", b.bases(1), want)
 		}
 	})
 }

@@ -1,5 +1,5 @@
 // Command recovery measures how long results of a keyed count stay away when a node is lost: five real processes on this machine, 100,000
-// rows/s, keyed state of a given size in each partition, nodes lost again and again.
+// rows/s over at most 20,000 keys, keyed state of a given size in each partition, nodes lost again and again.
 //
 //	go run ./scripts/bench/recovery -program bin/seepnode
 //
