@@ -29,7 +29,9 @@ func (c capacity) String() string {
 // calibrate measures the processor time of the node of the keyed stage at two rates.
 func (b *bench) calibrate(ctx context.Context, load fleet.Workload, cores float64) (c capacity, err error) {
 	const low = 20
-	high, lasts, lead := 400, pick(b, 8*time.Second, 5*time.Second), 8*time.Second
+	// The higher rate is about half of what some 30 µs for each unit of work leave room for.
+	high := max(5*low, int(4000*cores)/max(1, load.Work))
+	lasts, lead := pick(b, 8*time.Second, 5*time.Second), 8*time.Second
 	f, err := b.newRig(ctx, 3, cores)
 	if err != nil {
 		return c, err
