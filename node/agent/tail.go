@@ -19,30 +19,28 @@ import (
 	"github.com/seepnode/seepnode/node/api"
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/node/table"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 const (
-	// pathTail follows what a table on the node asked gets.
+	// pathTail follows what a sink's parts on the node asked get.
 	pathTail = "/v1/internal/tail"
-	// tailLook is how often a node looks whether it holds a part of the table by now. A lane that comes is followed from its first
-	// write on when it is found before it: restoring takes longer than this.
-	tailLook = 5 * time.Millisecond
 	// tailAgain is the pause before a node that could not be followed is asked again, and how often it is looked who is there.
 	tailAgain = 100 * time.Millisecond
 	// tailQuiet is how long nothing comes any more before the tail of a query that has ended ends.
 	tailQuiet = 500 * time.Millisecond
 	// tailFloorWait bounds the asking for the epoch behind which a tail begins.
 	tailFloorWait = time.Second
-	// tailLineMax bounds one epoch's changes of a part as they travel.
+	// tailLineMax bounds one epoch's changes of a part as they travel, in bytes; more are left out.
 	tailLineMax = 256 << 20
 )
 
 // wireTail is a line of a node's answer.
 type wireTail struct {
-	Event *table.Event `json:"event,omitempty"`
-	Error string       `json:"error,omitempty"` // the last line: following again does not help
+	Event *tail.Event `json:"event,omitempty"`
+	Error string      `json:"error,omitempty"` // the last line: following again does not help
 }
 
 // tailError ends a tail for good.
@@ -50,7 +48,7 @@ type tailError struct{ text string }
 
 func (e *tailError) Error() string { return e.text }
 
-// Tail follows a table wherever its parts are and go. All nodes are followed, those without a part too: one that gets a part is so
+// Tail follows a sink wherever its parts are and go. All nodes are followed, those without a part too: one that gets a part is so
 // followed from the beginning, and what it repeats from its checkpoint on is left out by (key group, epoch). Rows of different parts
 // come as they come; of a key group they ascend by epoch.
 func (b backend) Tail(ctx context.Context, name string, r client.TailRequest, emit func([]client.TailRow) error) error {
@@ -58,104 +56,112 @@ func (b backend) Tail(ctx context.Context, name string, r client.TailRequest, em
 	if err != nil {
 		return err
 	}
-	sink, groups, err := b.tailed(s, q, r.Sink)
+	sink, floor, err := b.tailed(s, q, r.Sink)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	t := &tail{a: b.a, id: q.ID, name: name, sink: sink, events: make(chan table.Event), failed: make(chan error, 1),
-		seen: make([]topology.Epoch, groups), ended: make([]bool, groups), following: map[topology.Process]bool{}}
+	t := &following{a: b.a, id: q.ID, name: name, sink: sink.Name, events: make(chan tail.Event), failed: make(chan error, 1),
+		seen: make([]topology.Epoch, sink.Lanes), ended: make([]bool, sink.Lanes), processes: map[topology.Process]bool{}}
 	defer t.followers.Wait()
 	defer cancel()
-	t.begin(ctx, q)
+	if sink.Connector == b.a.tables.Definition().Name {
+		floor = max(floor, t.visible(ctx))
+	}
+	for i := range t.seen {
+		t.seen[i] = floor
+	}
 	return t.run(ctx, emit)
 }
 
-// tailed is the name of the sink asked for and how many key groups make its rows.
-func (b backend) tailed(s *raftfsm.State, q *raftfsm.Query, sink string) (string, int, error) {
+// tailed is the sink asked for, and an epoch up to which all that it got can be seen outside: a part that is restored while it is followed
+// gets that again.
+func (b backend) tailed(s *raftfsm.State, q *raftfsm.Query, name string) (client.SinkInfo, topology.Epoch, error) {
 	f := b.figures(s, q)
 	if f.plan == nil {
-		return "", 0, api.NotSupported("the plan of query %s cannot be read by this version", q.Name)
+		return client.SinkInfo{}, 0, api.NotSupported("the plan of query %s cannot be read by this version", q.Name)
 	}
 	var names []string
+	var sinks []client.SinkInfo
 	for _, st := range f.plan.Stages {
-		for _, op := range st.Ops {
-			if op.Sink != nil {
-				names = append(names, f.plan.Tables[op.Sink.Table].Name)
-			}
+		for _, sink := range f.sinks(st.ID) {
+			names, sinks = append(names, sink.Name), append(sinks, sink)
 		}
 	}
+	i := slices.Index(names, name)
 	switch {
-	case sink == "" && len(names) == 1:
-		sink = names[0]
-	case sink == "":
+	case name == "" && len(names) == 1:
+		i = 0
+	case name == "":
 		e := api.Invalid("query %s has %d sinks: say which one", q.Name, len(names))
 		e.Hint = "there are: " + strings.Join(names, ", ")
-		return "", 0, e
-	case !slices.Contains(names, sink):
-		e := api.NotFound("query %s has no sink %s", q.Name, sink)
+		return client.SinkInfo{}, 0, e
+	case i < 0:
+		e := api.NotFound("query %s has no sink %s", q.Name, name)
 		e.Hint = "there are: " + strings.Join(names, ", ")
-		return "", 0, e
+		return client.SinkInfo{}, 0, e
 	}
-	_, _, st, t := b.a.tableOf(s, q.ID, sink)
-	if own := b.a.tables.Definition().Name; t == nil || t.Connector != own {
-		return "", 0, api.NotSupported("%s.%s is written to connector '%s': only tables with connector '%s' can be followed", q.Name, sink, t.Connector, own)
+	floor := q.Complete
+	if e := sinks[i].CommittedEpoch; e < topology.EpochForever {
+		floor = max(floor, e)
 	}
-	return sink, q.Stages[st.ID].Groups, nil
+	return sinks[i], floor, nil
 }
 
-// tail is one following of a table.
-type tail struct {
+// following is one tail of a sink.
+type following struct {
 	a    *Agent
 	id   topology.QueryID
 	name string // of the query
 	sink string
 
-	events    chan table.Event
+	events    chan tail.Event
 	failed    chan error
 	followers sync.WaitGroup
 
 	// Of run's goroutine:
-	seen      []topology.Epoch // per key group, the last whose changes were shown
-	ended     []bool           // per key group
-	following map[topology.Process]bool
+	seen      []topology.Epoch          // per key group, the last whose changes were shown
+	ended     []bool                    // per key group
+	processes map[topology.Process]bool // that are followed
 	rows      []client.TailRow
+	missed    int64 // rows that were left out since the last one shown
 }
 
-// begin leaves out what was visible before: a part that is restored meanwhile shows its last epochs again.
-func (t *tail) begin(ctx context.Context, q *raftfsm.Query) {
-	floor := q.Complete
+// visible is the newest epoch of a table that can be read, 0 when that is not known in time.
+func (t *following) visible(ctx context.Context) topology.Epoch {
 	ctx, cancel := context.WithTimeout(ctx, tailFloorWait)
 	defer cancel()
-	if response, err := t.a.reader.Read(ctx, table.Request{Query: t.id, Table: t.sink, Limit: 1}); err == nil {
-		floor = max(floor, response.Epoch)
+	response, err := t.a.reader.Read(ctx, table.Request{Query: t.id, Table: t.sink, Limit: 1})
+	if err != nil {
+		return 0
 	}
-	for i := range t.seen {
-		t.seen[i] = floor
-	}
+	return response.Epoch
 }
 
-func (t *tail) run(ctx context.Context, emit func([]client.TailRow) error) error {
+func (t *following) run(ctx context.Context, emit func([]client.TailRow) error) error {
 	look := time.NewTicker(tailAgain)
 	defer look.Stop()
-	last := t.a.clock.own()
+	last := t.a.clock.own() // when there was nothing more to show
 	for {
 		t.followAll(ctx)
 		select {
 		case e := <-t.events:
-			last = t.a.clock.own()
 			if t.take(&e); len(t.rows) > 0 {
 				if err := emit(t.rows); err != nil {
 					return err
 				}
 			}
 			if !slices.Contains(t.ended, false) {
-				return nil
+				return t.end()
 			}
+			last = t.a.clock.own()
 		case err := <-t.failed:
 			return api.Unavailable("%s.%s: %v", t.name, t.sink, err)
 		case <-look.C:
 			if over, err := t.over(t.a.clock.own().Sub(last)); over {
+				if err == nil {
+					err = t.end()
+				}
 				return err
 			}
 		case <-ctx.Done():
@@ -164,8 +170,16 @@ func (t *tail) run(ctx context.Context, emit func([]client.TailRow) error) error
 	}
 }
 
+// end is an error when rows were left out and no later one has said so.
+func (t *following) end() error {
+	if t.missed == 0 {
+		return nil
+	}
+	return api.Unavailable("%s.%s: the last %d rows were left out: this reader is too slow", t.name, t.sink, t.missed)
+}
+
 // over says whether nothing can come any more, and as an error if that is a failure.
-func (t *tail) over(quiet time.Duration) (bool, error) {
+func (t *following) over(quiet time.Duration) (bool, error) {
 	q := t.a.Machine().View().Incarnation(t.id.Incarnation)
 	switch {
 	case q == nil || q.ID.Incarnation != t.id.Incarnation || q.State == raftfsm.Removing:
@@ -181,8 +195,9 @@ func (t *tail) over(quiet time.Duration) (bool, error) {
 }
 
 // take makes rows of an event, without what was shown before.
-func (t *tail) take(e *table.Event) {
+func (t *following) take(e *tail.Event) {
 	t.rows = t.rows[:0]
+	t.miss(e)
 	shown := map[topology.KeyGroup]int64{}
 	for i := range e.Changes {
 		c := &e.Changes[i]
@@ -192,31 +207,49 @@ func (t *tail) take(e *table.Event) {
 		t.rows = append(t.rows, client.TailRow{Sink: t.sink, Op: c.Op, Epoch: e.Epoch, KeyGroup: c.Group, Index: shown[c.Group], Row: client.Row(c.Row)})
 		shown[c.Group]++
 	}
+	if len(t.rows) > 0 {
+		t.rows[0].Dropped, t.missed = t.missed, 0
+	}
 	for i := range t.rows {
 		t.seen[t.rows[i].KeyGroup] = e.Epoch
 	}
-	if e.Ended && !e.Gone {
+	if e.Ended {
 		for g := int(e.Range.From); g < min(int(e.Range.To), len(t.ended)); g++ {
 			t.ended[g] = true
 		}
 	}
 }
 
+// miss counts rows that were left out, unless another instance of the same part has shown what came up to then. Who repeats them after that
+// shows nothing, so that what was counted is not shown.
+func (t *following) miss(e *tail.Event) {
+	if e.Dropped == 0 || int(e.Range.From) >= len(t.seen) {
+		return
+	}
+	seen := t.seen[e.Range.From:min(int(e.Range.To), len(t.seen))]
+	if e.Epoch > slices.Max(seen) {
+		t.missed += e.Dropped
+	}
+	for i := range seen {
+		seen[i] = max(seen[i], e.Epoch)
+	}
+}
+
 // followAll follows processes that it does not follow yet.
-func (t *tail) followAll(ctx context.Context) {
+func (t *following) followAll(ctx context.Context) {
 	for _, n := range t.a.Machine().View().Nodes {
 		p := n.Process()
-		if t.following[p] || n.Status != raftfsm.Alive && n.Status != raftfsm.Leaving {
+		if t.processes[p] || n.Status != raftfsm.Alive && n.Status != raftfsm.Leaving {
 			continue
 		}
-		t.following[p] = true
+		t.processes[p] = true
 		t.followers.Go(func() { t.follow(ctx, p) })
 	}
 }
 
 // follow follows a process until it is gone or ctx ends.
-func (t *tail) follow(ctx context.Context, p topology.Process) {
-	give := func(e table.Event) error {
+func (t *following) follow(ctx context.Context, p topology.Process) {
+	give := func(e tail.Event) error {
 		select {
 		case t.events <- e:
 			return nil
@@ -224,12 +257,12 @@ func (t *tail) follow(ctx context.Context, p topology.Process) {
 			return ctx.Err()
 		}
 	}
-	for {
+	for heard := false; ; {
 		var err error
 		if p == t.a.self {
-			err = t.a.followTable(ctx, t.id, t.sink, give)
+			err = t.a.followOwn(ctx, t.id, t.sink, give)
 		} else {
-			err = t.a.followPeer(ctx, p, t.id, t.sink, give)
+			err = t.a.followPeer(ctx, p, t.id, t.sink, &heard, give)
 		}
 		var final *tailError
 		if errors.As(err, &final) {
@@ -246,37 +279,26 @@ func (t *tail) follow(ctx context.Context, p topology.Process) {
 	}
 }
 
-// followTable gives what a table on this node gets, from when a part of it is here, until ctx ends or give fails.
-func (a *Agent) followTable(ctx context.Context, id topology.QueryID, name string, give func(table.Event) error) error {
+// followOwn gives what the parts of a sink on this node get, until ctx ends or give fails.
+func (a *Agent) followOwn(ctx context.Context, id topology.QueryID, name string, give func(tail.Event) error) error {
+	follower := a.tables.Hub().Follow(id, name)
+	defer follower.Close()
 	for {
-		following, err := a.tables.Subscribe(id, name)
-		if errors.Is(err, table.ErrNotHere) {
-			if !sleep(ctx, tailLook) {
-				return ctx.Err()
-			}
-			continue
+		e, err := follower.Next(ctx)
+		if err != nil && ctx.Err() == nil {
+			return &tailError{err.Error()}
 		}
 		if err != nil {
 			return err
 		}
-		defer following.Close()
-		for {
-			e, err := following.Next(ctx)
-			if errors.Is(err, table.ErrSlow) {
-				return &tailError{err.Error()}
-			}
-			if err != nil {
-				return err
-			}
-			if err := give(e); err != nil {
-				return err
-			}
+		if err := give(e); err != nil {
+			return err
 		}
 	}
 }
 
-// followPeer has another process give what it gets.
-func (a *Agent) followPeer(ctx context.Context, p topology.Process, id topology.QueryID, name string, give func(table.Event) error) error {
+// followPeer has another process give what it gets. heard says that it did before: what came meanwhile is not known then.
+func (a *Agent) followPeer(ctx context.Context, p topology.Process, id topology.QueryID, name string, heard *bool, give func(tail.Event) error) error {
 	n := a.Machine().View().Node(p.Node)
 	if n == nil || n.Boot != p.Boot {
 		return fmt.Errorf("%v is gone", p)
@@ -295,6 +317,10 @@ func (a *Agent) followPeer(ctx context.Context, p topology.Process, id topology.
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, recordBytesMax)) // what was read of it is enough
 		return fmt.Errorf("node %s answered with status %d: %.200s", p.Node, answer.StatusCode, text)
 	}
+	if *heard {
+		return &tailError{fmt.Sprintf("the connection to node %s broke off, rows may be missing: start again", p.Node)}
+	}
+	*heard = true
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, tailLineMax)
 	for lines.Scan() {
@@ -331,9 +357,9 @@ func (a *Agent) tailPart(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	events, stopped := make(chan table.Event), make(chan error, 1)
+	events, stopped := make(chan tail.Event), make(chan error, 1)
 	go func() {
-		stopped <- a.followTable(ctx, id, r.URL.Query().Get("table"), func(e table.Event) error {
+		stopped <- a.followOwn(ctx, id, r.URL.Query().Get("table"), func(e tail.Event) error {
 			select {
 			case events <- e:
 				return nil
@@ -351,10 +377,9 @@ func (a *Agent) tailPart(w http.ResponseWriter, r *http.Request) {
 
 // writeTail writes events, and empty lines without any so that both ends notice when the other is gone. It returns an error when
 // what gives events has stopped, and nil when nobody reads them any more.
-func writeTail(ctx context.Context, w io.Writer, flush *http.ResponseController, events <-chan table.Event, stopped <-chan error) error {
+func writeTail(ctx context.Context, w io.Writer, flush *http.ResponseController, events <-chan tail.Event, stopped <-chan error) error {
 	beat := time.NewTicker(client.HeartbeatEvery)
 	defer beat.Stop()
-	line := json.NewEncoder(w)
 	for {
 		err := flush.Flush()
 		if err != nil {
@@ -362,13 +387,13 @@ func writeTail(ctx context.Context, w io.Writer, flush *http.ResponseController,
 		}
 		select {
 		case e := <-events:
-			err = line.Encode(wireTail{Event: &e})
+			err = writeLine(w, wireTail{Event: &e})
 		case <-beat.C:
 			_, err = io.WriteString(w, "\n")
 		case why := <-stopped:
 			var final *tailError
 			if errors.As(why, &final) {
-				line.Encode(wireTail{Error: final.text}) //nolint:errcheck // the peer has gone
+				writeLine(w, wireTail{Error: final.text}) //nolint:errcheck // the peer has gone
 			}
 			return errors.Join(errTailStopped, why)
 		case <-ctx.Done():
@@ -378,6 +403,21 @@ func writeTail(ctx context.Context, w io.Writer, flush *http.ResponseController,
 			return nil
 		}
 	}
+}
+
+// writeLine writes a line. An epoch that takes more than a line may is left out, and its rows are counted.
+func writeLine(w io.Writer, l wireTail) error {
+	line, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if len(line) >= tailLineMax {
+		if line, err = json.Marshal(wireTail{Event: &tail.Event{Epoch: l.Event.Epoch, Range: l.Event.Range, Dropped: int64(len(l.Event.Changes))}}); err != nil {
+			return err
+		}
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
 }
 
 var errTailStopped = errors.New("nothing more comes")

@@ -110,7 +110,9 @@ func (l *lines) beat(stop chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		l.mu.Lock()
+		if !l.mu.TryLock() {
+			continue // a slow client is being written to
+		}
 		if !l.wrote {
 			l.begin()
 			l.w.Write([]byte("\n")) // an error ends the request's context

@@ -3,6 +3,7 @@
 //
 //	seal.go, source.go, sourceloop.go   what is read into which epoch; sealing.go, sealcodec.go  what of it is released and durable, as bytes
 //	partition.go, life.go               one goroutine per instance of a partition: whole input of an epoch in, whole output out; its phases
+//	tail.go                             what sinks get, for those who follow them
 //	narrow.go                           key groups that an instance gives away while it runs
 //	wiring.go                           whom an instance takes rows from, also when a producer is replaced
 //	step.go                             the operators of a stage over one epoch of a range of key groups

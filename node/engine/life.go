@@ -203,6 +203,7 @@ func (p *partition) openLanes(ctx context.Context, s *plan.Sink) error {
 			p.keeps[k] = true
 		}
 	}
+	p.openTail(k, s)
 	return nil
 }
 
@@ -211,6 +212,9 @@ func (p *partition) closeLanes() (err error) {
 		for _, l := range lanes {
 			err = errors.Join(err, l.Close())
 		}
+	}
+	for _, t := range p.tails {
+		t.Close()
 	}
 	return err
 }
@@ -371,6 +375,9 @@ func (p *partition) finishLanes() error {
 			}
 		}
 	}
+	for _, t := range p.tails {
+		t.End()
+	}
 	p.stats.committed.Store(int64(topology.EpochForever))
 	p.stats.ended.Store(true)
 	p.setDurable(topology.EpochForever)
@@ -448,6 +455,9 @@ func (p *partition) commit() error {
 			}
 			committed = min(committed, l.Committed())
 		}
+	}
+	for _, t := range p.tails {
+		t.Publish(through)
 	}
 	if p.asked <= topology.Epoch(p.stats.restored.Load()) {
 		p.trace("shows what is new")

@@ -139,6 +139,7 @@ func (p *partition) narrowTo(to topology.Range) {
 // narrowLanes closes the lanes of key groups that are given away, whose new owner has all that they had not shown yet.
 func (p *partition) narrowLanes(to topology.Range, at, end int) {
 	for k := range p.lanes {
+		p.tails[k].Narrow(to)
 		if p.spec.Ops[p.sinkOps[k]].Sink.Fused {
 			if n, ok := p.lanes[k][0].(connector.Narrower); ok {
 				n.Narrow(to)

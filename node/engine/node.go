@@ -13,6 +13,7 @@ import (
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -30,6 +31,7 @@ type NodeConfig struct {
 	Operators  *operator.Registry // nil: none
 	Logger     *slog.Logger       // nil: discarded
 	Stdout     io.Writer          // of tables that print; nil: os.Stdout. Safe for concurrent use
+	Tails      *tail.Hub          // through which is followed what sinks get; nil: not at all
 	// Clock is the time that epochs follow, the cluster's; nil: time.Now.
 	Clock func() time.Time
 }

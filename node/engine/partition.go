@@ -12,6 +12,7 @@ import (
 	"github.com/seepnode/seepnode/node/query/expr"
 	"github.com/seepnode/seepnode/node/query/plan"
 	"github.com/seepnode/seepnode/node/relational"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -67,6 +68,7 @@ type partition struct {
 	chains    [][]uint64           // by output, then fused or lane sinks, then key group of rng
 	sinkOps   []int                // ops that are sinks
 	lanes     [][]connector.Lane   // by sinkOps; one lane for a fused sink, one per key group otherwise
+	tails     []*tail.Part         // by sinkOps
 	source    *source
 	needsBase bool
 
@@ -530,10 +532,11 @@ func (p *partition) writeSinks(ctx context.Context, last topology.Epoch) error {
 	for n, op := range p.sinkOps {
 		lanes := p.lanes[n]
 		if p.spec.Ops[op].Sink.Fused {
-			p.fusedRows(n, op)
+			p.fusedRows(op, p.keeps[n])
 			if err := p.write(ctx, n, lanes[0], last, p.rows); err != nil {
 				return err
 			}
+			p.writeTail(n, op, last)
 			continue
 		}
 		p.laneRows = resize(p.laneRows, p.rng.Len())
@@ -553,16 +556,17 @@ func (p *partition) writeSinks(ctx context.Context, last topology.Epoch) error {
 				return err
 			}
 		}
+		p.writeTail(n, op, last)
 	}
 	return nil
 }
 
-// fusedRows puts the rows of a fused sink into p.rows, in canonical order; a keeper gets those of each key group on their own.
-func (p *partition) fusedRows(n, op int) {
+// fusedRows puts the rows of a fused sink into p.rows, in canonical order; byGroup: those of each key group on their own.
+func (p *partition) fusedRows(op int, byGroup bool) {
 	p.rows = p.rows[:0]
 	for i := range p.tasks {
 		for _, g := range canonical(p.tasks[i].x, op) {
-			if first, last := g.Groups[0], g.Groups[len(g.Groups)-1]; !p.keeps[n] && p.rng.Contains(first) && p.rng.Contains(last) {
+			if first, last := g.Groups[0], g.Groups[len(g.Groups)-1]; !byGroup && p.rng.Contains(first) && p.rng.Contains(last) {
 				p.rows = append(p.rows, connector.Rows{Batch: g.Batch, From: int(g.Offsets[0]), To: int(g.Offsets[len(g.Offsets)-1])})
 				continue
 			}

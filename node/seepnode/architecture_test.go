@@ -40,8 +40,9 @@ var layers = []layer{
 	// plan sees operators and connectors through a Catalog: their SDKs and the names of formats, no connector.
 	{"node/query", []string{"node/query", "node/operator", "node/connector!", "node/connector/format!", "dataplane/batch", "raftfsm/topology"}},
 	{"node/relational", []string{"node/relational", "node/query", "node/operator", "backup/state", "dataplane/batch", "raftfsm/topology"}},
-	{"node/engine", []string{"node/engine", "node/relational", "node/query", "node/operator", "node/connector", "backup", "dataplane", "raftfsm/topology"}},
-	{"node/table", []string{"node/table", "node/connector", "node/query/ast", "node/query/expr", "backup", "dataplane", "raftfsm/topology"}},
+	{"node/engine", []string{"node/engine", "node/relational", "node/query", "node/operator", "node/connector", "node/tail", "backup", "dataplane", "raftfsm/topology"}},
+	{"node/tail", []string{"node/tail", "node/connector", "dataplane/batch", "raftfsm/topology"}},
+	{"node/table", []string{"node/table", "node/connector", "node/tail", "node/query/ast", "node/query/expr", "backup", "dataplane", "raftfsm/topology"}},
 	{"node/coordinator", []string{"node/coordinator", "autoscale", "raftfsm"}},
 	{"node/api", []string{"node/api", "raftfsm/topology"}},
 	{"node/api/client", []string{"node/api/client", "raftfsm/topology"}},

@@ -124,7 +124,7 @@ func (a *app) clusterQueryCommands(set cli.Flag) []*cli.Command {
 		},
 		{
 			Name: "tail", Usage: "rows as a sink gets them, until Ctrl-C", ArgsUsage: "QUERY [SINK]",
-			Description: "SINK is needed when the query has several. With --json each row is a line with op, epoch, key_group, index and row.\n\nExample:\n  seepnode query tail wordcount --limit 10",
+			Description: "Rows come once they are durable, from now on, each once wherever the parts of the sink go. The query never waits for who reads: a reader that is too slow is told how many rows were left out (with --json as dropped, of the row behind them).\n\nSINK is needed when the query has several. With --json each row is a line with op, epoch, key_group, index and row.\n\nExample:\n  seepnode query tail wordcount --limit 10",
 			Flags:       remoteFlags(&cli.StringFlag{Name: "limit", Usage: "end after `N` rows"}), Action: a.withRemote((*remote).queryTail),
 		},
 	}

@@ -2,7 +2,7 @@
 // peer by key or by scan at a named epoch.
 //
 // Here live the versions of rows (Store, one per node, and its lanes), reads of what a node holds (Store.Read), reads of a whole
-// table across nodes (Reader), and following its changes (Store.Subscribe). Not here: who holds which key groups (the FSM says it), how
+// table across nodes (Reader), and telling those who follow it its changes (Store.Hub). Not here: who holds which key groups (the FSM says it), how
 // requests travel (Reader.Ask), checkpoints (a lane gives and takes deltas).
 //
 // Guarantees:

@@ -8,14 +8,8 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-var (
-	// ErrNotHere says that a node does not hold the key groups asked for, or no such table.
-	ErrNotHere = errors.New("not on this node")
-	// ErrSlow ends a Tail whose reader fell behind.
-	ErrSlow = errors.New("cut off because it was read more slowly than the table changes; start again and read faster, or scan the table instead")
-	// ErrClosed is of a Tail that was closed.
-	ErrClosed = errors.New("closed")
-)
+// ErrNotHere says that a node does not hold the key groups asked for, or no such table.
+var ErrNotHere = errors.New("not on this node")
 
 // NotVisibleError says that an epoch is not visible yet: asked for too early, or what holds the rows is being restored (Visible is 0
 // then, or what it had committed).

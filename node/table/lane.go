@@ -59,12 +59,11 @@ func newLane(s *sink, r topology.Range) *lane {
 
 // Narrow: see connector.Narrower. What is given away goes when no delta under way can ask for it.
 func (l *lane) Narrow(r topology.Range) {
-	before := l.kept
 	l.gave, l.kept, l.given = true, r, l.written
 	l.mu.Lock()
 	l.answers = r
 	l.mu.Unlock()
-	l.tailing.giveAway(before, r)
+	l.tailing.giveAway(r)
 }
 
 // answering are the key groups of which reads are answered.
@@ -121,7 +120,7 @@ func (l *lane) Write(first, last topology.Epoch, rows []connector.Rows) error {
 		slices.SortStableFunc(l.views, func(a, b connector.Rows) int { return int(a.Group) - int(b.Group) })
 	}
 	l.acknowledge(2 * total)
-	limit, following := l.pruneLimit(), l.tailing.following()
+	limit, following := l.pruneLimit(), l.tailing.part.Followed()
 	for from := 0; from < len(l.views); {
 		to := from + 1
 		for to < len(l.views) && l.views[to].Group == l.views[from].Group {
@@ -228,14 +227,14 @@ func (l *lane) End() error {
 // Close takes the lane out of the store; reads that have begun go on.
 func (l *lane) Close() error {
 	l.mu.Lock()
-	closed, ended := l.closed, l.ended
+	closed := l.closed
 	l.closed = true
 	l.mu.Unlock()
 	if closed {
 		return nil
 	}
 	l.sink.store.close(l)
-	l.tailing.close(l.kept, ended)
+	l.tailing.part.Close()
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/seepnode/seepnode/dataplane/batch"
 	formatjson "github.com/seepnode/seepnode/node/connector/format/json"
 	"github.com/seepnode/seepnode/node/query/expr"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -79,6 +80,19 @@ func (s *Store) Read(ctx context.Context, r Request) (Response, error) {
 	if r.Peek {
 		return s.peek(ctx, r)
 	}
+	for tried := topology.Epoch(-1); ; {
+		response, err := s.read(ctx, r)
+		// The newest epoch may be trimmed before it is pinned, when a newer one is visible: that is read then.
+		trimmed := (*TrimmedError)(nil)
+		if r.Epoch != 0 || !errors.As(err, &trimmed) || trimmed.Epoch <= tried {
+			return response, err
+		}
+		tried = trimmed.Epoch
+	}
+}
+
+// read answers for the newest epoch as it is found first, when none is named.
+func (s *Store) read(ctx context.Context, r Request) (Response, error) {
 	pieces, err := s.pieces(name{r.Query, r.Table}, r.Range)
 	if err != nil {
 		return Response{}, err
@@ -357,7 +371,7 @@ func (q *scan) best() {
 // rows shows the hits, in order.
 func (q *scan) rows() ([]Row, error) {
 	q.best()
-	encoder, err := newEncoder(q.request.Table, q.sink.config.Schema)
+	encoder, err := tail.NewEncoder(q.request.Table, q.sink.config.Schema)
 	if err != nil {
 		return nil, err
 	}

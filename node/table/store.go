@@ -8,9 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/connector"
-	"github.com/seepnode/seepnode/node/connector/format/json"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -18,6 +17,7 @@ import (
 type Store struct {
 	definition *connector.Definition
 	shown      signal // some lane shows more, or there is another one
+	hub        tail.Hub
 
 	mu     sync.RWMutex
 	tables map[name]*held
@@ -60,10 +60,9 @@ type name struct {
 	table string
 }
 
-// held are the lanes and followers of one table on this node.
+// held are the lanes of one table on this node.
 type held struct {
 	lanes []*lane // newest first
-	tails []*Tail
 }
 
 // NewStore makes the store of a node.
@@ -93,16 +92,12 @@ func check(c connector.Config) error {
 	if len(c.Primary) == 0 {
 		return errors.New("connector 'table' needs a primary key: add PRIMARY KEY (column, ...) NOT ENFORCED to the table")
 	}
-	_, err := newEncoder(c.Table, c.Schema)
+	_, err := tail.NewEncoder(c.Table, c.Schema)
 	return err
 }
 
-// newEncoder is what shows rows: JSON, timestamps as in RFC 3339 (those without a zone lack it here too), decimals as numbers, BYTES in
-// base64, and NaN and infinities as strings.
-func newEncoder(table string, schema *batch.Schema) (*json.Encoder, error) {
-	return json.NewEncoder(connector.Config{Table: table, Schema: schema, Options: map[string]string{
-		"json.timestamp-format.standard": "ISO-8601", "json.map-null-key.mode": "LITERAL", "json.map-null-key.literal": "null"}})
-}
+// Hub is where the changes of tables can be followed. Others may show there what their sinks get.
+func (s *Store) Hub() *tail.Hub { return &s.hub }
 
 // Tables lists the tables of which lanes are here, by query and name.
 func (s *Store) Tables() []TableInfo {
@@ -170,7 +165,6 @@ func (s *Store) open(l *lane) {
 		s.tables[n] = h
 	}
 	h.lanes = slices.Insert(h.lanes, 0, l)
-	l.follow(h.tails)
 	s.shown.tell()
 }
 
@@ -183,12 +177,7 @@ func (s *Store) close(l *lane) {
 		return
 	}
 	h.lanes = slices.DeleteFunc(h.lanes, func(o *lane) bool { return o == l })
-	s.tidy(n, h)
-}
-
-// tidy forgets a table without lanes and followers.
-func (s *Store) tidy(n name, h *held) {
-	if len(h.lanes) == 0 && len(h.tails) == 0 {
+	if len(h.lanes) == 0 {
 		delete(s.tables, n)
 	}
 }
@@ -262,6 +251,7 @@ func (s *sink) OpenRange(_ context.Context, r topology.Range) (connector.Lane, e
 		return nil, fmt.Errorf("table %s: no key groups in %v", s.config.Table, r)
 	}
 	l := newLane(s, r)
+	l.tailing.part = s.store.hub.Open(tail.Shape{Query: s.config.Query, Table: s.config.Table, Schema: s.config.Schema}, r)
 	s.store.open(l)
 	return l, nil
 }

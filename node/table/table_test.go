@@ -13,6 +13,7 @@ import (
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/connector"
+	"github.com/seepnode/seepnode/node/tail"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -230,22 +231,16 @@ func TestLimitsHoldAndAreTold(t *testing.T) {
 func TestATailShowsEveryVisibleChangeOnce(t *testing.T) {
 	s := NewStore()
 	l := openLane(t, s, testAll)
-	if _, err := s.Subscribe(testQuery, "u"); !errors.Is(err, ErrNotHere) {
-		t.Fatal(err)
-	}
 	write(t, l, testAll, 1, change{1, 1, "a"}, change{1, 2, "b"})
 	commit(t, l, 1)
-	tail, err := s.Subscribe(testQuery, "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tail.Close()
+	follower := s.Hub().Follow(testQuery, "t")
+	defer follower.Close()
 	write(t, l, testAll, 2, change{-1, 1, "a"}, change{1, 1, "aa"})
 	write(t, l, testAll, 3, change{-1, 1, "aa"}, change{1, 3, "c"}, change{1, 2, "b"})
 	write(t, l, testAll, 4, change{1, 1, "d"})
 	commit(t, l, 3)
 	next := func() string {
-		e, err := tail.Next(context.Background())
+		e, err := follower.Next(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,9 +250,6 @@ func TestATailShowsEveryVisibleChangeOnce(t *testing.T) {
 		}
 		if e.Ended {
 			text += " ended"
-		}
-		if e.Gone {
-			text += " gone"
 		}
 		return text
 	}
@@ -280,39 +272,50 @@ func TestATailShowsEveryVisibleChangeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("4", "+I"+change{1, 1, "d"}.row())
-	expect("4", "ended")
+	expect("0", "ended")
 	for range 2 {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expect("0", "ended", "gone")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := tail.Next(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := follower.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	tail.Close()
-	if _, err := tail.Next(context.Background()); !errors.Is(err, ErrClosed) || len(s.tables) != 0 {
+	follower.Close()
+	if _, err := follower.Next(context.Background()); !errors.Is(err, tail.ErrClosed) || len(s.tables) != 0 {
 		t.Fatal(err, s.tables)
 	}
 }
 
-func TestASlowFollowerIsCutOffAndHoldsNothing(t *testing.T) {
+func TestASlowFollowerOfATableIsToldWhatItMissed(t *testing.T) {
 	s := NewStore()
+	s.Hub().BytesMax = 1 << 20
 	l := openLane(t, s, testAll)
-	tail, err := s.Subscribe(testQuery, "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tail.Close()
-	big := strings.Repeat("x", 1<<20)
-	for e := topology.Epoch(1); e < 40; e++ {
-		write(t, l, testAll, e, change{1, int64(e), big})
+	follower := s.Hub().Follow(testQuery, "t")
+	defer follower.Close()
+	const epochs = 40
+	for e := topology.Epoch(1); e <= epochs; e++ {
+		write(t, l, testAll, e, change{1, int64(e), strings.Repeat("x", 100<<10)})
 		commit(t, l, e)
 	}
-	if _, err := tail.Next(context.Background()); !errors.Is(err, ErrSlow) || tail.bytes != 0 || tail.events != nil {
+	if err := l.End(); err != nil {
 		t.Fatal(err)
+	}
+	shown, dropped := 0, int64(0)
+	for {
+		e, err := follower.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Ended {
+			break
+		}
+		shown, dropped = shown+len(e.Changes), dropped+e.Dropped
+	}
+	if shown == 0 || shown > 10 || shown+int(dropped) != epochs {
+		t.Fatalf("%d rows shown, %d dropped, of %d", shown, dropped, epochs)
 	}
 }
 

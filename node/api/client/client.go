@@ -194,7 +194,8 @@ func (c *Client) Checkpoints(ctx context.Context, name string) (*Checkpoints, er
 	return get[Checkpoints](ctx, c, queryPath(name, "/checkpoints"), nil)
 }
 
-// Tail follows what a sink gets from now on: rows as they are committed, until the query ends, ctx ends or the loop is left. The last
+// Tail follows what a sink gets from now on: rows as they are committed, until the query ends, ctx ends or the loop is left. A loop that is
+// too slow loses rows: the next one says how many (Dropped), or the error when none comes. The last
 // pair has an error if it was not the query's end; ctx's own end is one too.
 func (c *Client) Tail(ctx context.Context, name string, r TailRequest) iter.Seq2[TailRow, error] {
 	return c.tail(ctx, name, r)

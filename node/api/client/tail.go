@@ -91,16 +91,15 @@ func readLines(rep *reply, give func([]byte) error) error {
 	lines := bufio.NewScanner(rep.Body)
 	lines.Buffer(nil, MaxLineBytes)
 	for lines.Scan() {
-		if !silent.Reset(tailSilence) {
+		if !silent.Stop() { // a slow reader's own time does not count
 			return gone
 		}
-		b := bytes.TrimSpace(lines.Bytes())
-		if len(b) == 0 {
-			continue
+		if b := bytes.TrimSpace(lines.Bytes()); len(b) > 0 {
+			if err := give(b); err != nil {
+				return err
+			}
 		}
-		if err := give(b); err != nil {
-			return err
-		}
+		silent.Reset(tailSilence)
 	}
 	if err := lines.Err(); err != nil {
 		if !silent.Stop() {
