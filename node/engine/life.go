@@ -330,6 +330,9 @@ func (p *partition) afterEnd(ctx context.Context) error {
 			if err := p.rewire(); err != nil {
 				return err
 			}
+			if err := p.compareEnd(); err != nil {
+				return err
+			}
 			durable = p.inputsDurable()
 		}
 		if err := p.raiseDurable(durable); err != nil {

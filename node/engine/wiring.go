@@ -253,6 +253,23 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 	return last, over, true, nil
 }
 
+// compareEnd holds producers that changed after the partition's last epoch against those before them: it takes nothing more of them than
+// that they have ended.
+func (p *partition) compareEnd() error {
+	_, _, ok, err := p.ready()
+	if !ok || err != nil {
+		return err
+	}
+	for _, stream := range p.inlets {
+		for _, in := range stream {
+			if in.have {
+				in.ended, in.have, in.front = in.front.End, false, dataplane.Entry{}
+			}
+		}
+	}
+	return nil
+}
+
 // missing looks why a producer gives nothing: one that is gone, or whose connection is, is looked for again.
 func (p *partition) missing(in *inlet) error {
 	err := in.cursor.Err()

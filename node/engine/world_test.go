@@ -41,12 +41,14 @@ type world struct {
 	placement engine.Placement
 	zombies   []*worldNode
 	sealed    map[sealedKey]sealedRows
-	terms     map[topology.SealLog]int // as the cluster says; a log that is not here has the first one
-	killed    int
-	adoptions int
-	switches  int
-	narrowed  int // partitions that gave a part away
-	failed    error
+	// took is the last epoch that a process has taken of a stage, gave the first by which it had given rows.
+	took, gave map[tracedKey]topology.Epoch
+	terms      map[topology.SealLog]int // as the cluster says; a log that is not here has the first one
+	killed     int
+	adoptions  int
+	switches   int
+	narrowed   int // partitions that gave a part away
+	failed     error
 }
 
 // newWorld makes a world for a query whose tables write to dirs, and what chance decides in it.
@@ -60,7 +62,13 @@ func newWorld(t *testing.T, c *catalog, sql string, dirs map[string]string, seed
 	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
 	return &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
 		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{},
-		sealed: map[sealedKey]sealedRows{}, terms: map[topology.SealLog]int{}}
+		sealed: map[sealedKey]sealedRows{}, terms: map[topology.SealLog]int{},
+		took: map[tracedKey]topology.Epoch{}, gave: map[tracedKey]topology.Epoch{}}
+}
+
+type tracedKey struct {
+	node  topology.NodeID
+	stage topology.StageID
 }
 
 // sealedKey names what a split has in an epoch, sealedRows says what that is.
@@ -371,7 +379,9 @@ func (w *world) start(name topology.NodeID) {
 	}
 	n.query, err = n.node.NewQuery(engine.QueryConfig{ID: topology.QueryID{Incarnation: 7, Generation: 1}, Name: "q", Plan: w.plan, Retain: true,
 		T0Ms: w.t0Ms, Sealer: n, Backup: n, Restore: w.restore,
-		TraceChains: func(topology.StageID, topology.Range, topology.Epoch, [][]uint64) { w.steps.Add(1) }})
+		TraceChains: func(stage topology.StageID, rng topology.Range, epoch topology.Epoch, chains [][]uint64) {
+			w.trace(name, stage, epoch, chains)
+		}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -401,6 +411,22 @@ func (w *world) start(name topology.NodeID) {
 	if p.Stages != nil {
 		n.tell(news{placement: p})
 	}
+}
+
+// trace notes that a process has taken epochs of a stage up to epoch.
+func (w *world) trace(node topology.NodeID, stage topology.StageID, epoch topology.Epoch, chains [][]uint64) {
+	rows := false
+	for _, groups := range chains {
+		rows = rows || slices.ContainsFunc(groups, func(c uint64) bool { return c != 0 })
+	}
+	w.mu.Lock()
+	k := tracedKey{node, stage}
+	if _, ok := w.gave[k]; !ok && rows {
+		w.gave[k] = epoch
+	}
+	w.took[k] = max(w.took[k], epoch)
+	w.mu.Unlock()
+	w.steps.Add(1)
 }
 
 // restore reads a range's state from the vaults, which takes a while.
