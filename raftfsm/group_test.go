@@ -153,6 +153,7 @@ func TestAVoterThatStandsLeadsBeforeTheOthersMissTheLeader(t *testing.T) {
 			for c.groups[next] == nil {
 				next = c.ids[(slices.Index(c.ids, next)+1)%len(c.ids)]
 			}
+			time.Sleep(time.Second) // until every voter has the whole log: one that lacks an entry gets no vote
 			changed := c.groups[next].LeaderChanged()
 			began := time.Now()
 			c.kill(id)
@@ -182,7 +183,7 @@ func TestAMistakenVoterThatStandsOnlyChangesTheLeader(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if out := c.propose(Envelope{Command: join(n)}); out.Code != Applied {
+			if out := c.propose(Envelope{Command: join(n)}); !out.Done() { // already so: committed by a leader that changed before it could answer
 				t.Fatalf("%+v", out)
 			}
 		}
