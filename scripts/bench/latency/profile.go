@@ -21,7 +21,7 @@ const token = "bench-latency-loopback"
 const profileMin = time.Second
 
 func (o *options) cluster() cluster.Config {
-	c := cluster.Config{Program: o.program, KeepLogs: o.logs}
+	c := cluster.Config{Program: o.program, KeepLogs: o.logs, Flags: []string{"--autoscale", "off"}}
 	if o.profile != "" {
 		c.Token = token
 	}

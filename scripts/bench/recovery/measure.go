@@ -38,7 +38,7 @@ type bench struct {
 
 // measureSize measures all kinds of loss with size MB in each partition.
 func measureSize(ctx context.Context, o options, size int) (_ map[string]*result, err error) {
-	c := cluster.Config{Program: o.program, KeepLogs: o.logs, LogsDir: o.trace}
+	c := cluster.Config{Program: o.program, KeepLogs: o.logs, LogsDir: o.trace, Flags: []string{"--autoscale", "off"}}
 	if o.trace != "" {
 		c.Flags = []string{"--log-level", "debug"}
 	}
