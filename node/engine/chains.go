@@ -12,18 +12,18 @@ type Mismatch struct {
 	Stage    string
 	Operator string
 	KeyGroup topology.KeyGroup
-	Last     topology.KeyGroup // with KeyGroup a range of key groups, one of which it is; 0 when it is KeyGroup
-	Epoch    topology.Epoch    // 0 when only the final chains were compared
+	// Last ends the range from KeyGroup on, one of which it is: a consumer knows the chains of what a partition emitted as one sum.
+	Last  topology.KeyGroup
+	Epoch topology.Epoch // 0 when only the final chains were compared
 }
 
 func (m *Mismatch) Error() string {
 	at := ""
 	if m.Epoch > 0 {
-		at = fmt.Sprintf(" in epoch %d", m.Epoch)
+		at = fmt.Sprintf(" up to epoch %d", m.Epoch)
 	}
 	groups := fmt.Sprintf("key group %d", m.KeyGroup)
 	if m.Last > m.KeyGroup {
-		at = fmt.Sprintf(" up to epoch %d", m.Epoch)
 		groups = fmt.Sprintf("one of the key groups %d to %d", m.KeyGroup, m.Last)
 	}
 	return fmt.Sprintf("chain mismatch: operator %s (stage %q) gave other rows for %s%s; it or an operator before it in the stage is not deterministic",
@@ -36,7 +36,7 @@ func CompareChains(p *plan.Plan, a, b [][][]uint64) *Mismatch {
 		for o := range a[s] {
 			for g := range a[s][o] {
 				if a[s][o][g] != b[s][o][g] {
-					return &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, o), KeyGroup: topology.KeyGroup(g)}
+					return &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, o), KeyGroup: topology.KeyGroup(g), Last: topology.KeyGroup(g)}
 				}
 			}
 		}

@@ -31,11 +31,42 @@ func (in *inlet) close() {
 	}
 }
 
-// standing is the sum of the chains of a stream's producers after an epoch: whoever produces next must have the same.
+// standing is the chains of a stream's producers after an epoch: whoever produces next must have the same.
 type standing struct {
 	known bool
 	after topology.Epoch
-	sum   uint64
+	parts []chainPart
+}
+
+// chainPart is the sum of the chains of a range of key groups.
+type chainPart struct {
+	groups topology.Range
+	sum    uint64
+}
+
+// differing is the smallest range that begins and ends at bounds of parts in both of a and b, which tile the same key groups, and whose sums are
+// not the same; the zero range when there is none. Of what one partition emitted only the sum is known, and after its death nobody can say which
+// of its key groups it is.
+func differing(a, b []chainPart) (r topology.Range) {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		at := topology.Range{From: a[i].groups.From, To: a[i].groups.To}
+		sum, other := a[i].sum, b[j].sum
+		for a[i].groups.To != b[j].groups.To {
+			if a[i].groups.To < b[j].groups.To {
+				i++
+				sum += a[i].sum
+			} else {
+				j++
+				other += b[j].sum
+			}
+			at.To = max(a[i].groups.To, b[j].groups.To)
+		}
+		if sum != other && (r.Len() == 0 || at.Len() < r.Len()) {
+			r = at
+		}
+		i, j = i+1, j+1
+	}
+	return r
 }
 
 // place is where and what the partition is.
@@ -146,13 +177,13 @@ func (p *partition) rememberChains(s int) {
 	if st.known && st.after == p.next-1 || len(p.inlets[s]) == 0 {
 		return
 	}
-	sum, ok := p.chainSum(s)
-	*st = standing{ok, p.next - 1, sum}
+	parts, ok := p.chainParts(s)
+	*st = standing{ok, p.next - 1, parts}
 }
 
-// chainSum adds up the chains of all key groups that produce a stream, as the producers stand. What one of them emitted before it gave
+// chainParts gives the chains of all key groups that produce a stream, as the producers stand. What one of them emitted before it gave
 // key groups away is of these too, and what their new owner says of them is left out then. Ok is false when that does not come out.
-func (p *partition) chainSum(s int) (sum uint64, ok bool) {
+func (p *partition) chainParts(s int) (parts []chainPart, ok bool) {
 	groups := topology.KeyGroup(p.query.plan.Stages[p.spec.Inputs[s].Stage].Groups)
 	for next := topology.KeyGroup(0); next < groups; {
 		var widest *inlet
@@ -162,16 +193,16 @@ func (p *partition) chainSum(s int) (sum uint64, ok bool) {
 			}
 		}
 		if widest == nil {
-			return 0, false
+			return nil, false
 		}
-		sum, next = sum+widest.ChainSum, widest.Range.To
+		parts, next = append(parts, chainPart{widest.Range, widest.ChainSum}), widest.Range.To
 	}
 	for _, in := range p.inlets[s] {
 		if !in.begun {
-			return 0, false
+			return nil, false
 		}
 	}
-	return sum, true
+	return parts, true
 }
 
 // checkChains holds the chains of a stream's producers, all of which have begun, against those before they changed: a producer that was
@@ -186,11 +217,14 @@ func (p *partition) checkChains() error {
 		if st.after != p.next-1 {
 			continue
 		}
-		if sum, ok := p.chainSum(s); ok && sum != st.sum {
+		parts, ok := p.chainParts(s)
+		if !ok {
+			continue
+		}
+		if r := differing(st.parts, parts); r.Len() > 0 {
 			input := p.spec.Inputs[s]
 			stage := p.query.plan.Stages[input.Stage]
-			m := &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: st.after, Last: topology.KeyGroup(stage.Groups - 1)}
-			return m
+			return &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: st.after, KeyGroup: r.From, Last: r.To - 1}
 		}
 	}
 	return nil
