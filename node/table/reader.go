@@ -79,8 +79,11 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 			last = err // what ctx has cut short says nothing
 		}
 		var late *roundError
+		if early := (*earlyError)(nil); errors.As(err, &early) {
+			pause = retryFirst // the parts have held their answers back
+		}
 		if ctx.Err() == nil && !errors.As(err, &late) {
-			sleep(ctx, pause)
+			r.rest(ctx, pause)
 			pause = min(2*pause, retryLast)
 		}
 		if ctx.Err() != nil {
@@ -89,16 +92,6 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 			}
 			return Response{}, last
 		}
-	}
-}
-
-// sleep waits for d, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -121,7 +114,7 @@ type earlyError NotVisibleError
 func (e *earlyError) Error() string { return (*NotVisibleError)(e).Error() }
 
 func (r *Reader) attempt(ctx context.Context, request Request) (Response, error) {
-	at, err := r.bounds(ctx, name{request.Query, request.Table})
+	at, err := r.reach(ctx, request)
 	if err != nil {
 		return Response{}, err
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // reads is what a Reader knows of a table, and the rounds in which it asks all parts how far they are. Every read is based on a round that began
-// after it: an earlier one may know less than what somebody else has read since. So reads that come during a round share the next.
+// after it: an earlier one may know less than what somebody else has read since. So reads that come during a round share the next; one that
+// waits for an epoch that nobody was given yet has a round of its own.
 type reads struct {
 	given  topology.Epoch // the newest epoch that a read was given
 	flight *round         // under way
@@ -33,8 +34,8 @@ func (e *roundError) Unwrap() error { return e.error }
 // errAbandoned is of a round whose leader was not willing to wait any longer.
 var errAbandoned = errors.New("nobody leads the round")
 
-// peekWait is how long a part that does not show anything yet may hold its answer back: it is asked less often, and answers at once when it
-// does.
+// peekWait is how long a part that does not show what is waited for yet may hold its answer back: it is asked less often, and answers at once
+// when it does.
 const peekWait = 100 * time.Millisecond
 
 // of is what is known of a table; r.mu is held.
@@ -81,6 +82,27 @@ func (r *Reader) bounds(ctx context.Context, n name) (*round, error) {
 	}
 }
 
+// reach gives a round that began after the call. One that has to wait for an epoch asks for itself: the parts hold their answers back until they
+// show it, and nobody who would take an older one has to wait with it.
+func (r *Reader) reach(ctx context.Context, request Request) (*round, error) {
+	n, least := name{request.Query, request.Table}, max(request.AtLeast, request.Epoch)
+	if least <= r.floor(request) {
+		return r.bounds(ctx, n)
+	}
+	at := &round{parts: r.Placement(n.query, n.table)}
+	if len(at.parts) == 0 {
+		return nil, errNoTable
+	}
+	var err error
+	at.bounds, err = r.all(ctx, at.parts, at.parts, n.peek(least))
+	return at, err
+}
+
+// peek asks a part how far it is, which it tells when it shows an epoch, or after peekWait.
+func (n name) peek(least topology.Epoch) Request {
+	return Request{Query: n.query, Table: n.table, Peek: true, AtLeast: least, WaitMs: peekWait.Milliseconds()}
+}
+
 // lead waits until it is the round's turn, asks, and gives the round's error.
 func (r *Reader) lead(ctx context.Context, n name, t *reads, at, flight *round) (err error) {
 	defer func() {
@@ -114,8 +136,7 @@ func (r *Reader) lead(ctx context.Context, n name, t *reads, at, flight *round) 
 	if at.parts = r.Placement(n.query, n.table); len(at.parts) == 0 {
 		err = errNoTable
 	} else {
-		peek := Request{Query: n.query, Table: n.table, Peek: true, AtLeast: floor, WaitMs: peekWait.Milliseconds()}
-		at.bounds, err = r.all(ctx, at.parts, at.parts, peek)
+		at.bounds, err = r.all(ctx, at.parts, at.parts, n.peek(floor))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -146,3 +146,38 @@ func TestARoundWhoseLeaderGivesUpIsLedByAnother(t *testing.T) {
 		read.Wait()
 	})
 }
+
+// TestAReadThatWaitsForAnEpochIsAnsweredWhenItComesAndHoldsUpNobody: it asks no more often than parts hold their answers back.
+func TestAReadThatWaitsForAnEpochIsAnsweredWhenItComesAndHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(2)
+		c.place(part(0, testGroups, "n2"))
+		lane := openLane(t, c.stores["n2"], testAll)
+		commit(t, lane, 5)
+		reader := c.reader("n1")
+		begun := time.Now()
+		var read sync.WaitGroup
+		read.Go(func() {
+			waits := scanAll
+			waits.AtLeast = 6
+			got, err := reader.Read(context.Background(), waits)
+			if took := time.Since(begun); err != nil || got.Epoch != 6 || took != 3*time.Second {
+				t.Error(got, err, took)
+			}
+		})
+		time.Sleep(time.Second)
+		if got, err := reader.Read(context.Background(), scanAll); err != nil || got.Epoch != 5 || time.Since(begun) != time.Second {
+			t.Error(got, err, time.Since(begun))
+		}
+		time.Sleep(2 * time.Second)
+		c.mu.Lock()
+		asked := c.asked["n2"]
+		c.mu.Unlock()
+		if most := int(3*time.Second/peekWait) + 4; asked > most {
+			t.Errorf("asked %d times in 3 s, of %d", asked, most)
+		}
+		write(t, lane, testAll, 6)
+		commit(t, lane, 6)
+		read.Wait()
+	})
+}
