@@ -42,6 +42,12 @@ type Need struct {
 	Partitions int     // how many it should have; 0: that is not known
 }
 
+// Present is the need of what nothing is decided of, like a query that is paused or waits: as many nodes as it is on.
+func (f *Fleet) Present(nodes int) Need {
+	f.setDefaults()
+	return Need{Work: float64(nodes) * f.config.Fill, Partitions: nodes}
+}
+
 // FleetSample is the cluster at one time.
 type FleetSample struct {
 	AtMs  int64
@@ -84,11 +90,15 @@ type Move struct {
 	Text  string
 }
 
-// Step takes a sample.
-func (f *Fleet) Step(s *FleetSample) (e FleetEffects) {
+func (f *Fleet) setDefaults() {
 	if f.config == (FleetConfig{}) {
 		f.config = DefaultFleetConfig()
 	}
+}
+
+// Step takes a sample.
+func (f *Fleet) Step(s *FleetSample) (e FleetEffects) {
+	f.setDefaults()
 	e.Nodes, e.Text = f.nodes(s.Needs)
 	e.Move = f.move(s)
 	return e
@@ -149,7 +159,7 @@ func (f *Fleet) move(s *FleetSample) *Move {
 		}
 		for i := range from.Partitions {
 			p := &from.Partitions[i]
-			if p.Pinned || p.Use <= gain || to.load()+p.Use > f.config.Room {
+			if p.Pinned || p.Use <= gain || to.load()+p.Use > f.config.Room || to.runs(p.Query, p.Stage) {
 				continue
 			}
 			gain = p.Use
@@ -163,6 +173,11 @@ func (f *Fleet) move(s *FleetSample) *Move {
 		f.busy = nil
 	}
 	return best
+}
+
+// runs says whether a node has a partition of a stage: a second one would be joined with it and count as one.
+func (n *FleetNode) runs(query topology.QueryID, stage topology.StageID) bool {
+	return slices.ContainsFunc(n.Partitions, func(p FleetPartition) bool { return p.Query == query && p.Stage == stage })
 }
 
 // load is how busy a node is: its processors, or its partitions if they say more.

@@ -47,6 +47,9 @@ func TestABusyNodeGivesItsLargestPartitionToOneWithRoom(t *testing.T) {
 	if len(got) != 1 || got[0].Stage != 1 || got[0].To.Node != "b" || !strings.Contains(got[0].Text, "a is at 95 % with 3 partitions and b at 20 %") {
 		t.Errorf("moves are %+v", got)
 	}
+	if got := run(4, node("a", 0.95, 0.3, 0.5, 0.1), node("b", 0.2, 0.1, 0.1)); len(got) != 1 || got[0].Stage != 2 {
+		t.Errorf("a node that runs parts of stages 0 and 1 is given another of them: %+v", got)
+	}
 	if got := run(20, node("a", 0.95, 0.9), node("b", 0)); len(got) != 0 {
 		t.Errorf("a partition alone on its node is moved: %+v", got)
 	}

@@ -110,7 +110,8 @@ func TestAnyPlanConvergesOnALayoutThatHoldsTheLoad(t *testing.T) {
 			if n := m.parts()[i]; m.backlog < 1 && n > ceil(work/0.6)+1 {
 				t.Fatalf("stage %d has %d partitions for a work of %.2f nodes\n%s", i, n, work, describe(all))
 			}
-			if n := m.parts()[i]; m.backlog >= 1 && n < q.Stages[i].Groups && m.capacity(i) < offered && !bounded(m, offered) {
+			// Few key groups cannot be cut evenly: what a layout lacks by less than rates are measured to is no reason for another.
+			if n := m.parts()[i]; m.backlog >= 1 && n < q.Stages[i].Groups && m.capacity(i) < 0.95*offered && !bounded(m, offered) {
 				t.Fatalf("stage %d has %d partitions for a work of %.2f nodes, %.0f rows wait\n%s", i, n, work, m.backlog, describe(all))
 			}
 		}

@@ -332,6 +332,10 @@ func (m *Machine) endOrphans(in *Input, c *census, e *Effects) {
 		case x.node.Status == Left:
 			m.terminate(e, x, in.AtMs, "its node %s has left", x.node.Name)
 		case x.node.Status == Lost && in.AtMs-m.since("lost "+x.node.Name, in.AtMs) > m.config.LostMs && !x.node.Voter:
+			if x.node.Holds { // its disk may be the only one with some state: a query waits for it
+				m.problems = append(m.problems, fmt.Sprintf("node %s is lost and instance %s is kept: copies, partitions or seals are still there", x.node.Name, x.ID))
+				continue
+			}
 			m.terminate(e, x, in.AtMs, "its node %s is lost", x.node.Name)
 		}
 	}
@@ -349,7 +353,7 @@ func (m *Machine) failedLaunch(nowMs int64, x *machine) {
 func (m *Machine) letGo(in *Input, c *census, e *Effects) {
 	for _, n := range c.ours {
 		if n.machine != nil && !n.machine.gone {
-			if n.Status == Leaving && !n.Holds && !n.Voter && !n.Leader {
+			if n.Status == Leaving && !n.Holds && !n.Voter && !n.Leader && !in.Paused {
 				e.Leave = append(e.Leave, Change{n.Name, "it is drained"})
 			}
 			continue

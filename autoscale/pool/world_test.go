@@ -124,7 +124,7 @@ func (w *world) do(e Effects) {
 		w.machine.Launched(nowMs, v.Instance, nil)
 	}
 	for _, t := range e.Terminate {
-		if n := w.node(t.ID); n != nil && (n.Voter || n.Holds && n.Status != Lost) {
+		if n := w.node(t.ID); n != nil && (n.Voter || n.Holds) {
 			w.fail("instance %s of a node that holds something is terminated: %s", t.ID, t.Why)
 		}
 		for _, v := range w.vms {

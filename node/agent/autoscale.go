@@ -92,14 +92,14 @@ func (x *scaler) look(ctx context.Context) {
 		record := s.Incarnation(q.id.Incarnation)
 		if q.why = x.unscaled(s, record); q.why != "" {
 			if record.State != raftfsm.Finished {
-				needs = append(needs, autoscale.Need{Partitions: 1})
+				needs = append(needs, x.fleet.Present(processesOf(record)))
 			}
 			continue
 		}
 		sample, ok := x.meter.Query(q.id, len(record.Stages))
 		if !ok {
 			q.why = "not all partitions have reported yet"
-			needs = append(needs, q.machine.Needs()...)
+			needs = append(needs, x.fleet.Present(processesOf(record)))
 			continue
 		}
 		sample.Slots = x.slots(s, record)
@@ -128,6 +128,19 @@ func (x *scaler) look(ctx context.Context) {
 	x.tell(now, fleet.Nodes, fleet.Text)
 }
 
+// processesOf counts the processes that run partitions of a query.
+func processesOf(q *raftfsm.Query) int {
+	var seen []topology.Process
+	for _, st := range q.Stages {
+		for _, a := range st.Partitions {
+			if !slices.Contains(seen, a.Process) {
+				seen = append(seen, a.Process)
+			}
+		}
+	}
+	return len(seen)
+}
+
 // reading puts the latest reports together.
 func (x *scaler) reading(s *raftfsm.State, now time.Time) *autoscale.Reading {
 	out := &autoscale.Reading{AtMs: now.UnixMilli()}
@@ -150,7 +163,7 @@ func (x *scaler) reading(s *raftfsm.State, now time.Time) *autoscale.Reading {
 // counters are those of a query's active partitions; ok is false when one has not said anything.
 func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c autoscale.QueryCounters, ok bool) {
 	f := figures{state: s, query: q, latest: x.a.reports.Latest, heard: x.a.reports.Heard, now: now, plan: x.a.plans.of(s, q)}
-	c = autoscale.QueryCounters{ID: q.ID, Pending: changing(q)}
+	c = autoscale.QueryCounters{ID: q.ID, Pending: changing(q, len(takers(s, q, now.UnixMilli())))}
 	for i, st := range q.Stages {
 		for _, a := range st.Partitions {
 			p := f.reported(a.Process, topology.StageID(i), a.Range, a.Instance)
@@ -169,24 +182,28 @@ func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c 
 	return c, true
 }
 
-// changing says that a query's layout is not what is wanted, or that parts of it are on their way.
-func changing(q *raftfsm.Query) bool {
+// changing says that a query's layout is not what is wanted as far as so many nodes can have it, or that parts of it are on their way.
+func changing(q *raftfsm.Query, nodes int) bool {
 	for i, st := range q.Stages {
 		if slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Purpose != topology.ForStandby }) ||
-			!hasWanted(st, q.StageScale(topology.StageID(i))) {
+			!hasWanted(st, q.StageScale(topology.StageID(i)), nodes) {
 			return true
 		}
 	}
 	return false
 }
 
-// hasWanted says that a stage is cut as it is wanted. Neighbours on one process are as good as one partition.
-func hasWanted(st *raftfsm.Stage, w raftfsm.StageScale) bool {
+// hasWanted says that a stage is cut as it is wanted, or into as many partitions as there are nodes where that is fewer. Neighbours on one
+// process are as good as one partition.
+func hasWanted(st *raftfsm.Stage, w raftfsm.StageScale, nodes int) bool {
 	var borders []topology.KeyGroup
 	for i := 1; i < len(st.Partitions); i++ {
 		if st.Partitions[i].Process != st.Partitions[i-1].Process {
 			borders = append(borders, st.Partitions[i].Range.From)
 		}
+	}
+	if w.Want > nodes {
+		return len(borders)+1 == nodes || nodes == 0
 	}
 	return w.Want == 0 || w.Want == len(borders)+1 && (len(w.Borders) == 0 || slices.Equal(borders, w.Borders))
 }
@@ -287,7 +304,7 @@ func (x *scaler) fleetSample(s *raftfsm.State, now time.Time) *autoscale.FleetSa
 		if !ok || q.State != raftfsm.Running {
 			continue
 		}
-		pinned := changing(q)
+		pinned := changing(q, len(takers(s, q, now.UnixMilli())))
 		for i, st := range sample.Stages {
 			for _, p := range st.Partitions {
 				process := runsAt(q.Stages[i], p.Range.From)

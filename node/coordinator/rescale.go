@@ -78,8 +78,8 @@ func (v *View) rescaleStage(q *raftfsm.Query, s topology.StageID, want *raftfsm.
 	var d Decision
 	st, h := q.Stages[s], v.newHosts(q.Fingerprint, nil)
 	have, n := joined(st.Partitions), min(want.Want, len(h.list))
-	if n == 0 || n == len(have) && len(want.Borders) == 0 {
-		return d
+	if n == 0 || n == len(have) && (len(want.Borders) == 0 || len(want.Borders) != n-1) {
+		return d // borders for more nodes than there are say nothing of so few
 	}
 	loads := v.loads(q, s)
 	ranges := cutByLoad(st.Groups, n, loads)

@@ -151,6 +151,7 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		owners = append(owners, sh.Process)
 	}
 	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
+		m.failed(s, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: k.Range,
 			Why: fmt.Sprintf("the rest of its change was dropped, and %v on %s would be left in two pieces", a.Range, a.Process.Node)})
 		return d

@@ -80,7 +80,8 @@ func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 				d.command(drop)
 				return d
 			}
-			able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+			// One that runs another part of the stage would have two for one, which rescale undoes.
+			able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, topology.Range{To: topology.KeyGroup(st.Groups)}) })
 			if able.none() {
 				continue
 			}

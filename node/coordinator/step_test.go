@@ -423,3 +423,44 @@ func TestLargeStateOfOneDecisionGoesToManyAlsoWhenOneHasFewerPartitions(t *testi
 		}
 	}
 }
+
+// TestAStageWantedForMoreNodesThanThereAreComesToRest: what a policy cut for more nodes is cut for fewer once, and then left alone.
+func TestAStageWantedForMoreNodesThanThereAreComesToRest(t *testing.T) {
+	w := newWorld(t, 3, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	q := w.state.Query("a")
+	k := &raftfsm.QueryScale{Query: q.ID, ScaleVersion: q.ScaleVersion, Text: "policy"}
+	const stage, want = 1, 8
+	scale := raftfsm.StageScale{Stage: stage, Auto: true, Want: want}
+	for i := 1; i < want; i++ {
+		scale.Borders = append(scale.Borders, topology.KeyGroup(i*q.Stages[stage].Groups/want))
+	}
+	k.Stages = append(k.Stages, scale)
+	if out := w.apply(k); !out.Done() {
+		t.Fatalf("%+v", out)
+	}
+	w.runFor(60_000)
+	q = w.state.Query("a")
+	if n := Partitions(q.Stages[stage]); n != 4 {
+		t.Errorf("it has %d partitions on 4 nodes", n)
+	}
+	// Rows are counted since instances began: what has moved says little at first.
+	v := w.viewAt()
+	for i := range v.Reports {
+		r := *v.Reports[i].Report
+		r.Queries = slices.Clone(r.Queries)
+		for j := range r.Queries {
+			r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
+			for k := range r.Queries[j].Partitions {
+				p := &r.Queries[j].Partitions[k]
+				p.Groups = make([]int64, p.Range.Len())
+				p.Groups[0] = int64(1 + 1000*i)
+			}
+		}
+		v.Reports[i].Report = &r
+	}
+	if d := Rescale(v, q, new(QueryMemory)); len(d.Commands) > 0 {
+		t.Errorf("it is cut anew: %+v", d.Commands[0])
+	}
+}
