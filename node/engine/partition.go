@@ -546,6 +546,9 @@ func (p *partition) writeSinks(ctx context.Context, last topology.Epoch) error {
 		for i := range p.tasks {
 			for _, g := range p.tasks[i].x.values[op] {
 				for j, kg := range g.Groups {
+					if !p.rng.Contains(kg) {
+						continue // given away within the epoch
+					}
 					k := kg - p.rng.From
 					p.laneRows[k] = append(p.laneRows[k], connector.Rows{Batch: g.Batch, From: int(g.Offsets[j]), To: int(g.Offsets[j+1])})
 				}

@@ -236,7 +236,13 @@ func (p *partition) beginSource(ctx context.Context) error {
 	found := make([][]Seal, len(logs))
 	for i, log := range logs {
 		if log.Trim >= p.next {
-			// A later checkpoint is complete, and some of what was sealed before it is gone: it must be read from there.
+			// A later checkpoint is complete, and some of what was sealed before it is gone: it must be read from there, as soon as this node
+			// has heard of it, too.
+			for p.follow(); p.role != Retired && p.followed.Complete < log.Trim; p.follow() {
+				if err := p.wait(ctx); err != nil {
+					return err
+				}
+			}
 			return &dataplane.TrimmedError{From: p.next, Floor: log.Trim + 1}
 		}
 		for _, r := range log.Records {

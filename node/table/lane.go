@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -341,10 +342,13 @@ func (l *lane) bounds() (oldest, newest topology.Epoch, ended, ok bool) {
 	return max(l.trim, l.restored), l.visible, l.ended, l.committed
 }
 
-// pin keeps the versions of epoch e until unpin, if it can be read.
-func (l *lane) pin(e topology.Epoch) error {
+// pin keeps the versions of epoch e of the key groups r until unpin, if they can be read.
+func (l *lane) pin(e topology.Epoch, r topology.Range) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.From < l.answers.From || r.To > l.answers.To {
+		return fmt.Errorf("table %s: key groups %v have been given away: %w", l.sink.config.Table, r, ErrNotHere)
+	}
 	switch oldest := max(l.trim, l.restored); {
 	case !l.committed || e > l.visible && !l.ended:
 		return &NotVisibleError{Epoch: e, Visible: l.visible}

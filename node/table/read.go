@@ -115,7 +115,7 @@ func (s *Store) read(ctx context.Context, r Request) (Response, error) {
 		}
 	}()
 	for _, p := range pieces {
-		if err := p.lane.pin(r.Epoch); err != nil {
+		if err := p.lane.pin(r.Epoch, p.rng); err != nil {
 			return Response{}, err
 		}
 		pinned = append(pinned, p.lane)

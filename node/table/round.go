@@ -141,7 +141,7 @@ func (r *Reader) lead(ctx context.Context, n name, t *reads, at, flight *round) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.flight, t.pause = nil, 0
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // not because the one that leads was impatient
 		t.pause = min(max(2*pause, retryFirst), retryLast)
 	}
 	return err
