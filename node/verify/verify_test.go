@@ -130,7 +130,10 @@ func (w *world) readTables() error {
 			}
 			name := w.plan.Tables[op.Sink.Table].Name
 			rows, err := verify.ReadTable(st.Groups, func(r topology.Range) ([]table.Row, error) {
-				response, err := w.store.Read(context.Background(), table.Request{Query: topology.QueryID{Incarnation: 7, Generation: 1}, Table: name, Range: r, Epoch: slices.Max(w.epochs)})
+				w.mu.Lock() // what was emitted last may still be saved
+				epoch := slices.Max(w.epochs)
+				w.mu.Unlock()
+				response, err := w.store.Read(context.Background(), table.Request{Query: topology.QueryID{Incarnation: 7, Generation: 1}, Table: name, Range: r, Epoch: epoch})
 				w.rows[name] = append(w.rows[name], response.Rows...)
 				return response.Rows, err
 			})
