@@ -19,7 +19,7 @@
 //
 // Guarantee: the rows that a (stage, key group, epoch) gives depend on the seals alone, not on the number of nodes, workers,
 // partitions, on batch sizes or limits, nor on what was lost and restored meanwhile. Survivors of a loss never roll back. A result that
-// differs from one that others have had stops the query with operator, key group and epoch. Sinks commit only what is durable.
+// differs from one that others have had stops the query with operator, epoch and the key groups of the partition that was computed again. Sinks commit only what is durable.
 //
 // Not here: which process runs what and when a checkpoint is complete (node/coordinator), copies of state and seals (backup), what
 // operators do (node/relational), how rows travel (dataplane).

@@ -189,7 +189,7 @@ tag:
 
 func TestAgentTakesItsConfiguration(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds seepnode")
+		t.Skip("builds seepnode, which takes long: it runs without -short")
 	}
 	h := newHost(t).installed()
 	h.settings["ROLE"] = "control"
