@@ -40,6 +40,10 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 	defer cancel()
 	var people sync.WaitGroup
 	changes := rand.New(rand.NewPCG(seed, 77))
+	var faults []fault
+	if changes.IntN(3) > 0 {
+		faults = drawFaults(w.r, w.names)
+	}
 	people.Go(func() {
 		for n := 4 + changes.IntN(6); n > 0 && ctx.Err() == nil && !w.finished("q"); n-- {
 			w.rescale(ctx, changes)
@@ -49,10 +53,6 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 			_, _ = w.person().UndrainNode(ctx, name)
 		}
 	})
-	var faults []fault
-	if changes.IntN(3) > 0 {
-		faults = drawFaults(w.r, w.names)
-	}
 	ok := w.endure(faults, 2*time.Minute, func() bool { return w.finished("q") })
 	cancel()
 	people.Wait()
