@@ -12,7 +12,7 @@ export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
 
 # Packages whose goroutines share memory: what `make race` runs.
 RACE    := ./backup/... ./dataplane/... ./raftfsm/... ./node/agent/... ./node/api/... ./node/connector/... ./node/coordinator/... ./node/engine/... \
-           ./node/relational/... ./node/seepnode/... ./node/table/...
+           ./node/relational/... ./node/seepnode/... ./node/table/... ./node/tail/... ./node/verify/... ./autoscale/...
 FUZZTIME ?= 5s
 
 .PHONY: help
