@@ -212,7 +212,7 @@ type fault struct {
 	seconds                      int64
 	leads, restarts, restartsAll bool
 	moment                       *moment // it is placed at; nil: none
-	victim                       string  // whom the moment is about; "": pick says
+	victim                       string  // a node: whom the moment is about, or whom pick says
 }
 
 const (
@@ -261,10 +261,10 @@ func drawFaults(r *rand.Rand, names []string) (list []fault) {
 // cause makes a fault happen.
 func (w *trial) cause(f fault) {
 	n := len(w.names)
-	x, y := w.names[f.pick[0]%n], w.names[(f.pick[0]+1+f.pick[1]%(n-1))%n]
-	if f.victim != "" && f.pick[4]%3 > 0 {
-		x, y = f.victim, w.names[(slices.Index(w.names, f.victim)+1)%n]
+	if f.victim == "" {
+		f.victim = w.names[f.pick[0]%n]
 	}
+	x, y := f.victim, w.names[(slices.Index(w.names, f.victim)+1+f.pick[1]%(n-1))%n]
 	if w.tally != nil {
 		w.tally.count("%s", kindNames[f.kind])
 	}
@@ -332,12 +332,12 @@ func (w *trial) cause(f fault) {
 }
 
 // aloneAt is what a fault does within the event itself: who is killed sends nothing any more.
-func (w *trial) aloneAt(f fault) func() {
+func (w *trial) aloneAt(f fault) func(whom string) {
 	switch f.kind {
 	case faultKill, faultPowerLoss:
-		return func() { w.die(w.names[f.pick[0]%len(w.names)]) }
+		return w.die
 	case faultKillAll, faultPowerLossAll:
-		return func() {
+		return func(string) {
 			for _, n := range w.names {
 				w.die(n)
 			}
@@ -359,14 +359,25 @@ func (w *trial) endure(faults []fault, most time.Duration, done func() bool) boo
 		if len(faults) > 0 {
 			f := faults[0]
 			if f.event != "" && armed == nil {
-				armed = &trigger{event: f.event, nth: f.nth, at: w.aloneAt(f)}
+				armed = &trigger{event: f.event, nth: f.nth, whom: w.names[f.pick[0]%len(w.names)], at: w.aloneAt(f)}
 				w.events.arm(armed)
 			}
-			come := armed != nil && armed.fired.Load()
-			if f.moment != nil && f.moment.seen != nil {
-				f.victim, come = f.moment.seen(w)
-			} else if f.moment != nil {
-				f.victim = w.leads()
+			come := false
+			f.victim = w.names[f.pick[0]%len(w.names)]
+			if f.moment != nil {
+				about := ""
+				if f.moment.seen != nil {
+					about, come = f.moment.seen(w)
+				} else {
+					about = w.leads()
+				}
+				if about != "" && f.pick[4]%3 > 0 {
+					f.victim = about
+				}
+			}
+			if armed != nil {
+				f.victim = w.events.aim(armed, f.victim) // who died within the event is who is dead
+				come = armed.fired.Load()
 			}
 			if time.Since(last) >= f.after || come {
 				if come && f.moment != nil {

@@ -62,7 +62,8 @@ type events struct {
 type trigger struct {
 	event string
 	nth   int
-	at    func() // called at once, within the event; must not block
+	whom  string            // may change until it has fired
+	at    func(whom string) // called at once, within the event; must not block
 	fired atomic.Bool
 }
 
@@ -76,7 +77,7 @@ func (e *events) happen(event string) {
 	}
 	if t.nth--; t.nth <= 0 {
 		if t.at != nil {
-			t.at()
+			t.at(t.whom)
 		}
 		t.fired.Store(true)
 	}
@@ -86,6 +87,16 @@ func (e *events) arm(t *trigger) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.armed = t
+}
+
+// aim says whom a trigger is about, unless it has fired, and gives whom it is about.
+func (e *events) aim(t *trigger, whom string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !t.fired.Load() {
+		t.whom = whom
+	}
+	return t.whom
 }
 
 // stored is told of a command before any log has it: nothing is committed yet.

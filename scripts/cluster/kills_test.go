@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,18 @@ func killRuns(t *testing.T) int {
 // most, by a schedule that a seed draws. What the sinks show is byte for byte what one process gives that never fails. SEEPNODE_RUNS says
 // how many schedules, SEEPNODE_SEED which is the first.
 func TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes(t *testing.T) {
+	atRandom(t, 12, nil)
+}
+
+// TestRealProcessesThatAreRescaledAndKilledAtRandomGiveTheSameBytes is the same with people who scale stages out and in, drain agents and take
+// that back, all the time, and fewer faults in the middle of it.
+func TestRealProcessesThatAreRescaledAndKilledAtRandomGiveTheSameBytes(t *testing.T) {
+	atRandom(t, 5, rescale)
+}
+
+// atRandom runs the schedules that are asked for, with at most so many strikes each, and with what people do meanwhile.
+func atRandom(t *testing.T, strikes int, people func(ctx context.Context, c *Cluster, seed uint64) []string) {
+	t.Helper()
 	first := uint64(1)
 	if text := os.Getenv("SEEPNODE_SEED"); text != "" {
 		var err error
@@ -69,11 +82,12 @@ func TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes(t *testing.T) {
 		t.Fatal("the run on one node shows nothing")
 	}
 	for seed := first; seed < first+uint64(killRuns(t)); seed++ {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { killAtRandom(t, program, seed, want) })
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { killAtRandom(t, program, seed, want, strikes, people) })
 	}
 }
 
-func killAtRandom(t *testing.T, program string, seed uint64, want map[string]string) {
+func killAtRandom(t *testing.T, program string, seed uint64, want map[string]string, strikesMax int,
+	people func(ctx context.Context, c *Cluster, seed uint64) []string) {
 	dir := t.TempDir()
 	c := startCluster(t, Config{Program: program, Dir: filepath.Join(dir, "c")}, 5)
 	set := map[string]string{"raw.path": sinkDir(t, dir, "raw"), "counts.path": sinkDir(t, dir, "counts")}
@@ -87,7 +101,13 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 	}
 	r := rand.New(rand.NewPCG(seed, 5))
 	began := time.Now()
-	var story []string
+	var story, done []string
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var asking sync.WaitGroup
+	if people != nil {
+		asking.Go(func() { done = people(ctx, c, seed) })
+	}
 	state := func() string {
 		q, err := anyone.Query(t.Context(), "killed")
 		if err != nil {
@@ -96,9 +116,9 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 		return q.State
 	}
 	var heals []heal
-	done := func() bool { s := state(); return s == client.StateFinished || s == client.StateFailed }
+	over := func() bool { s := state(); return s == client.StateFinished || s == client.StateFailed }
 	next := began.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
-	for strikes := 0; !done() && time.Since(began) < 3*time.Minute; time.Sleep(lookEvery) {
+	for strikes := 0; !over() && time.Since(began) < 3*time.Minute; time.Sleep(lookEvery) {
 		now := time.Now()
 		for i := 0; i < len(heals); i++ {
 			if h := heals[i]; now.After(h.at) {
@@ -109,7 +129,7 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 				i--
 			}
 		}
-		if now.Before(next) || len(heals) >= 2 || strikes >= 12 {
+		if now.Before(next) || len(heals) >= 2 || strikes >= strikesMax {
 			continue
 		}
 		strikes++
@@ -126,6 +146,9 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 			t.Fatal(err)
 		}
 	}
+	cancel()
+	asking.Wait()
+	story = append(story, done...)
 	if s := state(); s != client.StateFinished {
 		t.Errorf("the query is %s after %v", s, time.Since(began))
 		if list, err := anyone.History(t.Context(), "killed", client.HistoryRequest{}); err == nil {
@@ -144,6 +167,52 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 		}
 	}
 	t.Logf("seed %d: %v\n%s", seed, time.Since(began), strings.Join(story, "\n"))
+}
+
+// rescale asks for other layouts, and for agents to be drained and used again, until ctx ends; it tells what it asked for. Agents that nobody
+// reaches just now, and changes that are refused because another is under way, are no mistakes.
+func rescale(ctx context.Context, c *Cluster, seed uint64) (story []string) {
+	r := rand.New(rand.NewPCG(seed, 6))
+	began := time.Now()
+	for ctx.Err() == nil {
+		what, err := change(ctx, c, r)
+		if err != nil {
+			what += ": " + err.Error()
+		}
+		story = append(story, fmt.Sprintf("%v: %s", time.Since(began).Round(time.Millisecond), what))
+		select {
+		case <-time.After(time.Duration(300+r.IntN(1500)) * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return story
+}
+
+func change(ctx context.Context, c *Cluster, r *rand.Rand) (what string, err error) {
+	asks, err := c.Poll(0, 1, 2, 3, 4)
+	if err != nil {
+		return "", err
+	}
+	defer asks.Close()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	name := c.Agent(r.IntN(c.Len())).Name
+	switch r.IntN(6) {
+	case 0:
+		_, err = asks.DrainNode(ctx, name)
+		return "drain " + name, err
+	case 1, 2:
+		_, err = asks.UndrainNode(ctx, name)
+		return "undrain " + name, err
+	}
+	scale, err := asks.QueryScale(ctx, "killed")
+	if err != nil || len(scale.Stages) == 0 {
+		return "scale", err
+	}
+	of := scale.Stages[r.IntN(len(scale.Stages))]
+	to := client.ScaleStage{Stage: fmt.Sprint(of.Stage), Partitions: 1 + r.IntN(min(4, of.KeyGroups))}
+	_, err = asks.ScaleQuery(ctx, "killed", client.ScaleRequest{Stages: []client.ScaleStage{to}})
+	return fmt.Sprintf("stage %s to %d partitions", to.Stage, to.Partitions), err
 }
 
 // heal ends what was done to an agent.
