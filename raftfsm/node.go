@@ -61,7 +61,8 @@ type Node struct {
 	Cores       int                  `json:"cores,omitempty"`
 	MemoryBytes int64                `json:"memory_bytes,omitempty"`
 	// Drain: it gives everything away and gets nothing new, until that is ended; see NodeDrain.
-	Drain bool `json:"drain,omitempty"`
+	Drain     bool      `json:"drain,omitempty"`
+	DrainedBy DrainedBy `json:"drained_by,omitempty"`
 	// BlamedUntilMs: no partitions before that time of the leader's clock, milliseconds since 1970.
 	BlamedUntilMs int64 `json:"blamed_until_ms,omitempty"`
 }
@@ -95,7 +96,7 @@ func (n *Node) Tag(key string) string {
 func (n *Node) Role() string { return n.Tag(RoleTag) }
 
 // NodeJoin says that a process of a node is there. With a new boot id everything that names the old process is void at once.
-// Based on Version, the record's (0: there is none); Node's own Version, Status, Reason, Drain and BlamedUntilMs are ignored.
+// Based on Version, the record's (0: there is none); Node's own Version, Status, Reason, Drain, DrainedBy and BlamedUntilMs are ignored.
 type NodeJoin struct {
 	Version uint64 `json:"version"`
 	Node    Node   `json:"node"`
@@ -114,7 +115,9 @@ func (k *NodeJoin) apply(c *change) Outcome {
 	}
 	n := k.Node
 	n.Version, n.Status, n.Reason, n.BlamedUntilMs = have.Version+1, Alive, "", have.BlamedUntilMs
-	n.Drain = have.Drain && have.Status != Left
+	if n.Drain, n.DrainedBy = have.Drain && have.Status != Left, ByPerson; n.Drain {
+		n.DrainedBy = have.DrainedBy
+	}
 	if ok && have.Boot == n.Boot {
 		if have.Status == Alive && have.Version >= k.Version {
 			n.Version, n.Reason = have.Version, have.Reason

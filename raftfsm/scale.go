@@ -111,13 +111,24 @@ func (x *StageScale) validate(q *Query) Outcome {
 	return Outcome{}
 }
 
-// NodeDrain says that a node is to give everything away and get nothing new, or ends that. It outlives the node's processes. Based on
+// NodeDrain says that a node is to give everything away and get nothing new, or ends that. It outlives the node's processes. What a person
+// drains is the person's, also when something else drained it before; what a person has drained nothing else drains. Based on
 // the record's version.
 type NodeDrain struct {
 	Node    topology.NodeID `json:"node"`
 	Version uint64          `json:"version"`
 	Drain   bool            `json:"drain"`
+	By      DrainedBy       `json:"by,omitempty"`
 }
+
+// DrainedBy says who drained a node.
+type DrainedBy string
+
+const (
+	ByPerson DrainedBy = ""
+	ByPool   DrainedBy = "pool"   // it is one too many
+	ByNotice DrainedBy = "notice" // its machine is to be taken away
+)
 
 // Kind is KindNodeDrain.
 func (*NodeDrain) Kind() Kind { return KindNodeDrain }
@@ -128,7 +139,7 @@ func (k *NodeDrain) apply(c *change) Outcome {
 		return refused(NoSuchNode, "there is no node %s", k.Node)
 	}
 	switch have := c.state.Nodes[i]; {
-	case have.Drain == k.Drain:
+	case have.Drain == k.Drain && (!k.Drain || have.DrainedBy == k.By || have.DrainedBy == ByPerson):
 		return already(have.Version)
 	case have.Status == Left:
 		return refused(BadTransition, "node %s has left", k.Node)
@@ -136,7 +147,10 @@ func (k *NodeDrain) apply(c *change) Outcome {
 		return stale(OldVersion, "node %s has record version %d, not %d", k.Node, have.Version, k.Version)
 	}
 	n := c.editNode(i)
-	n.Drain = k.Drain
+	n.Drain, n.DrainedBy = k.Drain, ByPerson
+	if k.Drain {
+		n.DrainedBy = k.By
+	}
 	n.Version++
 	return applied(n.Version)
 }

@@ -9,8 +9,9 @@
 //   - no instance is paid for and forgotten: whatever is listed either becomes a node within the launch deadline or is terminated, and
 //     so is what belongs to a node that has left or is lost;
 //   - nodes that were not started by the provider are never ended, nor is a voter, nor a node that still holds something;
-//   - a node is drained before it is given back, and taken back into service if it is needed while it drains; what a person or a spot
-//     interruption drains is not taken back;
+//   - a node is drained before it is given back, and taken back into service if it is needed while it drains; what a spot interruption
+//     drains is not taken back, only given back;
+//   - what a person drains is that person's: it is neither taken back nor given back, until it is undrained or leaves; others take its place;
 //   - refusals of the provider are answered with a growing pause, longer for those that time alone does not mend;
 //   - there are never more nodes and instances than Config.Max.
 package pool

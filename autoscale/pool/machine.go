@@ -30,6 +30,7 @@ type Node struct {
 	Name     string
 	Instance string // the provider's id or token of what it runs on, as the node says; "" for one of another origin
 	Status   Status
+	Drained  Drained
 	Takes    bool // it may be given partitions
 	Works    int  // partitions and shadows that it runs
 	Holds    bool // anything names it: partitions, copies, logs
@@ -45,6 +46,15 @@ const (
 	Leaving Status = "leaving"
 	Lost    Status = "lost"
 	Left    Status = "left"
+)
+
+// Drained says who has a node give everything away; "" when nobody has.
+type Drained string
+
+const (
+	DrainedByPool   Drained = "pool"
+	DrainedByPerson Drained = "person" // it is that person's: left alone until they undrain it, or it leaves
+	DrainedByNotice Drained = "notice" // its machine is to be taken away
 )
 
 // Input is what a step looks at.
@@ -84,9 +94,8 @@ type Machine struct {
 	launches int                 // under way
 	started  []provider.Instance // by Launch, not listed yet
 	seen     []seen
-	ended    []ended  // terminated here: lists may show them a while longer
-	drained  []string // nodes that this machine drains: what others drain is not taken back
-	surplus  int64    // since when there are too many nodes; 0: there are not
+	ended    []ended // terminated here: lists may show them a while longer
+	surplus  int64   // since when there are too many nodes; 0: there are not
 	backoff  backoff
 	problems []string
 	standing Standing
@@ -282,9 +291,6 @@ func (m *Machine) since(name string, nowMs int64) int64 {
 
 // forget drops what is not there any more.
 func (m *Machine) forget(c *census) {
-	m.drained = slices.DeleteFunc(m.drained, func(name string) bool {
-		return !slices.ContainsFunc(c.ours, func(n *member) bool { return n.Name == name && n.Status != Left })
-	})
 	m.seen = slices.DeleteFunc(m.seen, func(s seen) bool {
 		kind, name, _ := strings.Cut(s.name, " ")
 		switch kind {
@@ -332,6 +338,10 @@ func (m *Machine) endOrphans(in *Input, c *census, e *Effects) {
 		case x.node.Status == Left:
 			m.terminate(e, x, in.AtMs, "its node %s has left", x.node.Name)
 		case x.node.Status == Lost && in.AtMs-m.since("lost "+x.node.Name, in.AtMs) > m.config.LostMs && !x.node.Voter:
+			if x.node.Drained == DrainedByPerson {
+				m.problems = append(m.problems, fmt.Sprintf("node %s was drained by a person and is lost: instance %s is kept until the node is undrained or the instance is ended", x.node.Name, x.ID))
+				continue
+			}
 			if x.node.Holds { // its disk may be the only one with some state: a query waits for it
 				m.problems = append(m.problems, fmt.Sprintf("node %s is lost and instance %s is kept: copies, partitions or seals are still there", x.node.Name, x.ID))
 				continue
@@ -353,7 +363,7 @@ func (m *Machine) failedLaunch(nowMs int64, x *machine) {
 func (m *Machine) letGo(in *Input, c *census, e *Effects) {
 	for _, n := range c.ours {
 		if n.machine != nil && !n.machine.gone {
-			if n.Status == Leaving && !n.Holds && !n.Voter && !n.Leader && !in.Paused {
+			if n.Status == Leaving && n.Drained != DrainedByPerson && !n.Holds && !n.Voter && !n.Leader && !in.Paused {
 				e.Leave = append(e.Leave, Change{n.Name, "it is drained"})
 			}
 			continue
@@ -383,7 +393,7 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 					pool = append(pool, n)
 				}
 			}
-			if n.Status == Leaving && n.machine != nil && !n.machine.gone && slices.Contains(m.drained, n.Name) {
+			if n.Status == Leaving && n.machine != nil && !n.machine.gone && n.Drained == DrainedByPool {
 				draining = append(draining, n)
 			}
 		}
@@ -406,7 +416,6 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 		for _, n := range draining {
 			if missing > 0 && (n.Holds || n.Voter) {
 				e.Undrain = append(e.Undrain, Change{n.Name, "it is needed again"})
-				m.drained = slices.DeleteFunc(m.drained, func(name string) bool { return name == n.Name })
 				missing--
 			}
 		}
@@ -467,7 +476,6 @@ func (m *Machine) giveBack(in *Input, over int, pool []*member, e *Effects) {
 	for _, n := range pool[:over] {
 		c := Change{n.Name, fmt.Sprintf("%d nodes are needed and %d are there", m.standing.Needed, m.standing.Have)}
 		e.Drain = append(e.Drain, c)
-		m.drained = append(slices.DeleteFunc(m.drained, func(name string) bool { return name == n.Name }), n.Name)
 		m.event(in.AtMs, "node %s is given back: %s", n.Name, c.Why)
 	}
 }

@@ -62,6 +62,35 @@ var scripts = map[string]struct {
 			w.wanted = 3
 		}
 	}},
+	"a person drains a node of the pool": {180, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 3
+		case 20:
+			w.personDrains(w.node("i-001"))
+		case 60:
+			w.say("another node leads")
+			w.lead()
+		case 100:
+			w.say("the person undrains it")
+			w.personUndrains()
+		}
+	}},
+	"another leader goes on to give back": {60, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted, w.drainS = 3, 15
+		case 15:
+			for i := range w.nodes {
+				w.nodes[i].Works, w.nodes[i].Holds = 1, true
+			}
+			w.wanted = 1
+		case 40:
+			w.say("another node leads, and the load comes back")
+			w.lead()
+			w.wanted = 3
+		}
+	}},
 	"a spot instance is taken away": {80, 1, func(w *world) {
 		if w.now == 20 {
 			w.say("i-001 is taken away by its owner")

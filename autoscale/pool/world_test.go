@@ -124,6 +124,9 @@ func (w *world) do(e Effects) {
 		w.machine.Launched(nowMs, v.Instance, nil)
 	}
 	for _, t := range e.Terminate {
+		if n := w.node(t.ID); n != nil && n.Status != Left && n.Drained == DrainedByPerson {
+			w.fail("instance %s is terminated, whose node a person drained: %s", t.ID, t.Why)
+		}
 		if n := w.node(t.ID); n != nil && (n.Voter || n.Holds) {
 			w.fail("instance %s of a node that holds something is terminated: %s", t.ID, t.Why)
 		}
@@ -137,11 +140,17 @@ func (w *world) do(e Effects) {
 	change := func(list []Change, status Status, from ...Status) {
 		for _, c := range list {
 			n := w.node(c.Node)
+			if n != nil && n.Drained == DrainedByPerson && slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && !v.ended }) {
+				w.fail("%s was drained by a person and becomes %s: %s", c.Node, status, c.Why)
+			}
 			if strings.HasPrefix(c.Node, "base") {
 				w.fail("%s was not started by the provider and becomes %s: %s", c.Node, status, c.Why)
 			}
 			if n != nil && slices.Contains(from, n.Status) {
-				n.Status = status
+				n.Status, n.Drained = status, ""
+				if status == Leaving {
+					n.Drained = DrainedByPool
+				}
 				w.drained[c.Node] = w.now
 				w.say("node %s becomes %s: %s", c.Node, status, c.Why)
 			}
@@ -207,7 +216,7 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 		c.Spares = rapid.IntRange(0, 3).Draw(t, "spares")
 		w := newWorld(c, rapid.IntRange(1, 3).Draw(t, "base"), t.Fatalf)
 		for range rapid.IntRange(1, 25).Draw(t, "events") {
-			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work"}).Draw(t, "event") {
+			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person"}).Draw(t, "event") {
 			case "load":
 				w.wanted = rapid.IntRange(0, 12).Draw(t, "wanted")
 			case "refuse":
@@ -235,6 +244,10 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Status == Alive {
 					n.Voter = true
 				}
+			case "person":
+				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Instance != "" && n.Status == Alive {
+					w.personDrains(n)
+				}
 			case "slow":
 				w.joinS = int64(rapid.IntRange(1, 40).Draw(t, "join"))
 			case "list":
@@ -249,6 +262,7 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 			// Orphans and machines that end of themselves may break the limit for a moment in this world, not by the pool's doing.
 			w.run(rapid.IntRange(0, 60).Draw(t, "seconds"))
 		}
+		w.personUndrains()
 		w.wanted, w.refuse, w.never, w.joinS, w.listFail = 3, nil, 0, 5, 0
 		w.run(2000)
 		want := max(3+c.Spares, base(w))
@@ -263,6 +277,24 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 		}
 		w.settled(t)
 	})
+}
+
+func (w *world) personDrains(n *Node) {
+	n.Status, n.Drained = Leaving, DrainedByPerson
+	w.drained[n.Name] = w.now
+	w.say("a person drains node %s", n.Name)
+}
+
+// personUndrains takes all of them back, or, where their machines are gone, has them leave.
+func (w *world) personUndrains() {
+	for i := range w.nodes {
+		if n := &w.nodes[i]; n.Drained == DrainedByPerson {
+			n.Drained = ""
+			if n.Status == Leaving {
+				n.Status = Alive
+			}
+		}
+	}
 }
 
 func base(w *world) (n int) {

@@ -62,7 +62,7 @@ func (a *Agent) drained(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveCommand)
 	defer cancel()
-	out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeDrain{Node: n.ID, Version: n.Version, Drain: true}})
+	out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeDrain{Node: n.ID, Version: n.Version, Drain: true, By: raftfsm.ByNotice}})
 	if err != nil {
 		a.log.Warn("this node cannot be drained yet", "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,10 +65,27 @@ const (
 	providerEC2   = "ec2"
 )
 
+// policy is what the policies of queries' sizes are told; an error says what is wrong with the options.
+func (c *Config) policy() (autoscale.Config, error) {
+	p := autoscale.DefaultConfig()
+	if c.Autoscale != AutoscaleOff {
+		p.Policy = c.Autoscale
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.AutoscaleOptions)) {
+		if err := p.Set(key, c.AutoscaleOptions[key]); err != nil {
+			return p, fmt.Errorf("--autoscale-option: %w", err)
+		}
+	}
+	return p, nil
+}
+
 func (c *Config) checkAutoscale() error {
 	var errs []error
 	if !slices.Contains([]string{autoscale.PolicyRate, autoscale.PolicyThreshold, AutoscaleOff}, c.Autoscale) {
 		errs = append(errs, fmt.Errorf("--autoscale %q: give %s, %s or %s", c.Autoscale, autoscale.PolicyRate, autoscale.PolicyThreshold, AutoscaleOff))
+	}
+	if _, err := c.policy(); err != nil {
+		errs = append(errs, err)
 	}
 	if strings.ContainsAny(c.Instance, " \t\r\n") || len(c.Instance) > 256 {
 		errs = append(errs, fmt.Errorf("--instance %.60q: give the id of the machine, or %s", c.Instance, InstanceIMDS))
@@ -163,6 +181,9 @@ func (a *Agent) localArgs(token, dir string) []string {
 	_, number, _ := strings.Cut(token, "-")
 	args := []string{"agent", "--name", "local-" + number, "--instance", token, "--bind", a.config.Bind, "--gossip-port", "0", "--data-port", "0", "--http", "127.0.0.1:0",
 		"--data-dir", filepath.Join(dir, "data"), "--tag", raftfsm.RoleTag + "=" + raftfsm.RoleWorker, "--autoscale", a.config.Autoscale, "--log-level", strings.ToLower(a.config.LogLevel.String())}
+	for _, key := range slices.Sorted(maps.Keys(a.config.AutoscaleOptions)) {
+		args = append(args, "--autoscale-option", key+"="+a.config.AutoscaleOptions[key])
+	}
 	if a.config.Advertise != "" {
 		args = append(args, "--advertise", a.config.Advertise)
 	}
@@ -252,12 +273,25 @@ func (c poolCluster) Look() pool.Input {
 			Takes: n.Status == raftfsm.Alive && !n.Drain && n.Role() != raftfsm.RoleControl}
 		x.Instance = n.Tag(tagInstance)
 		x.Holds = x.Works > 0
+		if n.Drain {
+			x.Drained = drainedBy(n.DrainedBy)
+		}
 		if x.Instance != "" && x.Status != pool.Alive && x.Status != pool.Left {
 			x.Holds = len(s.NamedBy(n.ID, 1)) > 0
 		}
 		in.Nodes = append(in.Nodes, x)
 	}
 	return in
+}
+
+func drainedBy(by raftfsm.DrainedBy) pool.Drained {
+	switch by {
+	case raftfsm.ByPool:
+		return pool.DrainedByPool
+	case raftfsm.ByPerson:
+		return pool.DrainedByPerson
+	}
+	return pool.DrainedByNotice
 }
 
 func poolStatus(n *raftfsm.Node) pool.Status {
@@ -308,7 +342,10 @@ func (c poolCluster) drain(ctx context.Context, x pool.Change, drain bool) error
 	if n == nil {
 		return nil
 	}
-	return c.do(ctx, &raftfsm.NodeDrain{Node: n.ID, Version: n.Version, Drain: drain})
+	if !drain && n.DrainedBy != raftfsm.ByPool {
+		return nil // somebody else's by now
+	}
+	return c.do(ctx, &raftfsm.NodeDrain{Node: n.ID, Version: n.Version, Drain: drain, By: raftfsm.ByPool})
 }
 
 // Leave implements pool.Cluster.

@@ -222,12 +222,13 @@ func TestConfigOfThePoolIsChecked(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"policy":         {func(c *Config) { c.Autoscale = "magic" }, "--autoscale \"magic\": give rate, threshold or off"},
-		"no provider":    {func(c *Config) { c.Spares = 2 }, "are for a --provider"},
-		"unknown":        {func(c *Config) { c.Provider, c.MaxNodes = "gce", 3 }, "give local, exec or ec2"},
-		"no limit":       {func(c *Config) { c.Provider = "local" }, "needs --max-nodes"},
-		"all spares":     {func(c *Config) { c.Provider, c.MaxNodes, c.Spares = "local", 3, 3 }, "fewer spares than nodes"},
-		"missing option": {func(c *Config) { c.Provider, c.MaxNodes = "ec2", 3 }, "needs --provider-option template="},
+		"policy":          {func(c *Config) { c.Autoscale = "magic" }, "--autoscale \"magic\": give rate, threshold or off"},
+		"policy's number": {func(c *Config) { c.AutoscaleOptions = map[string]string{"threshold": "0.7"} }, "--autoscale-option: threshold=0.7: give a number of percent"},
+		"no provider":     {func(c *Config) { c.Spares = 2 }, "are for a --provider"},
+		"unknown":         {func(c *Config) { c.Provider, c.MaxNodes = "gce", 3 }, "give local, exec or ec2"},
+		"no limit":        {func(c *Config) { c.Provider = "local" }, "needs --max-nodes"},
+		"all spares":      {func(c *Config) { c.Provider, c.MaxNodes, c.Spares = "local", 3, 3 }, "fewer spares than nodes"},
+		"missing option":  {func(c *Config) { c.Provider, c.MaxNodes = "ec2", 3 }, "needs --provider-option template="},
 		"unknown option": {func(c *Config) {
 			c.Provider, c.MaxNodes, c.ProviderOptions = "local", 3, map[string]string{"color": "red"}
 		}, "no option color; it has dir, idle-timeout, launch-deadline"},

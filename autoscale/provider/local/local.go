@@ -37,6 +37,9 @@ type Local struct {
 	mu       sync.Mutex
 	closed   bool
 	children map[string]*child // by token
+	ending   map[string]bool   // by token: somebody sees to its end
+	stop     chan struct{}     // closed by Close
+	enders   sync.WaitGroup
 }
 
 // child is a process that this one started.
@@ -49,6 +52,9 @@ type child struct {
 // killAfter is how long an instance that is to end may take to say goodbye.
 const killAfter = 5 * time.Second
 
+// endEvery is how often it is looked whether an instance has ended.
+const endEvery = 50 * time.Millisecond
+
 // startWait is how long another process may take between making the directory of an instance and writing its state.
 const startWait = 10 * time.Second
 
@@ -60,7 +66,7 @@ func New(c Config) (*Local, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &Local{config: c, children: map[string]*child{}}
+	l := &Local{config: c, children: map[string]*child{}, ending: map[string]bool{}, stop: make(chan struct{})}
 	return l, os.MkdirAll(l.root(), 0o700)
 }
 
@@ -79,9 +85,12 @@ type record struct {
 
 const recordName = "instance.json"
 
-// Launch implements provider.Provider.
+// Launch implements provider.Provider. What instances that have ended left is removed.
 func (l *Local) Launch(ctx context.Context, r provider.Request) (provider.Instance, error) {
 	if err := errors.Join(provider.CheckToken(r.Token), ctx.Err()); err != nil {
+		return provider.Instance{}, err
+	}
+	if err := l.collect(ctx, r.Token); err != nil {
 		return provider.Instance{}, err
 	}
 	dir := filepath.Join(l.root(), r.Token)
@@ -159,7 +168,7 @@ func (r *record) instance(alive bool) provider.Instance {
 	return i
 }
 
-// Terminate implements provider.Provider. A process gets a moment to say goodbye.
+// Terminate implements provider.Provider. A process gets a moment to say goodbye. What instances that have ended left is removed.
 func (l *Local) Terminate(ctx context.Context, ids []string) error {
 	var errs []error
 	for _, id := range ids {
@@ -176,68 +185,113 @@ func (l *Local) Terminate(ctx context.Context, ids []string) error {
 			errs = append(errs, err)
 			continue
 		}
-		if rec.StopMs == 0 {
+		if rec.StopMs == 0 && rec.Process.alive() {
 			rec.StopMs = l.config.Now().UnixMilli()
-			errs = append(errs, writeRecord(dir, rec))
+			errs = append(errs, writeRecord(dir, rec), rec.Process.signal(syscall.SIGTERM))
 		}
-		errs = append(errs, l.end(dir, rec))
+		l.seeTo(dir, rec)
+	}
+	return errors.Join(append(errs, l.collect(ctx, ""))...)
+}
+
+// seeTo has a process that was told to end do so, and removes what it leaves, without the caller's waiting for it.
+func (l *Local) seeTo(dir string, rec *record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.ending[rec.Token] {
+		return
+	}
+	l.ending[rec.Token] = true
+	l.enders.Go(func() {
+		defer func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.ending, rec.Token)
+		}()
+		tick := time.NewTicker(endEvery)
+		defer tick.Stop()
+		for rec.Process.alive() {
+			if l.config.Now().UnixMilli()-rec.StopMs >= killAfter.Milliseconds() {
+				_ = rec.Process.signal(syscall.SIGKILL) // it may have ended just now
+			}
+			select {
+			case <-tick.C:
+			case <-l.stop:
+				return // whoever comes next collects it
+			}
+		}
+		_ = l.remove(dir, rec.Token) // whoever comes next collects what is left
+	})
+}
+
+// remove removes what an instance that has ended left.
+func (l *Local) remove(dir, token string) error {
+	l.mu.Lock()
+	c := l.children[token]
+	delete(l.children, token)
+	l.mu.Unlock()
+	if c != nil {
+		_ = c.pipe.Close() // the other end is gone
+	}
+	return os.RemoveAll(dir)
+}
+
+// collect removes what instances left that have ended, whoever started them, and sees to the end of those that were told to end by a
+// process that is gone. It leaves the instance of one token alone.
+func (l *Local) collect(ctx context.Context, but string) error {
+	var errs []error
+	err := l.each(ctx, func(dir string, e fs.DirEntry, rec *record) {
+		switch {
+		case e.Name() == but:
+		case rec == nil:
+			errs = append(errs, l.sweep(dir, e))
+		case !rec.Process.alive():
+			errs = append(errs, l.remove(dir, rec.Token))
+		case rec.StopMs != 0:
+			l.seeTo(dir, rec)
+		}
+	})
+	if err = errors.Join(append(errs, err)...); err != nil {
+		return fmt.Errorf("remove what instances left: %w", err)
+	}
+	return nil
+}
+
+// each goes through the directories of instances, by name; rec is nil where there is no state file.
+func (l *Local) each(ctx context.Context, do func(dir string, e fs.DirEntry, rec *record)) error {
+	entries, err := os.ReadDir(l.root())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		dir := filepath.Join(l.root(), e.Name())
+		rec, err := readRecord(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
+		do(dir, e, rec)
 	}
 	return errors.Join(errs...)
 }
 
-// end brings a process that is to end nearer to its end, and removes what it leaves.
-func (l *Local) end(dir string, rec *record) error {
-	if !rec.Process.alive() {
-		l.mu.Lock()
-		c := l.children[rec.Token]
-		delete(l.children, rec.Token)
-		l.mu.Unlock()
-		if c != nil {
-			_ = c.pipe.Close() // the other end is gone
-		}
-		return os.RemoveAll(dir)
-	}
-	signal := syscall.SIGTERM
-	if l.config.Now().UnixMilli()-rec.StopMs >= killAfter.Milliseconds() {
-		signal = syscall.SIGKILL
-	}
-	return rec.Process.signal(signal)
-}
-
-// List implements provider.Provider. What has ended is removed.
+// List implements provider.Provider. It changes nothing: what has ended is passed over.
 func (l *Local) List(ctx context.Context) ([]provider.Instance, error) {
-	entries, err := os.ReadDir(l.root())
+	var out []provider.Instance
+	err := l.each(ctx, func(_ string, _ fs.DirEntry, rec *record) {
+		if rec != nil && rec.Process.alive() {
+			out = append(out, rec.instance(true))
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
-	var out []provider.Instance
-	var errs []error
-	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		dir := filepath.Join(l.root(), e.Name())
-		rec, err := readRecord(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, l.sweep(dir, e))
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		alive := rec.Process.alive()
-		switch {
-		case !alive:
-			errs = append(errs, l.end(dir, rec))
-			continue
-		case rec.StopMs != 0 && l.config.Now().UnixMilli()-rec.StopMs >= killAfter.Milliseconds():
-			errs = append(errs, l.end(dir, rec))
-		}
-		out = append(out, rec.instance(true))
-	}
 	slices.SortFunc(out, func(a, b provider.Instance) int { return strings.Compare(a.ID, b.ID) })
-	return out, errors.Join(errs...)
+	return out, nil
 }
 
 // sweep removes a directory whose start was broken off.
@@ -252,10 +306,14 @@ func (l *Local) sweep(dir string, e fs.DirEntry) error {
 // Close ends all processes that this one started and removes what they leave. Twice is fine.
 func (l *Local) Close() error {
 	l.mu.Lock()
+	if !l.closed {
+		close(l.stop)
+	}
 	l.closed = true
 	children := l.children
 	l.children = map[string]*child{}
 	l.mu.Unlock()
+	l.enders.Wait()
 	var errs []error
 	for token, c := range children {
 		c.kill()

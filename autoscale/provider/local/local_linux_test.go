@@ -95,7 +95,14 @@ func TestChildrenEndWithAParentThatIsKilled(t *testing.T) {
 	if rec.Process.alive() {
 		t.Error("the child outlives its parent")
 	}
-	if _, err := os.Stat(filepath.Join(dir, "crash", "t")); !os.IsNotExist(err) {
+	left := filepath.Join(dir, "crash", "t")
+	if _, err := os.Stat(left); err != nil {
+		t.Errorf("listing removes what it left: %v", err)
+	}
+	if err := l.Terminate(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("what it left is still there: %v", err)
 	}
 }
