@@ -14,26 +14,29 @@ type detector struct {
 }
 
 type stageMemory struct {
-	// rate are the rows per second that one partition takes which uses its node wholly; 0 before the first row.
-	rate float64
+	cost   cost       // of its partitions, to their nodes
+	groups groupLoads // of its rows over its key groups
 	// ratio are the rows that come in for each row into the stages before it, or, of a source, nothing.
 	ratio float64
 	peaks []float64 // demand of the last samples, oldest first
 	// endlessRows is what came in of an endless source before it was last given more, and endlessFull that this brought nothing.
 	endlessRows float64
 	endlessFull bool
+	// recutMs is before when its key groups are not cut anew for balance alone.
+	recutMs int64
 }
 
-// smooth is the weight of the latest sample in what is remembered.
-const smooth = 0.4
+// smooth is the weight of the latest sample in a remembered ratio.
+const smooth = 0.2
 
 // Figures is what the detector makes of a stage.
 type Figures struct {
 	Partitions int
 	RowsIn     float64 // per second
-	Demand     float64 // rows per second that it is to take in, with what it has to make up for
-	TrueRate   float64 // rows per second that one partition takes which uses its node wholly
-	// Work is Demand in nodes used wholly; Now what the stage uses now.
+	Demand     float64 // rows per second that it is to take in at the aim's use of nodes, with what it has to make up for at full use
+	TrueRate   float64 // rows per second that one partition takes for which nothing of its node is left, beside Fixed
+	Fixed      float64 // the share of a node that a partition uses whatever comes
+	// Work is Demand in nodes used wholly, Now what rows use now. A use is of what Fixed leaves, also below.
 	Work, Now float64
 	// Hottest is the use of a node by its heaviest partition if Demand came now, single key groups left out.
 	Hottest float64
@@ -42,44 +45,59 @@ type Figures struct {
 	// Peak is the highest Demand of the last window.
 	Peak   float64
 	part   float64   // of what comes, that is in Demand: the rest cannot be taken
+	uses   []float64 // by partition, now
 	loads  []float64 // by key group, in nodes used wholly
 	ranges []topology.Range
 }
 
-// step takes a sample and gives the figures of every stage.
-func (d *detector) step(s *Sample) []Figures {
+// step takes a sample and gives the figures of every stage. Costs and ratios are learned of a settled layout only: around a change a sample
+// is of two.
+func (d *detector) step(s *Sample, settled bool) []Figures {
 	if d.stages == nil {
 		d.stages = make([]stageMemory, len(d.query.Stages))
 	}
 	out := make([]Figures, len(d.query.Stages))
-	base := make([]float64, len(out)) // demand without what lags
-	behind, known := false, false
+	base := make([]float64, len(out)) // what comes
+	late := make([]float64, len(out)) // what is to be made up for, per second
+	behind, known := false, true
 	for i := range s.Stages {
-		behind = behind || s.Stages[i].saturated()
-		known = known || s.Stages[i].Backlog >= 0
+		load := &s.Stages[i]
+		behind = behind || load.saturated()
+		if d.query.Stages[i].Source && load.Backlog < 0 && load.rowsIn() > 0 {
+			known = false
+		}
 	}
 	for i := range out {
 		st, m, load := &d.query.Stages[i], &d.stages[i], &s.Stages[i]
 		f := &out[i]
-		f.Partitions, f.RowsIn, f.Backlog, f.Now = len(load.Partitions), load.rowsIn(), load.Backlog, load.use()
+		f.Partitions, f.RowsIn, f.Backlog = len(load.Partitions), load.rowsIn(), load.Backlog
 		if behind {
 			f.LagS = load.LagS // otherwise nothing comes, and nothing is behind
 		}
-		m.learnRate(f.RowsIn, f.Now)
-		f.TrueRate = m.rate
+		if settled {
+			m.cost.learn(load.observations(&m.cost))
+		}
+		f.Fixed, _ = m.cost.line()
+		f.TrueRate = m.cost.rate()
+		for k := range load.Partitions {
+			u := share((load.Partitions[k].used(f.Fixed) - f.Fixed) / (1 - f.Fixed))
+			f.uses, f.Now = append(f.uses, u), f.Now+u
+		}
+		if len(load.Groups) > 0 && sum(load.Groups) > 0 {
+			m.groups.add(load.Groups)
+		}
 		if len(st.Inputs) == 0 {
 			base[i] = d.offered(load, m, behind)
+			late[i] = max(0, load.Backlog) / d.config.CatchUpS
 		} else {
-			base[i] = d.passedOn(s, topology.StageID(i), base, load)
+			base[i], late[i] = d.passedOn(s, topology.StageID(i), base, late, settled)
 		}
-		if load.Backlog > 0 {
-			base[i] += load.Backlog / d.config.CatchUpS
-		}
-		f.Demand = base[i]
 		if behind && !known && load.LagS > d.config.LagLeastS && !load.Endless {
-			f.Demand += base[i] * load.LagS / d.config.CatchUpS
+			late[i] = max(late[i], base[i]*load.LagS/d.config.CatchUpS)
 		}
-		f.weigh(load)
+		// What is late may be made up for with all that nodes can.
+		f.Demand = max(base[i], d.config.TargetUse*(base[i]+late[i]))
+		f.weigh(load, m.groups.shares())
 	}
 	most := d.passes(out)
 	for i := range out {
@@ -128,17 +146,32 @@ func (f *Figures) scale(part float64) {
 	}
 }
 
-// learnRate notes the true rate. A stage that does next to nothing tells nothing.
-func (m *stageMemory) learnRate(rows, use float64) {
+// observations are what the partitions of a stage did, with the rows of their nodes' other partitions left out. A stage that does next to
+// nothing tells nothing.
+func (s *StageLoad) observations(c *cost) (out []observation) {
 	const leastUse = 0.01
-	if rows <= 0 || use < leastUse {
-		return
+	fixed, _ := c.line()
+	for i := range s.Partitions {
+		p := &s.Partitions[i]
+		if use := p.used(fixed); p.RowsIn > 0 && use >= leastUse {
+			out = append(out, observation{p.RowsIn, use})
+		}
 	}
-	if rate := rows / use; m.rate == 0 {
-		m.rate = rate
-	} else {
-		m.rate += smooth * (rate - m.rate)
+	return out
+}
+
+// used is how much a partition uses of its node with its fixed part. What the node does beyond that is its partitions' in proportion to
+// the time they work: where processors are few, much of what rows cost is done beside the partitions. On a node that can do no more the
+// time they take says little.
+func (p *PartitionLoad) used(fixed float64) float64 {
+	if p.NodeUse < 0 {
+		return p.Use
 	}
+	part := min(p.NodeUse, fixed) + max(0, p.NodeUse-fixed)*p.Part
+	if p.NodeUse >= saturatedNode {
+		return part
+	}
+	return max(p.Busy, part)
 }
 
 // offered is how many rows per second come to a source, whether or not it takes them.
@@ -162,16 +195,18 @@ const wakes = -5
 // leastPace is the slowest that a source is taken to be, in seconds' rows for each second.
 const leastPace = 0.05
 
-// passedOn is how many rows per second come into a stage when the stages before it take their demand.
-func (d *detector) passedOn(s *Sample, i topology.StageID, base []float64, load *StageLoad) float64 {
-	m := &d.stages[i]
-	var before, out, want float64
+// passedOn is how many rows per second come into a stage when the stages before it take their demand, and how many more when they make up for
+// what is late.
+func (d *detector) passedOn(s *Sample, i topology.StageID, base, late []float64, settled bool) (want, more float64) {
+	m, load := &d.stages[i], &s.Stages[i]
+	var before, out float64
 	for _, in := range d.query.Stages[i].Inputs {
 		before += s.Stages[in].rowsIn()
 		out += s.Stages[in].rowsOut()
 		want += base[in]
+		more += late[in]
 	}
-	if before > 0 {
+	if before > 0 && (settled || m.ratio == 0) {
 		// What was given counts, if it is more: a stage that is behind has not taken all of it. A stage before it may give rows to others
 		// too, so that where nothing waits what was taken counts.
 		rows := load.rowsIn()
@@ -185,11 +220,11 @@ func (d *detector) passedOn(s *Sample, i topology.StageID, base []float64, load 
 			m.ratio += smooth * (ratio - m.ratio)
 		}
 	}
-	return want * m.ratio
+	return want * m.ratio, more * m.ratio
 }
 
-// weigh computes what the demand means for nodes and for the heaviest partition.
-func (f *Figures) weigh(load *StageLoad) {
+// weigh computes what the demand means for nodes and for the heaviest partition. Shares are those of key groups, nil when not known.
+func (f *Figures) weigh(load *StageLoad, shares []float64) {
 	for i := range load.Partitions {
 		f.ranges = append(f.ranges, load.Partitions[i].Range)
 	}
@@ -197,14 +232,12 @@ func (f *Figures) weigh(load *StageLoad) {
 		f.Work = f.Demand / f.TrueRate
 	}
 	f.Hottest = f.Work / float64(max(1, f.Partitions))
-	groups := int(f.ranges[len(f.ranges)-1].To)
-	total := sum(load.Groups)
-	if len(load.Groups) != groups || total <= 0 {
+	if groups := int(f.ranges[len(f.ranges)-1].To); len(shares) != groups {
 		return
 	}
-	f.loads = make([]float64, groups)
-	for g, rows := range load.Groups {
-		f.loads[g] = rows / total * f.Work
+	f.loads = shares
+	for g := range f.loads {
+		f.loads[g] *= f.Work
 	}
 	f.Hottest = heaviest(f.loads, f.ranges)
 }
@@ -214,12 +247,12 @@ func (m *stageMemory) peak(samples int) (work float64, ok bool) {
 	if len(m.peaks) < samples {
 		return 0, false
 	}
-	top := slices.Max(m.peaks[len(m.peaks)-samples:])
+	top, rate := slices.Max(m.peaks[len(m.peaks)-samples:]), m.cost.rate()
 	switch {
 	case top == 0:
 		return 0, true
-	case m.rate == 0:
+	case rate == 0:
 		return 0, false
 	}
-	return top / m.rate, true
+	return top / rate, true
 }

@@ -229,16 +229,27 @@ func (m *Machine) Needs() []Need {
 		st, f, mem := &m.query.Stages[i], &m.latest[i], &m.detector.stages[i]
 		work := f.Work
 		// Between two loads the peak of the window counts, so that nodes are not given back and asked for again.
-		if mem.rate > 0 {
+		if rate := mem.cost.rate(); rate > 0 {
 			for _, p := range mem.peaks {
-				work = max(work, p/mem.rate)
+				work = max(work, p/rate)
 			}
 		}
 		n := Need{Work: work, Partitions: f.Partitions}
 		if st.auto() {
-			n.Partitions = max(m.need(i, work, m.config.TargetUse, st.bound(st.Groups)), 1)
+			n.Partitions = m.wanted(i, work)
 		}
 		out = append(out, n)
 	}
 	return out
+}
+
+// wanted is how many partitions a stage should have for some work, whatever nodes there are: as many as it has while they are neither too
+// few nor clearly too many.
+func (m *Machine) wanted(i int, work float64) int {
+	st, have := &m.query.Stages[i], m.latest[i].Partitions
+	all := st.bound(st.Groups)
+	if m.need(i, work, m.config.HighUse, all) > have {
+		return m.need(i, work, m.config.TargetUse, all)
+	}
+	return min(st.bound(have), m.need(i, work, m.config.LowUse, all))
 }

@@ -15,15 +15,20 @@ type Machine struct {
 	config   Config
 	detector detector
 
-	over   int    // samples in a row that ask for more
-	report report // threshold
-	asked  *asked
-	hot    []Hot // told already, those that are still
-	// calmMs is before when nothing is made larger, quietMs nothing smaller.
-	calmMs, quietMs int64
-	latest          []Figures
-	latestAtMs      int64
-	waiting         string
+	over   int // samples in a row that ask for more
+	layout []placed
+	// changedMs is when the layout was last seen to change, shrunkMs when this machine last made it smaller; 0: never. Patience is how
+	// many times longer than the least a layout is kept before it is made smaller.
+	changedMs, shrunkMs int64
+	patience            float64
+	report              report // threshold
+	asked               *asked
+	hot                 []Hot // told already, those that are still
+	// calmMs is before when nothing is made larger, quietMs nothing smaller, patientMs nothing smaller of what has work.
+	calmMs, quietMs, patientMs int64
+	latest                     []Figures
+	latestAtMs                 int64
+	waiting                    string
 }
 
 // asked is the last decision until the layout is there.
@@ -35,12 +40,22 @@ type asked struct {
 // failAfterMs is how long a decision may show no effect before it is taken for failed.
 const failAfterMs = 10_000
 
+// patienceMost bounds how often shrinking is put off twice as long.
+const patienceMost = 8
+
+// placed is where a partition is.
+type placed struct {
+	stage topology.StageID
+	r     topology.Range
+	node  topology.NodeID
+}
+
 // giveUpMs is how long a change may be under way before it is decided anew, on what there is then.
 const giveUpMs = 120_000
 
 // NewMachine makes the machine of a query. Config must be valid.
 func NewMachine(q Query, c Config) *Machine {
-	m := &Machine{query: q, config: c}
+	m := &Machine{query: q, config: c, patience: 1}
 	m.detector = detector{query: &m.query, config: &m.config}
 	return m
 }
@@ -62,7 +77,8 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	if len(s.Stages) != len(m.query.Stages) {
 		return e
 	}
-	m.latest, m.latestAtMs, m.waiting = m.detector.step(&s), s.AtMs, ""
+	settled := m.settled(&s)
+	m.latest, m.latestAtMs, m.waiting = m.detector.step(&s, settled), s.AtMs, ""
 	for i := range m.latest {
 		if groups := int(m.latest[i].ranges[len(m.latest[i].ranges)-1].To); groups != m.query.Stages[i].Groups {
 			return e // not the plan that this is about
@@ -72,6 +88,11 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	e.Hot = m.hotGroups(&s)
 	if s.Pending || m.asked != nil {
 		m.over, m.waiting = 0, "a change of the layout is under way"
+		m.report = report{}
+		return e
+	}
+	if !settled {
+		m.over, m.waiting = 0, "the layout has changed just now and is measured"
 		m.report = report{}
 		return e
 	}
@@ -87,6 +108,21 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	return e
 }
 
+// settled says that the layout has been as it is for so long that samples are of it alone.
+func (m *Machine) settled(s *Sample) bool {
+	var layout []placed
+	for i := range s.Stages {
+		for _, p := range s.Stages[i].Partitions {
+			layout = append(layout, placed{topology.StageID(i), p.Range, p.Node})
+		}
+	}
+	if s.Pending || m.layout != nil && !slices.Equal(layout, m.layout) {
+		m.changedMs = s.AtMs
+	}
+	m.layout = layout
+	return m.changedMs == 0 || s.AtMs-m.changedMs >= int64(1000*m.config.SettleS)
+}
+
 // decide makes a decision of targets.
 func (m *Machine) decide(s *Sample, targets []Target) *Decision {
 	d := Decision{AtMs: s.AtMs, Policy: m.config.Policy, Targets: targets}
@@ -98,11 +134,28 @@ func (m *Machine) decide(s *Sample, targets []Target) *Decision {
 		if st := &s.Stages[targets[i].Stage]; st.Endless && len(targets[i].Ranges) >= targets[i].From {
 			m.detector.stages[targets[i].Stage].endlessRows = f.RowsIn
 		}
+		m.remember(&targets[i], s.AtMs)
 	}
 	d.Text = strings.Join(words, "; ")
 	m.asked = &asked{decision: d}
 	m.over = 0
 	return &d
+}
+
+// remember notes a target, so that what is made smaller and soon larger again is made smaller less readily, and what is cut anew is let be.
+func (m *Machine) remember(t *Target, nowMs int64) {
+	flapMs := int64(1000 * m.config.FlapS)
+	switch n := len(t.Ranges); {
+	case n < t.From:
+		if m.shrunkMs > 0 && nowMs-m.shrunkMs > flapMs*patienceMost {
+			m.patience = 1
+		}
+		m.shrunkMs = nowMs
+	case n == t.From:
+		m.detector.stages[t.Stage].recutMs = nowMs + int64(1000*m.config.RecutS)
+	case m.shrunkMs > 0 && nowMs-m.shrunkMs < flapMs:
+		m.patience = min(2*m.patience, patienceMost)
+	}
 }
 
 // settle sees what became of the last decision, and gives its cost when it is done.
@@ -135,6 +188,7 @@ func (m *Machine) rest(nowMs, costMs int64) {
 	after := func(least, times float64) int64 { return nowMs + int64(max(1000*least, times*float64(costMs))) }
 	m.calmMs = max(m.calmMs, after(m.config.OutLeastS, m.config.OutOfCost))
 	m.quietMs = max(m.quietMs, after(m.config.InLeastS, m.config.InOfCost))
+	m.patientMs = after(m.patience*m.config.InLeastS, m.patience*m.config.InOfCost)
 	for i := range m.detector.stages {
 		st := &m.detector.stages[i]
 		st.peaks = nil
@@ -164,14 +218,15 @@ func (m *Machine) hotGroups(s *Sample) (told []Hot) {
 		}
 		for _, r := range f.ranges {
 			g, ok := dominated(f.loads, r)
-			if !ok || f.loads[g] <= m.config.HighUse {
+			k := slices.IndexFunc(m.hot, func(x Hot) bool { return x.Stage == topology.StageID(i) && x.Group == g })
+			// What was told is hot until it is clearly not.
+			if k < 0 && (!ok || f.loads[g] <= m.config.HighUse) || k >= 0 && f.loads[g] <= m.config.LowUse {
 				continue
 			}
 			h := Hot{Stage: topology.StageID(i), Group: g, Work: f.loads[g] / f.part, Key: s.Stages[i].HotKey, Share: s.Stages[i].HotShare}
 			if busiest(f.loads) != g {
 				h.Key, h.Share = "", 0
 			}
-			k := slices.IndexFunc(m.hot, func(x Hot) bool { return x.Stage == h.Stage && x.Group == h.Group })
 			if k < 0 || m.hot[k].Key == "" && h.Key != "" {
 				told = append(told, h)
 			}

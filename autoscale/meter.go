@@ -50,12 +50,17 @@ type Meter struct {
 	// WindowMs is over how long loads are; 3 s when 0.
 	WindowMs int64
 	readings []*Reading // oldest first
+	// idle is how many cores a process takes that runs no partition, as seen lately; 0: none was seen.
+	idle float64
 }
 
 const (
 	meterWindowMs = 3000
-	// idleCores is what a process takes that does nothing: gossip, Raft, keep-alives.
+	// idleCores is what a process takes that runs no partition, until one was seen: gossip, Raft, keep-alives.
 	idleCores = 0.02
+	// idleNew is the weight of the latest reading in what is remembered of idle processes, idleMost the most of a node that they take.
+	idleNew  = 0.1
+	idleMost = 0.5
 	// saturatedNode: above it partitions wait for the processors of their node, and the time they take says little.
 	saturatedNode = 0.9
 	// cutShare of rows from reads that a limit ended make a source endless.
@@ -65,7 +70,7 @@ const (
 // NodeLoad is what a node did lately.
 type NodeLoad struct {
 	Process topology.Process
-	Use     float64 // of its processors; -1 not known
+	Use     float64 // of what its processors have beside what an idle agent takes; -1 not known
 	Cores   float64
 	// Worked is the time that its partitions worked, together, in seconds per second.
 	Worked float64
@@ -78,12 +83,51 @@ func (m *Meter) Add(r *Reading) {
 	for len(m.readings) > 2 && r.AtMs-m.readings[1].AtMs >= window {
 		m.readings = slices.Delete(m.readings, 0, 1)
 	}
+	m.learnIdle()
+}
+
+// learnIdle remembers what the process takes that does least of those that run no partition.
+func (m *Meter) learnIdle() {
+	least := 0.0
+	for _, s := range m.spans() {
+		if s.from.runs(s.first.Process) || s.to.runs(s.last.Process) {
+			continue
+		}
+		if cores, ok := s.cores(); ok && (least == 0 || cores < least) {
+			least = cores
+		}
+	}
+	switch {
+	case least == 0:
+	case m.idle == 0:
+		m.idle = least
+	default:
+		m.idle += idleNew * (least - m.idle)
+	}
+}
+
+// runs says whether a process runs any partition.
+func (r *Reading) runs(p topology.Process) bool {
+	for i := range r.Queries {
+		if slices.ContainsFunc(r.Queries[i].Partitions, func(c Counters) bool { return c.Process == p }) {
+			return true
+		}
+	}
+	return false
 }
 
 // span is what a process said last and what it said before.
 type span struct {
 	first, last *NodeCounters
 	from, to    *Reading
+}
+
+// cores is how many it used, ok false when that is not known.
+func (s *span) cores() (n float64, ok bool) {
+	if s.first.CPUNs <= 0 || s.last.CPUNs < s.first.CPUNs {
+		return 0, false
+	}
+	return float64(s.last.CPUNs-s.first.CPUNs) / 1e6 / float64(s.last.AtMs-s.first.AtMs), true
 }
 
 // spans gives those of all processes of the last reading, of which something is known from before. A process that said nothing since
@@ -152,9 +196,9 @@ func (m *Meter) Nodes() []NodeLoad {
 func (m *Meter) node(s span) NodeLoad {
 	seconds := float64(s.last.AtMs-s.first.AtMs) / 1000
 	n := NodeLoad{Process: s.last.Process, Cores: s.last.Cores, Use: -1}
-	if s.first.CPUNs > 0 && s.last.CPUNs >= s.first.CPUNs && n.Cores > 0 {
-		cores := float64(s.last.CPUNs-s.first.CPUNs)/1e9/seconds - idleCores
-		n.Use = share(cores / n.Cores)
+	if cores, ok := s.cores(); ok && n.Cores > 0 {
+		idle := min(cmp.Or(m.idle, idleCores), idleMost*n.Cores)
+		n.Use = share((cores - idle) / (n.Cores - idle))
 	}
 	for i := range s.to.Queries {
 		q := &s.to.Queries[i]
@@ -219,7 +263,10 @@ func (m *Meter) Query(id topology.QueryID, stages int) (s Sample, ok bool) {
 		p.Busy = g.busy(seconds)
 		p.Blocked = share(float64(g.blockedNs) / 1e9 / seconds)
 		p.Idle = share(1 - p.Busy - p.Blocked)
-		p.Use = useOf(p.Busy, &nodes[k])
+		p.Use, p.NodeUse, p.Part = useOf(p.Busy, &nodes[k]), nodes[k].Use, 1
+		if nodes[k].Worked > 0 {
+			p.Part = share(p.Busy / nodes[k].Worked)
+		}
 		st.Partitions = append(st.Partitions, p)
 		if lag := float64(c.LagMs) / 1000; lag >= st.LagS {
 			st.LagS, st.LagGrowth = lag, 0
@@ -280,7 +327,7 @@ func (s *StageLoad) join() {
 		}
 		last.Range.To = p.Range.To
 		last.Busy, last.Blocked = share(last.Busy+p.Busy), max(last.Blocked, p.Blocked)
-		last.Idle, last.Use = share(1-last.Busy-last.Blocked), share(last.Use+p.Use)
+		last.Idle, last.Use, last.Part = share(1-last.Busy-last.Blocked), share(last.Use+p.Use), share(last.Part+p.Part)
 		last.RowsIn, last.RowsOut = last.RowsIn+p.RowsIn, last.RowsOut+p.RowsOut
 	}
 	s.Partitions = out

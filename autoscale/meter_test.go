@@ -78,7 +78,7 @@ func TestUseCountsProcessorsWhereTheyAreWhatLimits(t *testing.T) {
 	}{
 		"processors are not known":            {0, 0, [2]int64{5e8, 1e8}, [2]float64{0.5, 0.1}},
 		"plenty: the time worked":             {6.2e8, 4, [2]int64{5e8, 1e8}, [2]float64{0.5, 0.1}},
-		"a quota of a fifth of a core":        {1.2e8, 0.2, [2]int64{1e8, 0}, [2]float64{0.5, 0}},
+		"a quota of a fifth of a core":        {1.1e8, 0.2, [2]int64{1e8, 0}, [2]float64{0.5, 0}},
 		"saturated: their part of processors": {1e9 + 2e7, 1, [2]int64{1e9, 1e9}, [2]float64{0.5, 0.5}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,13 +15,15 @@ import (
 // those before it, and a rescale takes a time in which all goes on. One step is one second.
 type model struct {
 	query   Query
-	rate    []float64   // by stage: rows/s that one node's worth takes
+	rate    []float64   // by stage: rows/s that one node's worth takes, if its fixed part did not count
+	fixed   []float64   // by stage: the share of a node that a partition uses whatever comes
 	ratio   []float64   // by stage: rows in for each row of the source
 	groups  [][]float64 // by stage: shares of the rows; nil: even and not known
 	hotKey  string
 	known   bool    // the source knows its backlog
 	endless bool    // the source always has more
 	noise   float64 // of the offered rate
+	chance  bool    // rows of key groups are counts of what comes by chance
 	costS   int     // of a rescale
 	fails   int     // so many rescales are dropped
 	slots   int
@@ -39,7 +41,7 @@ type model struct {
 }
 
 func newModel(q Query, rate, ratio []float64) *model {
-	m := &model{query: q, rate: rate, ratio: ratio, groups: make([][]float64, len(rate)), known: true, costS: 1, window: 3, rng: rand.New(rand.NewPCG(1, 2))}
+	m := &model{query: q, rate: rate, ratio: ratio, fixed: make([]float64, len(rate)), groups: make([][]float64, len(rate)), known: true, costS: 1, window: 3, rng: rand.New(rand.NewPCG(1, 2))}
 	for i := range q.Stages {
 		m.layout = append(m.layout, topology.Split(q.Stages[i].Groups, 1))
 	}
@@ -59,9 +61,12 @@ func (m *model) shares(i int) []float64 {
 	return out
 }
 
+// worth is how many rows per second a partition takes.
+func (m *model) worth(i int) float64 { return m.rate[i] * (1 - m.fixed[i]) }
+
 // capacity is how many rows of the source a stage lets through in a second.
 func (m *model) capacity(i int) float64 {
-	return m.rate[i] / slices.Max(m.shares(i)) / cmp.Or(m.ratio[i], math.SmallestNonzeroFloat32)
+	return m.worth(i) / slices.Max(m.shares(i)) / cmp.Or(m.ratio[i], math.SmallestNonzeroFloat32)
 }
 
 // step lets a second pass with rows offered, and gives the sample after it.
@@ -94,14 +99,17 @@ func (m *model) step(offered float64) Sample {
 	}
 	s := Sample{AtMs: int64(m.now) * 1000, Pending: m.asked != nil, Slots: m.slots}
 	for i := range m.rate {
-		st := StageLoad{Backlog: -1, Groups: m.groups[i], HotKey: m.hotKey, HotShare: 0.9}
+		st := StageLoad{Backlog: -1, HotKey: m.hotKey, HotShare: 0.9}
+		for _, part := range m.groups[i] {
+			st.Groups = append(st.Groups, m.rows(3*rows*m.ratio[i]*part))
+		}
 		if m.hotKey == "" {
 			st.HotShare = 0
 		}
 		for k, share := range m.shares(i) {
 			in := rows * m.ratio[i] * share
-			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: in / m.rate[i]}
-			p.Use = p.Busy
+			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: in/m.rate[i] + m.fixed[i]}
+			p.Use, p.NodeUse, p.Part = p.Busy, -1, 1
 			if i+1 < len(m.ratio) {
 				p.RowsOut = in * m.ratio[i+1] / cmp.Or(m.ratio[i], 1)
 			}
@@ -125,6 +133,14 @@ func (m *model) step(offered float64) Sample {
 	}
 	m.history = append(m.history, s)
 	return m.smoothed()
+}
+
+// rows is a count of rows of which so many are expected.
+func (m *model) rows(mean float64) float64 {
+	if !m.chance {
+		return mean
+	}
+	return max(0, math.Round(mean+math.Sqrt(mean)*m.rng.NormFloat64()))
 }
 
 // smoothed is the mean of the last window.

@@ -9,24 +9,36 @@ const (
 	uneven = 1.07
 	// gain is the least by which twice as much capacity must raise what an endless source gives, or it gets no more.
 	gain = 1.1
-	// relief is how much lighter the heaviest partition must become for key groups to be cut anew.
-	relief = 0.85
+	// relief is how much lighter the heaviest partition must become for key groups to be cut anew, recutWindows how many windows of
+	// their rows must have been seen.
+	relief       = 0.75
+	recutWindows = 10
+	// rising is how much greater than a second before a demand is that is waited for, up to risingFor seconds: one decision is better
+	// than two.
+	rising    = 1.1
+	risingFor = 3
 )
 
 // rate gives every stage its target from the true rates: all that need more at once, and, where the peak of the last window allows it,
 // less.
 func (m *Machine) rate(s *Sample) (targets []Target) {
-	grow := false
+	grow, rises := false, false
 	for i := range m.latest {
 		st, f := &m.query.Stages[i], &m.latest[i]
 		if st.auto() && (m.wantsMore(i, s) || st.bound(f.Partitions) != f.Partitions) {
 			grow = true
+			peaks := m.detector.stages[i].peaks
+			rises = rises || len(peaks) > 1 && f.Demand > rising*peaks[len(peaks)-2]
 		}
 	}
 	if m.over++; !grow {
 		m.over = 0
 	}
-	if m.over >= m.config.OverFor && !m.cooling(s.AtMs, true) {
+	enough := m.config.OverFor
+	if rises {
+		enough += risingFor
+	}
+	if m.over >= enough && !m.cooling(s.AtMs, true) {
 		for i := range m.latest {
 			if t, ok := m.larger(i, s); ok {
 				targets = append(targets, t)
@@ -44,7 +56,7 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 	return targets
 }
 
-// wantsMore says that a stage, as it is cut, does not hold its demand, and that another cut would do better.
+// wantsMore says that a stage, as it is cut, does not hold its demand, and that another cut would do clearly better.
 func (m *Machine) wantsMore(i int, s *Sample) bool {
 	f, mem := &m.latest[i], &m.detector.stages[i]
 	if s.Stages[i].Endless {
@@ -62,7 +74,7 @@ func (m *Machine) wantsMore(i int, s *Sample) bool {
 	if len(t.Ranges) > f.Partitions {
 		return true
 	}
-	if f.loads == nil {
+	if f.loads == nil || mem.groups.seen < recutWindows || s.AtMs < mem.recutMs {
 		return false
 	}
 	return heaviest(f.loads, t.Ranges) < relief*f.Hottest
@@ -93,7 +105,7 @@ func (m *Machine) grown(i int, s *Sample) (Target, bool) {
 func (m *Machine) smaller(i int, s *Sample) (Target, bool) {
 	st, f := &m.query.Stages[i], &m.latest[i]
 	work, ok := m.detector.stages[i].peak(m.config.PeakS)
-	if !st.auto() || !ok || f.Partitions <= st.bound(1) || s.Stages[i].Endless && work > 0 {
+	if !st.auto() || !ok || work > 0 && s.AtMs < m.patientMs || f.Partitions <= st.bound(1) || s.Stages[i].Endless && work > 0 {
 		return Target{}, false
 	}
 	n := m.need(i, work, m.config.LowUse, f.Partitions)

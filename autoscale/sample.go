@@ -35,10 +35,13 @@ type PartitionLoad struct {
 	Busy    float64 // worked
 	Idle    float64 // waited for input
 	Blocked float64 // waited for credit of its consumers
-	// Use is how much of its node it used: the share of time that it worked or, where that is more, of the processors' time.
-	Use     float64
-	RowsIn  float64
-	RowsOut float64
+	// Use is how much it used of what its node has for partitions: the share of time that it worked or, where that is more, its part of
+	// the processors' time. What the agent of a node takes that runs nothing is left out of both.
+	Use float64
+	// NodeUse is how much all of its node used, -1 not known; Part its part of the time that partitions worked there.
+	NodeUse, Part float64
+	RowsIn        float64
+	RowsOut       float64
 }
 
 func (s *StageLoad) rowsIn() (n float64) {
@@ -51,13 +54,6 @@ func (s *StageLoad) rowsIn() (n float64) {
 func (s *StageLoad) rowsOut() (n float64) {
 	for i := range s.Partitions {
 		n += s.Partitions[i].RowsOut
-	}
-	return n
-}
-
-func (s *StageLoad) use() (n float64) {
-	for i := range s.Partitions {
-		n += s.Partitions[i].Use
 	}
 	return n
 }

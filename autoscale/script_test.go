@@ -99,7 +99,7 @@ func play(m *model, machine *Machine, seconds int, load func(int) float64) strin
 			say("decided: %s", e.Decision.Text)
 		}
 		if m.now%20 == 0 {
-			say("%s rows/s are taken, %s wait; use %s of %d partitions", count(s.Stages[0].rowsIn()), count(m.backlog), percent(s.Stages[1].use()/float64(len(s.Stages[1].Partitions))), len(s.Stages[1].Partitions))
+			say("%s rows/s are taken, %s wait; use %s of %d partitions", count(s.Stages[0].rowsIn()), count(m.backlog), percent(machine.latest[1].Now/float64(len(s.Stages[1].Partitions))), len(s.Stages[1].Partitions))
 		}
 	})
 	return b.String()

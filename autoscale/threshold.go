@@ -25,9 +25,9 @@ func (m *Machine) threshold(s *Sample) (targets []Target) {
 			r.uses = append(r.uses, make([]float64, len(s.Stages[i].Partitions)))
 		}
 	}
-	for i := range s.Stages {
-		for j := range s.Stages[i].Partitions {
-			r.uses[i][j] += s.Stages[i].Partitions[j].Use
+	for i := range m.latest {
+		for j, u := range m.latest[i].uses {
+			r.uses[i][j] += u
 		}
 	}
 	if r.samples++; r.samples < m.config.ReportS {

@@ -219,8 +219,10 @@ func (x *scaler) keep(s *raftfsm.State) {
 		if compiled == nil || q.State == raftfsm.Removing || slices.ContainsFunc(x.queries, func(h *scaledQuery) bool { return h.id == q.ID }) {
 			continue
 		}
-		config := autoscale.DefaultConfig()
-		config.Policy = x.a.config.Autoscale
+		config, err := x.a.config.policy()
+		if err != nil {
+			x.a.log.Error("autoscale: the policy's numbers are wrong, those that it has by itself count", "error", err) // they were checked at the start
+		}
 		plan := planned(q, compiled)
 		x.queries = append(x.queries, &scaledQuery{id: q.ID, plan: plan, machine: autoscale.NewMachine(plan, config)})
 	}

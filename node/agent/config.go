@@ -62,14 +62,16 @@ type Config struct {
 	EncryptKey      []byte            // 32 bytes that encrypt and authenticate gossip; nil: none. Not the dataplane
 	Token           string            // what HTTP requests must bear; "": none, which only a loopback HTTP may have
 	Autoscale       string            // policy of queries' sizes: "rate", "threshold" or "off"
-	Provider        string            // starts nodes when this one leads: "local", "exec" or "ec2"; "": none
-	ProviderOptions map[string]string // of the provider, see its package
-	Spares          int               // idle nodes that the pool keeps joined
-	MaxNodes        int               // the most nodes that the pool lets the cluster have
-	Instance        string            // of the provider, what this machine is there; "imds": EC2 is asked; "": of no provider
-	EncryptKeyFile  string            // where EncryptKey comes from, for nodes that this one starts
-	LogLevel        slog.Level
-	LogFormat       string // "text" or "json"
+	// AutoscaleOptions are numbers of the policy, see autoscale.Config.Set.
+	AutoscaleOptions map[string]string
+	Provider         string            // starts nodes when this one leads: "local", "exec" or "ec2"; "": none
+	ProviderOptions  map[string]string // of the provider, see its package
+	Spares           int               // idle nodes that the pool keeps joined
+	MaxNodes         int               // the most nodes that the pool lets the cluster have
+	Instance         string            // of the provider, what this machine is there; "imds": EC2 is asked; "": of no provider
+	EncryptKeyFile   string            // where EncryptKey comes from, for nodes that this one starts
+	LogLevel         slog.Level
+	LogFormat        string // "text" or "json"
 
 	Connectors *connector.Registry // what this binary knows
 	Operators  *operator.Registry

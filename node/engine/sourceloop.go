@@ -183,7 +183,9 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	splits := s.finishEpoch()
 	p.weighBacklog()
 	watermark, idle := s.stand()
-	over = s.ended()
+	if over = s.ended(); over {
+		p.stats.backlog.Store(new(backlog)) // nothing becomes due any more
+	}
 	news := len(splits) > 0 || len(s.found) > 0 || over
 	if s.quiet++; news {
 		s.quiet, s.news = 0, last

@@ -62,6 +62,7 @@ var agentSettings = []setting{
 	{name: "encrypt-key-file", usage: "`FILE` with the key of gossip, 32 bytes in base64, the same on all nodes", set: encryptKeyFile},
 	{name: "token-file", usage: "`FILE` with the token that HTTP requests must bear", set: tokenFile},
 	{name: "autoscale", usage: "`POLICY` that queries follow the load by while this node leads: rate, threshold or off", text: agent.DefaultConfig().Autoscale, set: text(func(c *agent.Config) *string { return &c.Autoscale })},
+	{name: "autoscale-option", usage: "change `KEY=VALUE` of the policy; the README lists what there is", many: true, pairs: true, set: autoscaleOptions},
 	{name: "provider", usage: "start nodes through `NAME` while this node leads: local (processes), exec (your commands) or ec2", set: text(func(c *agent.Config) *string { return &c.Provider })},
 	{name: "provider-option", usage: "tell the provider `KEY=VALUE`; the README lists what each takes", many: true, pairs: true, set: providerOptions},
 	{name: "spares", usage: "keep `N` idle nodes joined, so that load finds them at once", text: "0", set: number(func(c *agent.Config) *int { return &c.Spares }, 0)},
@@ -127,6 +128,11 @@ func allowPaths(c *agent.Config, values []string) error {
 
 func tags(c *agent.Config, values []string) (err error) {
 	c.Tags, err = keyValues(values)
+	return err
+}
+
+func autoscaleOptions(c *agent.Config, values []string) (err error) {
+	c.AutoscaleOptions, err = keyValues(values)
 	return err
 }
 

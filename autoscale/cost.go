@@ -1,0 +1,138 @@
+package autoscale
+
+// cost is what partitions of a stage use of their nodes, learned from what they did: a fixed part, for being there while epochs pass, and
+// a part for each row. On a small node the fixed part may be the greater, so that rows over use would say far too little of what a node
+// takes. Both are the line of least squares through uses and rates of all partitions, older ones counting less and less. While rates hardly
+// differ a line says nothing: what was known of the fixed part before is one weak observation among the others, at first that it is nothing.
+type cost struct {
+	n, x, y, xx, xy float64
+	anchor          float64 // the fixed part, as it was last seen from rates that differed
+	off             int     // samples in a row that were far from the line
+}
+
+const (
+	// costKept is what an observation counts for after a second: half after 23.
+	costKept = 0.97
+	// anchorWeight is how many partitions' seconds the anchor is worth, anchorNew the weight of the latest second in it, and
+	// anchorLeast the least variance of rates, in their mean's square, that says anything.
+	anchorWeight = 0.5
+	anchorNew    = 0.3
+	anchorLeast  = 0.02
+	// costFar is how far from the line a use may be before the rows are taken for others than those before: then what was learned is
+	// dropped, when it is so costFarFor samples in a row.
+	costFar    = 0.25
+	costFarFor = 2
+	// fixedMost bounds the fixed part, rowsLeast the part of the mean use that rows make: with rates that hardly differ a line says little.
+	fixedMost = 0.8
+	rowsLeast = 0.2
+)
+
+// learn takes what partitions did in a second: rows per second, and the share of what a node has.
+func (c *cost) learn(seen []observation) {
+	if len(seen) == 0 {
+		return
+	}
+	far := 0.0
+	fixed, perRow := c.line()
+	for _, o := range seen {
+		far += (o.use - fixed - perRow*o.rows) / float64(len(seen))
+	}
+	if c.n > 0 && (far > costFar || far < -costFar) {
+		if c.off++; c.off >= costFarFor {
+			*c = cost{anchor: c.anchor}
+		}
+	} else {
+		c.off = 0
+	}
+	c.n, c.x, c.y, c.xx, c.xy = costKept*c.n, costKept*c.x, costKept*c.y, costKept*c.xx, costKept*c.xy
+	for _, o := range seen {
+		c.n++
+		c.x, c.y = c.x+o.rows, c.y+o.use
+		c.xx, c.xy = c.xx+o.rows*o.rows, c.xy+o.rows*o.use
+	}
+	if mean := c.x / c.n; c.xx/c.n-mean*mean > anchorLeast*mean*mean {
+		fixed, _ := c.through(0)
+		c.anchor += anchorNew * (fixed - c.anchor)
+	}
+}
+
+// observation is what a partition did in a second.
+type observation struct{ rows, use float64 }
+
+// line gives the fixed part of a partition's use and what each row per second adds; 0 and 0 while nothing is known.
+func (c *cost) line() (fixed, perRow float64) {
+	if c.n == 0 || c.x <= 0 || c.y <= 0 {
+		return 0, 0
+	}
+	return c.through(anchorWeight)
+}
+
+// through is the line of least squares through what was seen and the anchor, which counts for so much.
+func (c *cost) through(weight float64) (fixed, perRow float64) {
+	n := c.n + weight
+	mx, my := c.x/n, (c.y+weight*c.anchor)/n
+	perRow = (c.xy/n - mx*my) / (c.xx/n - mx*mx)
+	mx, my = c.x/c.n, c.y/c.n // of what was seen
+	least, most := max(rowsLeast*my, my-fixedMost)/mx, my/mx
+	perRow = max(least, min(most, perRow))
+	return my - perRow*mx, perRow
+}
+
+// rate is how many rows per second a partition takes that uses all of a node which the fixed part leaves; 0 while nothing is known.
+func (c *cost) rate() float64 {
+	fixed, perRow := c.line()
+	if perRow <= 0 {
+		return 0
+	}
+	return (1 - fixed) / perRow
+}
+
+// groupLoads is what is known of how a stage's rows are spread over its key groups: rows of each in some window, older ones counting less.
+type groupLoads struct {
+	rows []float64
+	seen int // windows
+}
+
+const (
+	// groupsNew is the weight of the latest window.
+	groupsNew = 0.1
+	// groupsWindows is how many windows that do not overlap are as good as the weighted ones: one a second, of meterWindowMs.
+	groupsWindows = (2/groupsNew - 1) * 1000 / meterWindowMs
+)
+
+// add takes the rows of each key group in the latest window.
+func (l *groupLoads) add(groups []float64) {
+	if len(l.rows) != len(groups) {
+		l.rows, l.seen = make([]float64, len(groups)), 0
+	}
+	l.seen++
+	weight := max(groupsNew, 1/float64(l.seen))
+	for g := range groups {
+		l.rows[g] += weight * (groups[g] - l.rows[g])
+	}
+}
+
+// shares are the parts of the stage's rows that its key groups have, nil when nothing is known. Of few rows most differences are chance:
+// they are made smaller by the part of their variance that chance alone would give.
+func (l *groupLoads) shares() []float64 {
+	total := sum(l.rows)
+	if total <= 0 {
+		return nil
+	}
+	groups := float64(len(l.rows))
+	mean, variance := total/groups, 0.0
+	for _, x := range l.rows {
+		variance += (x - mean) * (x - mean) / groups
+	}
+	// Chance gives counts a variance as great as their mean, and the mean of so many counts so much less.
+	windows := min(groupsWindows, max(1, float64(l.seen)*1000/meterWindowMs))
+	real := 0.0
+	if chance := mean / windows; variance > chance {
+		real = 1 - chance/variance
+	}
+	out := make([]float64, len(l.rows))
+	for g, x := range l.rows {
+		out[g] = (mean + real*(x-mean)) / total
+	}
+	return out
+}
