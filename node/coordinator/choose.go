@@ -114,7 +114,8 @@ func (h *hosts) apart(i, n int) *hosts {
 // none says that nobody takes anything.
 func (h *hosts) none() bool { return len(h.list) == 0 }
 
-// choose gives a range to the process with the fewest partitions; one that has copies of it counts as having one less. A source
+// choose gives a range to the process with the fewest partitions, of several to one that has copies of it: what restores on a node takes
+// the processors from what runs there, whoever has the copies. A source
 // goes where the clock is right, if there is such a process, and nothing to one that does not work yet, if there are others. Members
 // are the vaults of the range's blocks. Before the number of partitions counts how much state a process was given in the same decision, in
 // portions that are restored in time: what is large is restored by many at once.
@@ -128,7 +129,7 @@ func (h *hosts) choose(source bool, bytes int64, members []topology.Process, of 
 		}
 		load = 2 * x.load
 		if slices.Contains(members, x.process) {
-			load -= 2
+			load--
 		}
 		if source && x.off {
 			off++

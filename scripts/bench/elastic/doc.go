@@ -6,7 +6,8 @@
 //
 //	a  a load that rises tenfold and falls again, and one that steps: offered and processed rate, latency, nodes
 //	b  pause of scale-out and scale-in at half utilisation, against the size of state
-//	c  recovery against the checkpoint interval and the rate; state management, upstream backup and source replay; in parallel
+//	c  recovery against the checkpoint interval and the rate; state management, upstream backup and source replay
+//	p  recovery of a large partition on one other node and on several in parallel
 //	d  latency against the size of state and the checkpoint interval
 //	e  the threshold policy: nodes and latency against its threshold
 //	f  nodes that policy rate chooses, and the fewest that hold the load, placed by hand

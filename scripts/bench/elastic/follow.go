@@ -50,7 +50,7 @@ func ramp(ctx context.Context, b *bench) error {
 	load.Rate = fleet.Schedule{fleet.At(0, least), fleet.At(up, 10*least), fleet.At(top, 10*least), fleet.At(down, least), fleet.At(step, least), fleet.At(step, 5*least), fleet.At(end, 5*least), fleet.At(end, 0)}.After(lead)
 	b.report.text("%s. %d workers of %g cores, policy `rate`. The rate goes from %d to %d rows/s in %s, back after %s, then in one step to %d, and to nothing at %s.\n", c, smallWorkers, smallCores, least,
 		10*least, long, hold, 5*least, end)
-	line, err := b.autoscaled(ctx, load, "rate", lead, lead+over)
+	line, err := b.autoscaled(ctx, load, lead, lead+over, "--autoscale", "rate")
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func worstP99(l timeline) string {
 }
 
 // autoscaled runs a load in a fleet of small computers that chooses itself how many it uses.
-func (b *bench) autoscaled(ctx context.Context, load fleet.Workload, policy string, from, until time.Duration) (_ timeline, err error) {
-	f, err := b.newRig(ctx, smallWorkers, smallCores, "--autoscale", policy)
+func (b *bench) autoscaled(ctx context.Context, load fleet.Workload, from, until time.Duration, flags ...string) (_ timeline, err error) {
+	f, err := b.newRig(ctx, smallWorkers, smallCores, flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func fit(ctx context.Context, b *bench) error {
 	b.report.text("the load: they process it for a while without falling behind.\n")
 	var rows [][]string
 	worst := -smallWorkers
-	for _, nodes := range pick(b, []float64{0.5, 1.5, 2.5, 3.5}, []float64{1.5}) {
+	for _, nodes := range pick(b, []float64{0.5, 1.5, 2.5, 3.5}, []float64{1.5, 2.5}) {
 		load := heavy()
 		load.Rate = fleet.Steady(int(nodes * float64(c.rate(0.9))))
 		auto, least, err := b.fitOne(ctx, load, out)
@@ -208,9 +208,8 @@ func threshold(ctx context.Context, b *bench) error {
 	lasts := pick(b, 120*time.Second, 60*time.Second)
 	b.report.text("%s. %d workers of %g cores, policy `threshold` with k = 2 reports of r = 5 s, %d rows/s, %s; nodes and latency of the last 15 s.\n", c, smallWorkers, smallCores, load.Rate[0].Rate, lasts)
 	var rows [][]string
-	b.report.text("Other thresholds than the paper's 70 %% are not supported: no setting of an agent names another one.\n")
-	for _, delta := range []int{70} {
-		line, err := b.autoscaled(ctx, load, "threshold", lead, lead+lasts)
+	for _, delta := range pick(b, []int{10, 20, 30, 40, 50, 60, 70, 80, 90}, []int{10, 50, 90}) {
+		line, err := b.autoscaled(ctx, load, lead, lead+lasts, "--autoscale", "threshold", "--autoscale-option", fmt.Sprintf("threshold=%d", delta))
 		if err != nil {
 			return fmt.Errorf("δ %d %%: %w", delta, err)
 		}

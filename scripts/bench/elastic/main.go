@@ -29,10 +29,11 @@ type experiment struct {
 var experiments = []experiment{
 	{"d", "Latency against the size of state and the checkpoint interval", 25 * time.Minute, stateSize},
 	{"b", "Pause of a rescale", 25 * time.Minute, rescalePause},
-	{"c", "Recovery against the checkpoint interval and the rate", 40 * time.Minute, recoveries},
+	{"c", "Recovery against the checkpoint interval and the rate", 30 * time.Minute, recoveries},
+	{"p", "Parallel recovery", 15 * time.Minute, parallelRecovery},
 	{"a", "A load that rises and falls", 10 * time.Minute, ramp},
 	{"f", "Nodes chosen automatically and by hand", 20 * time.Minute, fit},
-	{"e", "Threshold", 20 * time.Minute, threshold},
+	{"e", "Threshold", 25 * time.Minute, threshold},
 }
 
 // bench is what experiments share.

@@ -99,7 +99,7 @@ func recoveries(ctx context.Context, b *bench) error {
 		w.Panels[0].Series = append(w.Panels[0].Series, series{Name: s.way, File: out.name, X: "rows_per_s", Y: "replayed_ms", Where: where, Style: "points"})
 	}
 	b.report.chart(w)
-	return b.parallelRecovery(ctx)
+	return nil
 }
 
 func seconds(epochs int) string { return fmt.Sprintf("%.2f s", float64(epochs)/100) }
@@ -364,8 +364,8 @@ func (l *loss) read(h []client.HistoryEntry) (n int) {
 	return n
 }
 
-// parallelRecovery loses a partition of 100 MB, which as many others take over as there are.
-func (b *bench) parallelRecovery(ctx context.Context) error {
+// parallelRecovery is experiment (p): a partition of 100 MB is lost, which as many others take over as there are.
+func parallelRecovery(ctx context.Context, b *bench) error {
 	out, err := b.report.data("c-parallel.csv", "parts", "state_mb", "rows_per_s", "replayed_ms", "caught_up_ms", "restore_ms", "replay_ms", "silence_ms")
 	if err != nil {
 		return err
@@ -374,7 +374,7 @@ func (b *bench) parallelRecovery(ctx context.Context) error {
 	sizes := pick(b, []int{10, 100, 150}, []int{100})
 	const rate = 500
 	losses := pick(b, 3, 1)
-	b.report.text("**Parallel recovery.** Workers of 0.3 cores, %d rows/s, checkpoints every 5.12 s; a lost partition goes to as many nodes as bring its restore below 200 ms, at most to those", rate)
+	b.report.text("Workers of 0.3 cores, %d rows/s, checkpoints every 5.12 s; a lost partition goes to as many nodes as bring its restore below 200 ms, at most to those", rate)
 	b.report.text("that there are: 1, 2 or 4.\n")
 	var rows [][]string
 	took := map[[2]int]time.Duration{}
