@@ -33,6 +33,8 @@ type FetchRequest struct {
 	// Current is a node's process now; false when the node has left for good. What was fsynced outlives a process, so a member that
 	// has restarted is read through its successor. nil: members are as they are named.
 	Current func(n topology.NodeID) (topology.Process, bool)
+	// Got is told of the bytes that have come, block by block, from any goroutine; nil: nobody is.
+	Got func(bytes int64)
 	// Lives says whether a node is thought to live. Those that do are asked first: a host that has vanished does not even refuse. nil:
 	// all do.
 	Lives func(n topology.NodeID) bool
@@ -108,6 +110,12 @@ func Fetch(ctx context.Context, vaults Vaults, r FetchRequest) ([]GroupDelta, er
 			f := fetcher{vaults: vaults, request: &r, block: b}
 			if results[b-first], errs[b-first] = f.fetch(ctx); errs[b-first] != nil {
 				cancel() // one block that is lost loses the whole range
+			} else if r.Got != nil {
+				bytes := 0
+				for i := range results[b-first] {
+					bytes += len(results[b-first][i].Data)
+				}
+				r.Got(int64(bytes))
 			}
 		})
 	}

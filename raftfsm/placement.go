@@ -193,7 +193,8 @@ func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
 }
 
 // ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
-// restored.
+// restored. Standby shadows of key groups of a range give way to any other: one of just that range and process goes on as that, with what
+// it has.
 type ShadowStart struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`
@@ -222,8 +223,8 @@ func (k *ShadowStart) apply(c *change) Outcome {
 	}
 	n := c.edit(q)
 	st := n.editStage(k.Stage)
-	st.Shadows = slices.Clone(st.Shadows)
 	first := n.Instances + 1
+	var goOn []uint64 // instances of standby shadows
 	for _, p := range k.Parts {
 		if r, text := c.runs(q, p.Process); r != NoReason {
 			return refused(r, "query %s: stage %d %v: %s", q.Name, k.Stage, p.Range, text)
@@ -233,17 +234,30 @@ func (k *ShadowStart) apply(c *change) Outcome {
 				return refused(BadCoverage, "query %s: stage %d: %v already runs key groups of %v", q.Name, k.Stage, p.Process, p.Range)
 			}
 		}
-		if slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(p.Range) }) {
-			return refused(ChangePending, "query %s: stage %d: key groups of %v have a pending change already", q.Name, k.Stage, p.Range)
+		fresh := topology.Shadow{Range: p.Range, Process: p.Process, Restore: k.Restore, Purpose: k.Purpose}
+		var rest []topology.Shadow
+		for _, s := range st.Shadows {
+			switch {
+			case !s.Range.Overlaps(p.Range):
+				rest = append(rest, s)
+			case s.Purpose != topology.ForStandby || k.Purpose == topology.ForStandby:
+				return refused(ChangePending, "query %s: stage %d: key groups of %v have a pending change already", q.Name, k.Stage, p.Range)
+			case s.Range == p.Range && s.Process == p.Process:
+				fresh.Instance, fresh.Restore = s.Instance, s.Restore
+				goOn = append(goOn, s.Instance)
+			}
 		}
-		n.Instances++
-		st.Shadows = append(st.Shadows, topology.Shadow{Range: p.Range, Process: p.Process, Instance: n.Instances, Restore: k.Restore, Purpose: k.Purpose})
+		if fresh.Instance == 0 {
+			n.Instances++
+			fresh.Instance = n.Instances
+		}
+		st.Shadows = append(rest, fresh)
 	}
 	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int { return int(a.Range.From) - int(b.Range.From) })
 	n.Version++
 	n.note(c, KindShadowed, k.Why, "%s: %s to be brought up, from epoch %d", n.StageName(k.Stage), partNames(k.Parts), k.Restore)
 	e := &n.History[len(n.History)-1]
-	e.Figures = append([]KV{{FigureWhat, cmp.Or(k.What, whatMove)}, {FigureInstances, instanceNames(first, n.Instances, nil)}}, k.Figures...)
+	e.Figures = append([]KV{{FigureWhat, cmp.Or(k.What, whatMove)}, {FigureInstances, instanceNames(first, n.Instances, goOn)}}, k.Figures...)
 	return applied(first)
 }
 

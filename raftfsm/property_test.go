@@ -151,14 +151,20 @@ func (a *author) queryCommand(q *Query) Command {
 		if a.wrong() {
 			state = QueryState(a.int("end", 0, 8))
 		}
-		return &QueryStateChange{id, a.version(q.StateVersion), state, "r", ""}
+		return &QueryStateChange{id, a.version(q.StateVersion), state, "r", "", 0}
 	case 1:
 		if a.wrong() {
-			return &QueryStateChange{id, q.StateVersion, Removing, "", ""}
+			return &QueryStateChange{id, q.StateVersion, Removing, "", "", 0}
 		}
 		return &QueryErase{id}
 	case 2, 3:
-		return &CheckpointComplete{Query: id, Complete: q.Complete + topology.Epoch(a.int("later", -1, 3))}
+		k := &CheckpointComplete{Query: id, Complete: q.Complete + topology.Epoch(a.int("later", -1, 3))}
+		for _, sh := range st.Shadows {
+			if a.int("kept", 0, 1) == 1 {
+				k.Kept = append(k.Kept, sh.Instance)
+			}
+		}
+		return k
 	case 4:
 		return &GenerationChange{Query: id, Complete: q.Complete, Seals: a.grants(), Keep: a.wrong(), Why: "loss"}
 	case 5, 6:
@@ -175,7 +181,7 @@ func (a *author) queryCommand(q *Query) Command {
 		}
 		return k
 	case 7, 8:
-		k := &ShadowStart{Query: id, Version: a.version(q.Version), Stage: stage, Restore: restore}
+		k := &ShadowStart{Query: id, Version: a.version(q.Version), Stage: stage, Restore: restore, Purpose: topology.Purpose(a.int("purpose", 0, 2))}
 		for range a.int("parts", 1, 2) {
 			r := a.keys(st.Groups)
 			if a.int("whole", 0, 2) > 0 {

@@ -346,6 +346,9 @@ type QueryStateChange struct {
 	State        QueryState       `json:"state"`
 	Reason       string           `json:"reason,omitempty"`
 	Resolves     string           `json:"resolves,omitempty"`
+	// Version, when not 0, is that of the topology which the change is based on, too: that all partitions have ended says nothing of those
+	// that take over from them meanwhile.
+	Version uint64 `json:"version,omitempty"`
 }
 
 func (*QueryStateChange) Kind() Kind { return KindQueryState }
@@ -364,6 +367,9 @@ func (k *QueryStateChange) apply(c *change) Outcome {
 	}
 	if q.StateVersion != k.StateVersion {
 		return stale(OldVersion, "query %s is %v (version %d) by now", q.Name, q.State, q.StateVersion)
+	}
+	if k.Version != 0 && k.Version != q.Version {
+		return stale(OldVersion, "query %s has topology version %d, not %d", q.Name, q.Version, k.Version)
 	}
 	if !same && !slices.Contains(transitions[q.State], k.State) || same && q.State.stopped() {
 		return refused(BadTransition, "query %s is %v and cannot become %v", q.Name, q.State, k.State)
@@ -436,10 +442,10 @@ func (k *HistoryAdd) apply(c *change) Outcome {
 	return applied(n.Entries)
 }
 
-// keepUp lets go of what standby shadows needed that have got beyond the complete epoch.
+// keepUp lets go of what shadows needed that have got beyond the complete epoch.
 func (q *Query) keepUp(instances []uint64) {
 	kept := func(s topology.Shadow) bool {
-		return s.Purpose == topology.ForStandby && s.Restore < q.Complete && slices.Contains(instances, s.Instance)
+		return s.Restore < q.Complete && slices.Contains(instances, s.Instance)
 	}
 	for s, st := range q.Stages {
 		if !slices.ContainsFunc(st.Shadows, kept) {
@@ -460,7 +466,7 @@ func (q *Query) keepUp(instances []uint64) {
 type CheckpointComplete struct {
 	Query    topology.QueryID `json:"query"`
 	Complete topology.Epoch   `json:"complete"`
-	// Kept are the instances of standby shadows that have got beyond Complete: they need nothing before it any more.
+	// Kept are the instances of shadows that have got beyond Complete: they need nothing before it any more.
 	Kept []uint64 `json:"kept,omitempty"`
 }
 

@@ -212,6 +212,37 @@ func TestSwitchTakesAllPartsOfARangeAtOnce(t *testing.T) {
 	}
 }
 
+// TestAStandbyShadowGivesWayToAChangeAndGoesOnInItsRange: with the state that it has, when the change is to just where it is.
+func TestAStandbyShadowGivesWayToAChangeAndGoesOnInItsRange(t *testing.T) {
+	founded := founded(t)
+	q := founded.Query("q")
+	kept := &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 128, Purpose: topology.ForStandby, Parts: []Part{{keyRange(0, 32), process(3)}}}
+	founded = must(t, founded, kept)
+	q = founded.Query("q")
+	standby := q.Stages[1].Shadows[0]
+	founded = must(t, founded, &CheckpointComplete{Query: q.ID, Complete: 256})
+	start := func(purpose topology.Purpose, parts ...Part) *ShadowStart {
+		return &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 256, Purpose: purpose, Parts: parts}
+	}
+	want(t, founded, start(topology.ForStandby, Part{keyRange(0, 32), process(4)}), Refused, ChangePending)
+	for _, purpose := range []topology.Purpose{topology.ForChange, topology.ForSpeed} {
+		s := must(t, founded, start(purpose, Part{keyRange(0, 32), process(3)}))
+		wants := topology.Shadow{Range: keyRange(0, 32), Process: process(3), Instance: standby.Instance, Restore: 128, Purpose: purpose}
+		if got := s.Query("q").Stages[1].Shadows; len(got) != 1 || got[0] != wants {
+			t.Errorf("%+v", got)
+		}
+		s = must(t, founded, start(purpose, Part{keyRange(16, 32), process(3)}))
+		wants = topology.Shadow{Range: keyRange(16, 32), Process: process(3), Instance: standby.Instance + 1, Restore: 256, Purpose: purpose}
+		if got := s.Query("q").Stages[1].Shadows; len(got) != 1 || got[0] != wants {
+			t.Errorf("%+v", got)
+		}
+		q := s.Query("q")
+		again := start(topology.ForChange, Part{keyRange(0, 20), process(4)})
+		again.Version = q.Version
+		want(t, s, again, Refused, ChangePending) // only a standby gives way
+	}
+}
+
 func TestARetiredPartitionServesUntilTheTrimPointIsAtItsSuccessorsEpoch(t *testing.T) {
 	s := founded(t)
 	q := s.Query("q")

@@ -52,7 +52,7 @@ func TestARestoreOfWhatIsTrimmedBeginsAnewInsteadOfWaiting(t *testing.T) {
 		defer r.end()
 		done := make(chan error, 1)
 		go func() {
-			_, err := r.restore(r.ctx, 0, topology.Range{From: 0, To: 16}, 10)
+			_, err := r.restore(r.ctx, 0, topology.Range{From: 0, To: 16}, 10, nil)
 			done <- err
 		}()
 		select {

@@ -10,7 +10,8 @@ import (
 
 // placement is what the metadata says of a query, as the engine takes it.
 func placement(q *raftfsm.Query) engine.Placement {
-	p := engine.Placement{Stages: make([][]engine.Placed, len(q.Stages)), Complete: q.Complete, Trim: q.TrimPoint(), Paused: q.State == raftfsm.Paused}
+	p := engine.Placement{Stages: make([][]engine.Placed, len(q.Stages)), Complete: q.Complete, Trim: q.TrimPoint(), Paused: q.State == raftfsm.Paused,
+		Finished: q.State == raftfsm.Finished}
 	for i, stage := range q.Stages {
 		id := topology.StageID(i)
 		at := func(r topology.Range, on topology.Process) topology.Partition {

@@ -246,7 +246,7 @@ func vaultSets(w *raftfsm.Query) [][]topology.VaultSet {
 
 // restore fetches the state of a range at a complete checkpoint. While no vault gives it, it waits and says for what: the metadata may
 // name other vaults, or one comes back with its disk.
-func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
+func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error) {
 	defer r.waitsFor(stage, "")
 	for {
 		s := r.of.machine.View()
@@ -254,7 +254,9 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		if w == nil || w.ID != r.id {
 			return nil, fmt.Errorf("query %s is gone", r.name)
 		}
-		deltas, err := r.fetch(ctx, w, stage, rng, epoch)
+		request := stateRequest(r.of.machine, w, stage, rng, epoch)
+		request.Got = got
+		deltas, err := backup.Fetch(ctx, r.of.vaults, request)
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
@@ -268,11 +270,6 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// fetch asks vaults for a state once.
-func (r *running) fetch(ctx context.Context, w *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
-	return backup.Fetch(ctx, r.of.vaults, stateRequest(r.of.machine, w, stage, rng, epoch))
 }
 
 // stateRequest asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back

@@ -53,7 +53,7 @@ func Checkpoint(v *View, q *raftfsm.Query) Decision {
 		}
 	}
 	if ended && last <= q.Complete && q.State == raftfsm.Running {
-		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Finished})
+		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Finished, Version: q.Version})
 		d.Notes = append(d.Notes, Note{Kind: "finished", Query: q.Name, Text: "all sources have ended, everything is committed"})
 	}
 	return d
@@ -82,12 +82,12 @@ func completed(q *raftfsm.Query, line topology.Epoch, parts []*PartitionReport) 
 // IsCheckpoint says that the note tells of a complete checkpoint.
 func (n *Note) IsCheckpoint() bool { return n.Kind == completedKind }
 
-// keptUp are the instances of standby shadows that have got beyond a checkpoint.
+// keptUp are the instances of shadows that have got beyond a checkpoint.
 func (v *View) keptUp(q *raftfsm.Query, line topology.Epoch) (out []uint64) {
 	for s, st := range q.Stages {
 		for i := range st.Shadows {
 			sh := &st.Shadows[i]
-			if r := v.instance(q, sh.Process, topology.StageID(s), sh.Range, sh.Instance); sh.Purpose == topology.ForStandby && caughtUp(r) && r.Epoch >= line {
+			if r := v.instance(q, sh.Process, topology.StageID(s), sh.Range, sh.Instance); caughtUp(r) && r.Epoch >= line {
 				out = append(out, sh.Instance)
 			}
 		}

@@ -118,8 +118,6 @@ type PartitionReport struct {
 	Restored  topology.Epoch `json:"restored,omitempty"` // the checkpoint it really started from
 	RestoreMs int64          `json:"restore_ms,omitempty"`
 	ReplayMs  int64          `json:"replay_ms,omitempty"`
-	// Behind is how many epochs it is behind the first of its producers, or, without producers, behind the clock.
-	Behind int64 `json:"behind,omitempty"`
 	// Beyond, when not 0, says that it had consumed epochs of a source that are behind this one, where the log ends that the
 	// source's present owner adopted: those seals are gone, and what was made of them must go.
 	Beyond topology.Epoch `json:"beyond,omitempty"`
@@ -127,7 +125,7 @@ type PartitionReport struct {
 	// Without a shadow there need be none.
 	Chains []ChainSum `json:"chains,omitempty"`
 
-	// RestoredBytes are what it was given of its state.
+	// RestoredBytes are what it was given of its state so far.
 	RestoredBytes int64 `json:"restored_bytes,omitempty"`
 	// Groups are the rows taken by each key group of Range since the instance began; nil in reports that leave them out to be short, when
 	// those of the report before stand.

@@ -90,10 +90,6 @@ func (v *View) rescaleStage(q *raftfsm.Query, s topology.StageID, want *raftfsm.
 	if len(parts) == 0 {
 		return d
 	}
-	if drop := standbysIn(q, s, parts); drop != nil {
-		d.command(drop)
-		return d
-	}
 	what := "re-cut"
 	switch {
 	case n > len(have):
@@ -135,16 +131,6 @@ func rangesOf(borders []topology.KeyGroup, groups int) []topology.Range {
 		from = to
 	}
 	return out
-}
-
-// standbysIn gives up the first standby shadow that stands in the way of parts, nil for none: it is of a range that is to change.
-func standbysIn(q *raftfsm.Query, s topology.StageID, parts []raftfsm.Part) *raftfsm.ShadowDrop {
-	for _, sh := range q.Stages[s].Shadows {
-		if slices.ContainsFunc(parts, func(p raftfsm.Part) bool { return p.Range.Overlaps(sh.Range) }) {
-			return &raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: "its range is to change"}
-		}
-	}
-	return nil
 }
 
 // loads are the rows of each key group of a stage since its partitions began, nil when they are not known of all.

@@ -8,10 +8,61 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// ShadowSeen is since when a shadow was there.
+// ShadowSeen is how far a shadow has come, and when it last came further.
 type ShadowSeen struct {
 	Instance uint64
 	SinceMs  int64
+	Best     Progress
+}
+
+// Progress is how far a shadow is on its way. It can rise so often only: what restores and catches up for ever is not on its way.
+type Progress struct {
+	Phase  int   // of waysOfShadows, -1: nothing is known
+	Bytes  int64 // while it restores
+	Behind int64 // epochs, while it catches up; -1: not known
+}
+
+// waysOfShadows are the phases of a shadow in their order.
+var waysOfShadows = []string{PhaseRestoring, PhaseCatchingUp, PhaseRunning, PhaseEnded}
+
+// beyond says whether p is further than q. To be a few epochs nearer than before is none: what is reported of two processes is not of one instant.
+func (p Progress) beyond(q Progress) bool {
+	if p.Phase != q.Phase {
+		return p.Phase > q.Phase
+	}
+	return p.Bytes > q.Bytes || p.Behind >= 0 && (q.Behind < 0 || p.Behind < q.Behind-max(nearerEpochs, q.Behind/16))
+}
+
+// progressOf is how far a shadow is by the latest reports.
+func (v *View) progressOf(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow) Progress {
+	p := Progress{Phase: -1, Behind: -1}
+	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
+	if r == nil {
+		return p
+	}
+	switch p.Phase = slices.Index(waysOfShadows, r.Phase); r.Phase {
+	case PhaseRestoring:
+		p.Bytes = r.RestoredBytes
+	case PhaseCatchingUp:
+		p.Behind = v.behind(q, s, sh, r)
+	}
+	return p
+}
+
+// behind is how many epochs a shadow is behind what is active in its range, -1 when that is not known.
+func (v *View) behind(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, r *PartitionReport) int64 {
+	first := topology.Epoch(-1)
+	for i := range q.Stages[s].Partitions {
+		if a := &q.Stages[s].Partitions[i]; a.Range.Overlaps(sh.Range) {
+			if x := v.active(q, s, a); x != nil {
+				first = max(first, x.Epoch)
+			}
+		}
+	}
+	if first < 0 {
+		return -1
+	}
+	return int64(max(0, first-r.Epoch))
 }
 
 // Switch ends pending shadows: those that have caught up and have the chains of what is active take over, neighbours all at once; one with
@@ -25,49 +76,54 @@ func Switch(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		for i := range st.Shadows {
-			if d = v.shadow(q, stage, &st.Shadows[i], m); len(d.Commands) > 0 {
-				return d
+		runs := atOnce(st.Shadows)
+		for _, run := range runs {
+			for i := range run {
+				if d = v.shadow(q, stage, &run[i], m.stoodMs(run, v.NowMs), m); len(d.Commands) > 0 {
+					return d
+				}
 			}
 		}
-		for from := 0; from < len(st.Shadows); {
-			to := from + 1
-			for to < len(st.Shadows) && v.together(q, stage, &st.Shadows[to-1], &st.Shadows[to]) {
-				to++
-			}
-			if d = v.takeOver(q, stage, st.Shadows[from:to], m); len(d.Commands) > 0 {
+		for _, run := range runs {
+			if d = v.takeOver(q, stage, run, m); len(d.Commands) > 0 {
 				return d
 			}
-			from = to
 		}
 	}
 	return d
 }
 
-// together says whether two neighbouring shadows of a stage take over at once: both are parts of a change.
-func (v *View) together(q *raftfsm.Query, s topology.StageID, a, b *topology.Shadow) bool {
-	return a.Range.To == b.Range.From && v.purpose(q, s, a) == topology.ForChange && v.purpose(q, s, b) == topology.ForChange
+// atOnce cuts the shadows of a stage into those that take over at once: neighbours that are parts of a change.
+func atOnce(list []topology.Shadow) (runs [][]topology.Shadow) {
+	for from := 0; from < len(list); {
+		to := from + 1
+		for to < len(list) && list[to-1].Range.To == list[to].Range.From && list[to-1].Purpose == topology.ForChange && list[to].Purpose == topology.ForChange {
+			to++
+		}
+		runs = append(runs, list[from:to])
+		from = to
+	}
+	return runs
 }
 
-// purpose is what a shadow is for now: a standby one is as good as any other for what is active on a node that gives everything away.
-func (v *View) purpose(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow) topology.Purpose {
-	if sh.Purpose == topology.ForStandby {
-		for _, a := range q.Stages[s].Partitions {
-			if a.Range == sh.Range && v.goes(a.Process) {
-				return topology.ForChange
-			}
+// stoodMs is for how long none of some shadows has come further: those that are ready wait for the others.
+func (m *QueryMemory) stoodMs(run []topology.Shadow, nowMs int64) int64 {
+	last := int64(0)
+	for _, x := range m.Shadows {
+		if slices.ContainsFunc(run, func(sh topology.Shadow) bool { return sh.Instance == x.Instance }) {
+			last = max(last, x.SinceMs)
 		}
 	}
-	return sh.Purpose
+	return nowMs - last
 }
 
 func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 	var seen []ShadowSeen
-	for _, st := range q.Stages {
-		for _, sh := range st.Shadows {
-			x := ShadowSeen{sh.Instance, v.NowMs}
-			if i := slices.IndexFunc(m.Shadows, func(y ShadowSeen) bool { return y.Instance == sh.Instance }); i >= 0 {
-				x.SinceMs = m.Shadows[i].SinceMs
+	for s, st := range q.Stages {
+		for i := range st.Shadows {
+			x := ShadowSeen{st.Shadows[i].Instance, v.NowMs, v.progressOf(q, topology.StageID(s), &st.Shadows[i])}
+			if k := slices.IndexFunc(m.Shadows, func(y ShadowSeen) bool { return y.Instance == x.Instance }); k >= 0 && !x.Best.beyond(m.Shadows[k].Best) {
+				x = m.Shadows[k]
 			}
 			seen = append(seen, x)
 		}
@@ -75,8 +131,8 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 	m.Shadows = seen
 }
 
-// shadow drops a shadow that will not take over, or fails the query for its chains.
-func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, m *QueryMemory) Decision {
+// shadow drops a shadow that will not take over, one that has stood for too long for one, or fails the query for its chains.
+func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, stoodMs int64, m *QueryMemory) Decision {
 	var d Decision
 	drop := func(why string) Decision {
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: why})
@@ -98,16 +154,18 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 		return drop(why)
 	}
 	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
-	i := slices.IndexFunc(m.Shadows, func(x ShadowSeen) bool { return x.Instance == sh.Instance })
-	if i < 0 || v.NowMs-m.Shadows[i].SinceMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
+	if stoodMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
 		return d
 	}
 	m.failed(s, v.NowMs)
-	behind := "nothing is known of it"
-	if r != nil {
-		behind = fmt.Sprintf("it is %s and %d epochs behind", r.Phase, r.Behind)
+	stands := "nothing is known of it"
+	switch {
+	case r != nil && r.Phase == PhaseRestoring:
+		stands = fmt.Sprintf("it is restoring and has %d bytes", r.RestoredBytes)
+	case r != nil:
+		stands = fmt.Sprintf("it is %s, at epoch %d and %d behind", r.Phase, r.Epoch, v.behind(q, s, sh, r))
 	}
-	return drop(fmt.Sprintf("it has not caught up in %d s: %s", v.Timing.Converge/1000, behind))
+	return drop(fmt.Sprintf("it has not come further in %d s: %s", v.Timing.Converge/1000, stands))
 }
 
 // misfit says why a shadow can never take over as things are, "" when it may.
@@ -129,9 +187,9 @@ func (v *View) misfit(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow)
 	return ""
 }
 
-// caughtUp says whether an instance runs and has nothing to make up for.
+// caughtUp says whether an instance runs, with nothing to make up for, or has ended.
 func caughtUp(r *PartitionReport) bool {
-	return r != nil && (r.Phase == PhaseRunning || r.Phase == PhaseEnded) && r.Behind <= caughtUpEpochs
+	return r != nil && (r.Phase == PhaseRunning || r.Phase == PhaseEnded)
 }
 
 // takeOver switches to neighbouring shadows when all of them may take over.
@@ -143,11 +201,14 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		sh := &run[i]
 		at, _, _, both := v.commonChain(q, s, sh)
 		r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
-		if !caughtUp(r) || !both || r.Restored < sh.Restore || r.Restored > q.Complete || !v.due(q, s, sh, r) {
+		if !caughtUp(r) || !both || r.Restored > q.Complete || !v.due(q, s, sh, r) {
 			return d
 		}
+		if q.Stages[s].Source && q.State == raftfsm.Finished && r.Phase != PhaseEnded {
+			return d // it restores the end: nobody has the seals up to it any more
+		}
 		k.AtEpoch = max(k.AtEpoch, at)
-		k.Parts = append(k.Parts, raftfsm.SwitchPart{Instance: sh.Instance, From: r.Restored})
+		k.Parts = append(k.Parts, raftfsm.SwitchPart{Instance: sh.Instance, From: max(r.Restored, sh.Restore)})
 		owners = append(owners, sh.Process)
 	}
 	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
@@ -166,7 +227,7 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 
 // due says whether a shadow that has caught up takes over: one for speed when it is ahead of what is active.
 func (v *View) due(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, r *PartitionReport) bool {
-	switch v.purpose(q, s, sh) {
+	switch sh.Purpose {
 	case topology.ForStandby:
 		return false
 	case topology.ForSpeed:
@@ -258,12 +319,17 @@ func Drain(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, What: "drain"}
 		for _, a := range st.Partitions {
-			pending := slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) })
+			pending := slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool {
+				return sh.Range.Overlaps(a.Range) && sh.Purpose != topology.ForStandby
+			})
 			if !v.goes(a.Process) || pending {
 				continue
 			}
-			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
-			p := able.choose(st.Source, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			p, ok := v.standbyOf(st, a.Range)
+			if !ok {
+				able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+				p = able.choose(st.Source, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+			}
 			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: p})
 			k.Why = v.whyGoes(a.Process)
 		}

@@ -41,6 +41,16 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	return d
 }
 
+// standbyOf is the process that keeps a standby shadow of a range of a stage up and can take it over.
+func (v *View) standbyOf(st *raftfsm.Stage, r topology.Range) (topology.Process, bool) {
+	for _, sh := range st.Shadows {
+		if sh.Purpose == topology.ForStandby && sh.Range == r && v.State.Lives(sh.Process) && v.takes(v.State.Node(sh.Process.Node)) {
+			return sh.Process, true
+		}
+	}
+	return topology.Process{}, false
+}
+
 // goes says whether a process gives away what it has.
 func (v *View) goes(p topology.Process) bool {
 	n := v.State.Node(p.Node)
@@ -76,16 +86,15 @@ func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 				continue
 			}
 			part := raftfsm.Part{Range: a.Range}
-			if drop := standbysIn(q, stage, []raftfsm.Part{part}); drop != nil {
-				d.command(drop)
-				return d
+			var ok bool
+			if part.Process, ok = v.standbyOf(st, a.Range); !ok {
+				// One that runs another part of the stage would have two for one, which rescale undoes.
+				able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, topology.Range{To: topology.KeyGroup(st.Groups)}) })
+				if able.none() {
+					continue
+				}
+				part.Process = able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
 			}
-			// One that runs another part of the stage would have two for one, which rescale undoes.
-			able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, topology.Range{To: topology.KeyGroup(st.Groups)}) })
-			if able.none() {
-				continue
-			}
-			part.Process = able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
 			lag, _ := v.lagMs(q, stage, a)
 			d.command(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Parts: []raftfsm.Part{part}, Purpose: topology.ForSpeed,
 				What: "straggler", Why: fmt.Sprintf("on %s it is %d ms behind the other partitions", a.Process.Node, lag),

@@ -19,7 +19,7 @@ type Timing struct {
 	Pair       int64 // two that both report do not reach each other
 	Blame      int64 // how long the one to blame gets no partitions
 	Waits      int64 // a node says that it waits for vaults
-	Converge   int64 // a shadow that has not caught up is dropped
+	Converge   int64 // a shadow that has not come further for so long is dropped
 	ClockOff   int64 // a node whose clock is so wrong gets no source partitions
 	Stall      int64 // the leader itself stood still
 }
@@ -38,8 +38,8 @@ const (
 	// sameRowDeaths processes that died of the same epochs fail the query; suspectDeaths when that is only likely, because the
 	// leader does not know how far they got; unheardDeaths when it never heard that they had the range at all.
 	sameRowDeaths, suspectDeaths, unheardDeaths = 2, 3, 6
-	// caughtUpEpochs is how far a shadow may be behind its producers when it takes over.
-	caughtUpEpochs = 4
+	// nearerEpochs is how many epochs nearer to what is active a shadow comes at least while it makes progress.
+	nearerEpochs = 4
 	// restorePieceBytes are restored in 200 ms at 200 MB/s.
 	restorePieceBytes = 40 << 20
 	// leaderHandicap is how many partitions more others must have before the leader's node gets one.

@@ -2,6 +2,9 @@ package coordinator
 
 import (
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/seepnode/seepnode/raftfsm"
@@ -17,7 +20,7 @@ func (w *world) harm() {
 			up++
 		}
 	}
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(w.harms) {
 	case 0, 1:
 		if a.up && up > 2 {
 			w.kill(a)
@@ -46,20 +49,95 @@ func (w *world) harm() {
 			w.kill(a)
 			w.start(a)
 		}
+	case 8, 9:
+		w.scale()
+	case 10, 11:
+		w.drain(a, w.rng.IntN(2) == 0)
+	case 12, 13:
+		w.move()
+	case 14:
+		a.slow = !a.slow
 	}
 }
 
-func TestInvariants11And14And22HoldWhateverDies(t *testing.T) {
+const (
+	deadly  = 8 // harms that are only bad
+	elastic = 15
+)
+
+// someStage is a random one.
+func (w *world) someStage() (*raftfsm.Query, topology.StageID) {
+	q := w.state.Queries[w.rng.IntN(len(w.state.Queries))]
+	return q, topology.StageID(w.rng.IntN(len(q.Stages)))
+}
+
+// scale wants another layout of a stage, as a person or as a policy.
+func (w *world) scale() {
+	q, s := w.someStage()
+	groups := q.Stages[s].Groups
+	x := raftfsm.StageScale{Stage: s, Want: 1 + w.rng.IntN(min(5, groups)), Auto: w.rng.IntN(2) == 0}
+	if x.Auto && w.rng.IntN(2) == 0 {
+		var cuts []topology.KeyGroup
+		for _, g := range w.rng.Perm(groups - 1)[:min(x.Want, groups)-1] {
+			cuts = append(cuts, topology.KeyGroup(g+1))
+		}
+		slices.Sort(cuts)
+		x.Borders = cuts
+	}
+	w.asked(&raftfsm.QueryScale{Query: q.ID, ScaleVersion: q.ScaleVersion, Stages: []raftfsm.StageScale{x}, Text: "wanted"})
+}
+
+// drain drains a node, or ends that.
+func (w *world) drain(a *agent, on bool) {
+	if n := w.state.Node(a.id); n != nil {
+		w.asked(&raftfsm.NodeDrain{Node: a.id, Version: n.Version, Drain: on})
+	}
+}
+
+// move puts a partition on another node, as the policy for busy nodes does.
+func (w *world) move() {
+	q, s := w.someStage()
+	part := q.Stages[s].Partitions[w.rng.IntN(len(q.Stages[s].Partitions))]
+	to := w.nodes[w.rng.IntN(len(w.nodes))]
+	if w.asked(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: s, Restore: q.Complete, What: "move", Parts: []raftfsm.Part{{Range: part.Range, Process: to.process()}}}) {
+		w.moves++
+	}
+}
+
+// asked applies what somebody else than the coordinator asks for, who may be refused.
+func (w *world) asked(k raftfsm.Command) bool {
+	next, out := w.state.Apply(raftfsm.Envelope{AtMs: w.now, Command: k})
+	if err := next.Check(); err != nil {
+		w.t.Fatalf("%T: %v", k, err)
+	}
+	w.state = next
+	return out.Code == raftfsm.Applied
+}
+
+func TestInvariants11And14And22HoldWhateverDies(t *testing.T) { whateverHappens(t, deadly) }
+
+// TestInvariants11And14And22HoldWhateverDiesWhileStagesAreScaledAndNodesDrained: stages are scaled, nodes are drained, partitions moved, and some fall
+// behind so that others are brought up beside them; one query keeps standby shadows. In the end everything is as wanted, and a node that is
+// drained is named by nothing.
+func TestInvariants11And14And22HoldWhateverDiesWhileStagesAreScaledAndNodesDrained(t *testing.T) {
+	whateverHappens(t, elastic)
+}
+
+func whateverHappens(t *testing.T, harms int) {
 	schedules := 60
 	if testing.Short() {
 		schedules = 10
 	}
-	kinds, deaths := map[raftfsm.Kind]int{}, 0
+	if n, err := strconv.Atoi(os.Getenv("SEEPNODE_ROUNDS")); err == nil {
+		schedules = n
+	}
+	kinds, deaths, moves := map[raftfsm.Kind]int{}, 0, 0
 	for seed := range schedules {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, uint64(seed), 3+seed%4)
+			w.harms = harms
 			w.addQuery("a")
-			w.addQuery("b")
+			w.addQueryWith("b", harms/elastic)
 			w.runFor(600)
 			w.lossy = true
 			for range 10 + w.rng.IntN(15) {
@@ -76,6 +154,10 @@ func TestInvariants11And14And22HoldWhateverDies(t *testing.T) {
 				}
 			}
 			w.converge(180_000)
+			if harms == elastic {
+				w.emptied(w.nodes[w.rng.IntN(len(w.nodes))])
+			}
+			moves += w.moves
 			for k, n := range w.kinds {
 				kinds[k] += n
 			}
@@ -84,7 +166,14 @@ func TestInvariants11And14And22HoldWhateverDies(t *testing.T) {
 			break
 		}
 	}
-	for _, k := range []raftfsm.Kind{raftfsm.KindReassign, raftfsm.KindVaultsChange, raftfsm.KindNodeBlame, raftfsm.KindHistoryAdd} {
+	must := []raftfsm.Kind{raftfsm.KindReassign, raftfsm.KindVaultsChange, raftfsm.KindNodeBlame, raftfsm.KindHistoryAdd}
+	if harms == elastic {
+		must = append(must, raftfsm.KindShadow, raftfsm.KindSwitch, raftfsm.KindShadowDrop)
+		if moves == 0 {
+			t.Error("no partition was moved")
+		}
+	}
+	for _, k := range must {
 		if kinds[k] == 0 {
 			t.Errorf("no command of kind %d was applied: this shows nothing of it", k)
 		}
@@ -93,6 +182,22 @@ func TestInvariants11And14And22HoldWhateverDies(t *testing.T) {
 		t.Errorf("%d of %d schedules of random kills were taken for queries of death", deaths, schedules)
 	}
 	t.Log(kinds)
+}
+
+// emptied drains a node until nothing names it, and takes it away.
+func (w *world) emptied(a *agent) {
+	w.drain(a, true)
+	for end := w.now + 120_000; len(w.state.NamedBy(a.id, 1)) > 0; w.step() {
+		if w.now > end {
+			w.t.Fatalf("%s is drained and named by %v", a.id, w.state.NamedBy(a.id, 5))
+		}
+	}
+	before := w.kinds[raftfsm.KindReassign]
+	w.kill(a)
+	w.runFor(10_000)
+	if w.kinds[raftfsm.KindReassign] != before {
+		w.t.Fatalf("%s was drained, and its death cost something", a.id)
+	}
 }
 
 func TestInvariant26TheLeaderMayDieAroundAnyCommand(t *testing.T) {

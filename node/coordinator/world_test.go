@@ -39,6 +39,8 @@ type world struct {
 	// killAfter kills the leader when so many more commands have been applied; 0 never.
 	killAfter int
 	kinds     map[raftfsm.Kind]int
+	harms     int // kinds of what happens
+	moves     int // that were begun
 	// applied counts the commands that changed something, appliedBytes their encoding.
 	applied, appliedBytes int
 }
@@ -55,6 +57,7 @@ type agent struct {
 	id         topology.NodeID
 	boot       topology.BootID
 	up, frozen bool
+	slow       bool // what runs there falls behind
 	view       *raftfsm.State
 	seq        uint64
 	disk       map[diskKey]map[topology.Epoch]bool
@@ -157,7 +160,10 @@ func (w *world) join(a *agent) {
 
 func (w *world) kill(a *agent) { a.up, a.frozen, a.instances = false, false, nil }
 
-func (w *world) addQuery(name string) *raftfsm.Query {
+func (w *world) addQuery(name string) *raftfsm.Query { return w.addQueryWith(name, 0) }
+
+// addQueryWith adds a query with so many standby shadows.
+func (w *world) addQueryWith(name string, standby int) *raftfsm.Query {
 	stages := []PlaceStage{
 		{Name: "source", Groups: 16, Source: true, Parallelism: 2},
 		{Name: "count", Groups: 40, Parallelism: 3, Inputs: []topology.StageID{0}},
@@ -167,7 +173,7 @@ func (w *world) addQuery(name string) *raftfsm.Query {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := w.apply(&raftfsm.QueryAdd{Name: name, Incarnation: w.state.Incarnations + 1, Plan: []byte("p"), Fingerprint: f, EpochMs: 10, Stages: adds, Seals: grants})
+	out := w.apply(&raftfsm.QueryAdd{Name: name, Incarnation: w.state.Incarnations + 1, Plan: []byte("p"), Fingerprint: f, EpochMs: 10, Stages: adds, Seals: grants, Standby: standby})
 	if out.Code != raftfsm.Applied {
 		w.t.Fatal(out)
 	}
@@ -283,12 +289,12 @@ func (w *world) agentTick(a *agent) {
 
 func (w *world) instance(a *agent, q *raftfsm.Query, s topology.StageID, r topology.Range, n uint64, restore topology.Epoch, role string) *running {
 	for _, x := range a.instances {
-		if x.query == q.ID && x.Stage == s && x.Instance == n && x.Range == r {
-			x.Role = role
+		if x.query == q.ID && x.Stage == s && x.Instance == n && x.Range.From <= r.From && x.Range.To >= r.To {
+			x.Role, x.Range = role, r // it goes on with what it keeps
 			return x
 		}
 	}
-	x := &running{query: q.ID, restoreAt: restore}
+	x := &running{query: q.ID, restoreAt: max(restore, q.Complete)}
 	x.Stage, x.Range, x.Instance, x.Role, x.Phase = s, r, n, role, PhaseRestoring
 	return x
 }
@@ -298,6 +304,9 @@ func (w *world) run(a *agent, x *running) {
 	q := a.view.Incarnation(x.query.Incarnation)
 	st := q.Stages[x.Stage]
 	if x.Phase == PhaseRestoring {
+		if q.TrimPoint() > x.restoreAt {
+			x.restoreAt = q.Complete // what it began with is gone
+		}
 		if !w.restorable(q, x) || !w.adopts(a, q, x) {
 			return
 		}
@@ -307,14 +316,14 @@ func (w *world) run(a *agent, x *running) {
 	if w.now < x.ready {
 		return
 	}
-	x.Phase, x.Epoch, x.Durable = PhaseRunning, topology.Epoch(w.now/10), topology.Epoch(w.now/10)
-	x.Chains = nil
-	line := x.Epoch / lineGap * lineGap
-	for _, sh := range st.Shadows {
-		if part := (topology.Range{From: max(sh.Range.From, x.Range.From), To: min(sh.Range.To, x.Range.To)}); part.Len() > 0 {
-			x.Chains = append(x.Chains, ChainSum{part, line, uint64(line) * uint64(part.Len())})
-		}
+	x.Phase = PhaseRunning
+	if w.stands(q, x) || x.Role == RoleActive && !w.adopts(a, q, x) {
+		return
 	}
+	x.Epoch = w.reaches(a, x)
+	x.Durable = x.Epoch
+	line := x.Epoch / lineGap * lineGap
+	w.showChains(st, x, line)
 	for _, c := range x.copies {
 		if c.line <= q.Complete {
 			x.Copied = c.version
@@ -344,6 +353,51 @@ func (w *world) run(a *agent, x *running) {
 	if all && len(x.Lines) < MaxReportLines {
 		x.Lines = append(x.Lines, line)
 		x.copies = append(x.copies, copied{line, a.view.Version})
+	}
+}
+
+// stands says that an instance is a shadow of a source, which stays where it was restored and does that anew when the complete checkpoint is far
+// ahead.
+func (w *world) stands(q *raftfsm.Query, x *running) bool {
+	if x.Role != RoleShadow || !q.Stages[x.Stage].Source {
+		return false
+	}
+	if q.Complete-x.Restored >= 8*lineGap {
+		x.Phase, x.restoreAt = PhaseRestoring, q.Complete
+	}
+	x.Epoch = x.Restored
+	x.Chains = []ChainSum{chainOf(x.Range, x.Restored)}
+	return true
+}
+
+// reaches is the epoch that an instance has reached by now.
+func (w *world) reaches(a *agent, x *running) topology.Epoch {
+	now := topology.Epoch(w.now / 10)
+	switch {
+	case x.Epoch == x.Restored:
+		return now // it has just caught up
+	case a.slow:
+		return min(now, x.Epoch+tickMs/20)
+	}
+	return min(now, x.Epoch+50)
+}
+
+// chainOf is what everybody computes.
+func chainOf(r topology.Range, e topology.Epoch) ChainSum {
+	return ChainSum{r, e, uint64(e) * uint64(r.Len())}
+}
+
+// showChains reports the chains of what others are to take over, at the last lines.
+func (w *world) showChains(st *raftfsm.Stage, x *running, line topology.Epoch) {
+	x.Chains = nil
+	for _, sh := range st.Shadows {
+		part := topology.Range{From: max(sh.Range.From, x.Range.From), To: min(sh.Range.To, x.Range.To)}
+		if part.Len() <= 0 || x.Role == RoleShadow && x.Instance != sh.Instance {
+			continue
+		}
+		for e := max(x.Restored, line-63*lineGap); e <= line; e += lineGap {
+			x.Chains = append(x.Chains, chainOf(part, e))
+		}
 	}
 }
 
@@ -437,7 +491,7 @@ func (w *world) repairSeals(a *agent) {
 		}
 		good := slices.DeleteFunc(slices.Clone(set.Members), func(p topology.Process) bool {
 			n := a.view.Node(p.Node)
-			return n == nil || n.Process() != p || n.Status != raftfsm.Alive
+			return n == nil || n.Process() != p || !n.Stays()
 		})
 		if len(good) == len(set.Members) {
 			continue
@@ -511,6 +565,8 @@ func (w *world) runFor(ms int64) {
 func (w *world) heal() {
 	w.lossy, w.cut, w.killAfter = false, map[[2]int]bool{}, 0
 	for _, a := range w.nodes {
+		a.slow = false
+		w.drain(a, false)
 		if !a.up {
 			w.start(a)
 		}
@@ -535,12 +591,38 @@ func (w *world) settled() string {
 		if bad != "" {
 			return bad
 		}
+		if bad = w.pending(v, q); bad != "" {
+			return bad
+		}
 		if late := topology.Epoch(w.now/10) - q.Complete; late > 4*lineGap {
 			return fmt.Sprintf("query %s is %d epochs behind its last complete checkpoint", q.Name, late)
 		}
 	}
 	if n := BlocksBelow(v); n > 0 {
 		return fmt.Sprintf("%d blocks lack copies", n)
+	}
+	return ""
+}
+
+// pending says what of a query's layout is not as it is wanted.
+func (w *world) pending(v *View, q *raftfsm.Query) string {
+	nodes := len(v.newHosts(q.Fingerprint, nil).list)
+	for s, st := range q.Stages {
+		stage := topology.StageID(s)
+		if changing(st) {
+			return fmt.Sprintf("query %s: stage %d has shadows %+v", q.Name, s, st.Shadows)
+		}
+		if want := min(q.StageScale(stage).Want, nodes); want > 0 && Partitions(st) != want {
+			return fmt.Sprintf("query %s: stage %d has %d partitions, %d are wanted: %+v", q.Name, s, Partitions(st), want, st.Partitions)
+		}
+		for _, a := range st.Partitions {
+			if v.goes(a.Process) && nodes > 0 {
+				return fmt.Sprintf("query %s: stage %d %v is on %s", q.Name, s, a.Range, a.Process.Node)
+			}
+			if _, ok := v.standbyOf(st, a.Range); q.Standby > 0 && !st.Source && !ok && nodes > 1 {
+				return fmt.Sprintf("query %s: stage %d %v has no standby: %+v", q.Name, s, a.Range, st.Shadows)
+			}
+		}
 	}
 	return ""
 }

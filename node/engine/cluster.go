@@ -44,6 +44,8 @@ type Placement struct {
 	Complete, Trim topology.Epoch
 	// Paused: sources seal nothing.
 	Paused bool
+	// Finished: everything has ended and Complete is the end. Nobody has the seals any more.
+	Finished bool
 }
 
 // Backup takes checkpoints. Save must not block; once all vaults of a checkpoint have it on disk, Query.Acknowledge is called.

@@ -141,25 +141,44 @@ func (p *partition) begin(ctx context.Context) error {
 	}
 	from := max(p.placed.Restore, p.placement.Load().Complete)
 	if from > 0 {
-		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from)
+		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from, func(bytes int64) { p.stats.restoredBytes.Add(bytes) })
 		if err != nil {
 			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
 		}
 		p.trace("fetched")
-		for i := range deltas {
-			p.stats.restoredBytes.Add(int64(len(deltas[i].Data)))
-		}
 		if err := p.restore(from, deltas); err != nil {
 			return err
 		}
+	} else {
+		p.noteChains(0)
 	}
 	p.stats.restored.Store(int64(from))
 	p.follow()
 	if p.source == nil || p.over {
 		return nil
 	}
-	for p.role == Shadow {
-		// It goes on from what the active one has sealed when it takes over, and is as near to that as it can be.
+	if err := p.standBy(ctx, from); err != nil {
+		return err
+	}
+	return p.beginSource(ctx)
+}
+
+// shadowLines is how many checkpoints a shadow of a source stays behind the complete one before it restores that: what is sealed behind the one
+// that it stands at is read again when it takes over.
+const shadowLines = 8
+
+// standBy keeps a shadow of a source at the checkpoint that it was restored from until it takes over: it goes on from what the active one has
+// sealed then. When that has got far away, or everything has ended and the seals are gone, it must restore the later checkpoint: a
+// *dataplane.TrimmedError.
+func (p *partition) standBy(ctx context.Context, from topology.Epoch) error {
+	for {
+		complete := p.followed.Complete
+		if p.followed.Finished && complete > from || p.role == Shadow && complete-from >= shadowLines*p.checkpointEpochs() {
+			return &dataplane.TrimmedError{From: from + 1, Floor: complete + 1}
+		}
+		if p.role != Shadow {
+			return nil
+		}
 		p.stats.phase.Store(int32(running))
 		p.query.statusChanged()
 		if err := p.wait(ctx); err != nil {
@@ -167,7 +186,6 @@ func (p *partition) begin(ctx context.Context) error {
 		}
 		p.follow()
 	}
-	return p.beginSource(ctx)
 }
 
 // trace logs how far an instance is on its way from being placed to being seen, since recoveries are judged by it.

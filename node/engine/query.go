@@ -39,8 +39,9 @@ type QueryConfig struct {
 	Sealer Sealer
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
-	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group.
-	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
+	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group. It
+	// tells got of the bytes as they come, from any goroutine, before it returns.
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error)
 	// Until ends a Replay that is of a query's past: every partition takes the epochs up to it, and no more. 0: the Replay has the query's end.
 	Until topology.Epoch
 	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding

@@ -143,8 +143,13 @@ func (r *localRun) execute(ctx context.Context) error {
 		return causeOr(ctx, err)
 	}
 	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid,
-		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped, Until: o.Until,
+		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, TraceChains: o.TraceChains, Skipped: o.Skipped, Until: o.Until,
 		Resealed: o.Resealed}
+	if o.Restore != nil {
+		c.Restore = func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, _ func(int64)) ([]backup.GroupDelta, error) {
+			return o.Restore(ctx, stage, r, epoch)
+		}
+	}
 	switch {
 	case o.Replay != nil:
 		c.T0Ms = o.Replay.T0Ms()

@@ -159,8 +159,8 @@ func (p *partition) noteChains(c topology.Epoch) {
 	p.lineChains = append(p.lineChains, l)
 }
 
-// appendChains appends the sums of a range's chains. Those of a partition that has ended stay as they are, also at a checkpoint that is complete
-// later, from which a shadow starts. The caller holds report.
+// appendChains appends the sums of a range's chains. Those of an instance that has ended stay as they are, also at a checkpoint that is complete
+// later, from which the other one may have started. The caller holds report.
 func (p *partition) appendChains(out []ChainSum, r topology.Range, complete topology.Epoch) []ChainSum {
 	for _, l := range p.lineChains {
 		sum := ChainSum{Range: r, Epoch: l.epoch}
@@ -169,7 +169,7 @@ func (p *partition) appendChains(out []ChainSum, r topology.Range, complete topo
 		}
 		out = append(out, sum)
 	}
-	if n := len(out); p.stats.ended.Load() && n > 0 && out[n-1].Range == r && out[n-1].Epoch < complete {
+	if n := len(out); phase(p.stats.phase.Load()) == ended && n > 0 && out[n-1].Range == r && out[n-1].Epoch < complete {
 		out = append(out, ChainSum{Range: r, Epoch: complete, Sum: out[n-1].Sum})
 	}
 	return out

@@ -430,7 +430,7 @@ func (w *world) trace(node topology.NodeID, stage topology.StageID, epoch topolo
 }
 
 // restore reads a range's state from the vaults, which takes a while.
-func (w *world) restore(ctx context.Context, stage topology.StageID, r topology.Range, c topology.Epoch) ([]backup.GroupDelta, error) {
+func (w *world) restore(ctx context.Context, stage topology.StageID, r topology.Range, c topology.Epoch, _ func(int64)) ([]backup.GroupDelta, error) {
 	select {
 	case <-time.After(w.delay()):
 	case <-ctx.Done():

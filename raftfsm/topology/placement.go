@@ -57,7 +57,8 @@ type Assignment struct {
 	Adopt []SealLog `json:"adopt,omitempty"`
 }
 
-// Shadow is a partition that is being brought up to take a range over. Its Restore holds back the trim point.
+// Shadow is a partition that is being brought up to take a range over. Its Restore holds back the trim point; it follows the complete epoch
+// once the shadow has caught up.
 type Shadow struct {
 	Range    Range   `json:"range"`
 	Process  Process `json:"process"`
@@ -72,7 +73,7 @@ type Purpose uint8
 const (
 	// ForChange: it takes its range over as soon as it has caught up.
 	ForChange Purpose = 0
-	// ForStandby: it takes its range over when what is active there is lost. Its Restore follows the complete epoch once it has caught up.
+	// ForStandby: it takes its range over when what is active there is lost.
 	ForStandby Purpose = 1
 	// ForSpeed: it takes its range over if it gets ahead of what is active there.
 	ForSpeed Purpose = 2
