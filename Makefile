@@ -86,7 +86,7 @@ bench-elastic: build ## the paper's experiments on a fleet of small computers, w
 .PHONY: soak
 soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query, and SEEPNODE_RUNS (10) on real processes
 	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions' ./node/engine ./node/agent
-	SEEPNODE_RUNS=$${SEEPNODE_RUNS:-10} $(GO) test -timeout 2h -run KilledAtRandom ./scripts/cluster
+	SEEPNODE_RUNS=$${SEEPNODE_RUNS:-10} $(GO) test -timeout 2h -run AtRandom ./scripts/cluster
 
 .PHONY: demo
 demo: build ## the word count on five processes, two of which are killed with kill -9; every count is checked
