@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -178,13 +179,27 @@ func explainDir(dir string, err error) error {
 
 // listen opens the data port and the one for people.
 func (a *Agent) listen(cluster uint64) error {
-	l, err := listen(a.world.network, hostPort(a.config.Bind, a.config.DataPort), "data-port")
+	network := a.world.network
+	var secret *port.Credentials
+	if a.config.TLS != (port.CredentialFiles{}) {
+		var err error
+		if secret, err = port.OpenCredentials(a.config.TLS, a.log); err != nil {
+			return fmt.Errorf("TLS (--tls-cert, --tls-key, --tls-ca): %w", err)
+		}
+		network = port.TLS{Network: network, Credentials: secret}
+	}
+	l, err := listen(network, hostPort(a.config.Bind, a.config.DataPort), "data-port")
 	if err != nil {
 		return err
 	}
-	a.mux = port.NewMux(port.Config{Listener: l, Network: a.world.network, Cluster: cluster, HTTP: a.config.HTTP, Logger: a.log})
-	a.web, err = listen(a.world.network, a.config.HTTP, "http")
-	return err
+	a.mux = port.NewMux(port.Config{Listener: l, Network: network, Cluster: cluster, HTTP: a.config.HTTP, Logger: a.log})
+	if a.web, err = listen(a.world.network, a.config.HTTP, "http"); err != nil {
+		return err
+	}
+	if secret != nil && !a.config.HTTPIsLoopback() {
+		a.web = tls.NewListener(a.web, secret.HTTPS())
+	}
+	return nil
 }
 
 // describe makes the record that this process joins with.

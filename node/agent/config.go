@@ -14,6 +14,7 @@ import (
 
 	"github.com/seepnode/seepnode/autoscale"
 	"github.com/seepnode/seepnode/node/agent/discovery"
+	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/operator"
 	"github.com/seepnode/seepnode/raftfsm"
@@ -47,21 +48,22 @@ var ErrStop = errors.New("asked to stop")
 
 // Config is all that an agent is told from outside. It is plain data: where its values come from is the command line's affair.
 type Config struct {
-	Name            string            // of the node: the same at every start with the same DataDir
-	Join            []string          // where the gossip of some nodes of the cluster is, see package discovery; empty: this node is the first
-	BootstrapExpect int               // found a cluster as soon as this many nodes know each other; 0: found none, join one
-	Bind            string            // IP address that gossip and the data port listen on
-	Advertise       string            // IP address or host name that others reach this node at; "": the one of Bind, or a private one of this host
-	GossipPort      int               // TCP and UDP; 0: any free one
-	DataPort        int               // TCP, for raft, dataplane, vault and control; 0: any free one
-	HTTP            string            // HOST:PORT of the API for people; port 0: any free one
-	DataDir         string            // of this node alone
-	Tags            map[string]string // what placement may be told about this node: "zone", "spot", ...
-	MemoryLimit     int64             // bytes, a soft limit of the process; 0: none
-	AllowPaths      []string          // absolute directories that 'filesystem' may use; see RestrictsPaths
-	EncryptKey      []byte            // 32 bytes that encrypt and authenticate gossip; nil: none. Not the dataplane
-	Token           string            // what HTTP requests must bear; "": none, which only a loopback HTTP may have
-	Autoscale       string            // policy of queries' sizes: "rate", "threshold" or "off"
+	Name            string               // of the node: the same at every start with the same DataDir
+	Join            []string             // where the gossip of some nodes of the cluster is, see package discovery; empty: this node is the first
+	BootstrapExpect int                  // found a cluster as soon as this many nodes know each other; 0: found none, join one
+	Bind            string               // IP address that gossip and the data port listen on
+	Advertise       string               // IP address or host name that others reach this node at; "": the one of Bind, or a private one of this host
+	GossipPort      int                  // TCP and UDP; 0: any free one
+	DataPort        int                  // TCP, for raft, dataplane, vault and control; 0: any free one
+	HTTP            string               // HOST:PORT of the API for people; port 0: any free one
+	DataDir         string               // of this node alone
+	Tags            map[string]string    // what placement may be told about this node: "zone", "spot", ...
+	MemoryLimit     int64                // bytes, a soft limit of the process; 0: none
+	AllowPaths      []string             // absolute directories that 'filesystem' may use; see RestrictsPaths
+	EncryptKey      []byte               // 32 bytes that encrypt and authenticate gossip; nil: none. The data port has TLS
+	TLS             port.CredentialFiles // of TLS on the data port, and of HTTP beyond the loopback; zero: none
+	Token           string               // what HTTP requests must bear; "": none, which only a loopback HTTP may have
+	Autoscale       string               // policy of queries' sizes: "rate", "threshold" or "off"
 	// AutoscaleOptions are numbers of the policy, see autoscale.Config.Set.
 	AutoscaleOptions map[string]string
 	Provider         string            // starts nodes when this one leads: "local", "exec" or "ec2"; "": none
@@ -232,6 +234,9 @@ func (c *Config) checkHTTP() error {
 	}
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("the token has blanks or characters beyond ASCII; give one like that of: openssl rand -hex 32")
+	}
+	if set := []bool{c.TLS.Cert != "", c.TLS.Key != "", c.TLS.CA != ""}; slices.Contains(set, true) && slices.Contains(set, false) {
+		return errors.New("TLS needs three files: --tls-cert, --tls-key and --tls-ca, or none of them")
 	}
 	if c.HTTPIsLoopback() || c.Token != "" {
 		return nil

@@ -193,6 +193,9 @@ func (a *Agent) localArgs(token, dir string) []string {
 	if a.config.MemoryLimit > 0 {
 		args = append(args, "--memory-limit", strconv.FormatInt(a.config.MemoryLimit, 10))
 	}
+	if t := a.config.TLS; t.Cert != "" {
+		args = append(args, "--tls-cert", t.Cert, "--tls-key", t.Key, "--tls-ca", t.CA)
+	}
 	if a.config.EncryptKeyFile != "" {
 		args = append(args, "--encrypt-key-file", a.config.EncryptKeyFile)
 	}

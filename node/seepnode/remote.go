@@ -3,6 +3,8 @@ package seepnode
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seepnode/seepnode/node/agent"
+	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/node/query/ast"
 )
@@ -23,11 +27,15 @@ import (
 // addressEnv is where the cluster's address may stand.
 const addressEnv = "SEEPNODE_ADDR"
 
+// authoritiesEnv may name the file of the authorities; an agent's setting has the same name.
+const authoritiesEnv = "SEEPNODE_TLS_CA"
+
 // remoteFlags are those of every command that talks to a cluster.
 func remoteFlags(more ...cli.Flag) []cli.Flag {
 	return append(more,
 		&cli.StringFlag{Name: "address", Usage: "`HOST:PORT` of an agent's HTTP API, or several with commas [$" + addressEnv + "]", DefaultText: client.DefaultAddress},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the cluster's token [or the token in $" + tokenEnv + "]"},
+		&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` with the authorities that an agent's certificate is of: addresses beyond the loopback are then https [$" + authoritiesEnv + "]"},
 		&cli.BoolFlag{Name: "json", Usage: "the API's answer as it came"},
 	)
 }
@@ -80,6 +88,9 @@ func (a *app) dial(c *cli.Context) (*remote, error) {
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	wire := http.DefaultTransport.(*http.Transport).Clone()
 	wire.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	if err := r.trust(wire, c.String("tls-ca")); err != nil {
+		return nil, err
+	}
 	r.answers = &recorder{wire: wire, cancel: r.cancel, addresses: strings.Count(r.address, ",") + 1, refused: map[string]bool{}}
 	var err error
 	r.Client, err = client.New(client.Config{Address: r.address, Token: token, HTTPClient: &http.Client{
@@ -91,6 +102,35 @@ func (a *app) dial(c *cli.Context) (*remote, error) {
 		return nil, usagef("%v", err)
 	}
 	return r, nil
+}
+
+// trust speaks TLS where authorities are named, but not on the loopback, where agents do not either, and not where the address has a scheme
+// of its own.
+func (r *remote) trust(wire *http.Transport, file string) error {
+	if file == "" {
+		file = os.Getenv(authoritiesEnv)
+	}
+	if file == "" {
+		return nil
+	}
+	authorities, err := port.ReadAuthorities(file)
+	if err != nil {
+		return usagef("--tls-ca %s: %v", file, err)
+	}
+	wire.TLSClientConfig = &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}
+	list := strings.Split(r.address, ",")
+	for i, address := range list {
+		if address = strings.TrimSpace(address); !strings.Contains(address, "://") && !isLoopback(address) {
+			list[i] = "https://" + address
+		}
+	}
+	r.address = strings.Join(list, ",")
+	return nil
+}
+
+func isLoopback(address string) bool {
+	c := agent.Config{HTTP: address}
+	return c.HTTPIsLoopback()
 }
 
 func (r *remote) close() {
@@ -176,6 +216,10 @@ func (r *remote) explain(err error) error {
 	case errors.Is(context.Cause(r.ctx), errNoAgent):
 		return fmt.Errorf("no agent at %s; start one with `seepnode agent` or give --address", r.address)
 	case !errors.As(err, &answer):
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			return fmt.Errorf("%w\nhint: give the cluster's authorities with --tls-ca FILE or %s", err, authoritiesEnv)
+		}
 		return err
 	}
 	if r.json {

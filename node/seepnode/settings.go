@@ -60,6 +60,9 @@ var agentSettings = []setting{
 	{name: "memory-limit", usage: "soft limit of the process in `BYTES`, like 4GiB", text: "none", set: memoryLimit},
 	{name: "allow-path", usage: "`DIR` that 'filesystem' tables may use; without, all while HTTP is on the loopback and none beyond", many: true, set: allowPaths},
 	{name: "encrypt-key-file", usage: "`FILE` with the key of gossip, 32 bytes in base64, the same on all nodes", set: encryptKeyFile},
+	{name: "tls-cert", usage: "`FILE` with this node's certificate in PEM: the data port then speaks TLS, and HTTP beyond the loopback HTTPS", set: file(func(c *agent.Config) *string { return &c.TLS.Cert })},
+	{name: "tls-key", usage: "`FILE` with the certificate's key", set: file(func(c *agent.Config) *string { return &c.TLS.Key })},
+	{name: "tls-ca", usage: "`FILE` with the authorities whose certificates make a node, the same on all nodes", set: file(func(c *agent.Config) *string { return &c.TLS.CA })},
 	{name: "token-file", usage: "`FILE` with the token that HTTP requests must bear", set: tokenFile},
 	{name: "autoscale", usage: "`POLICY` that queries follow the load by while this node leads: rate, threshold or off", text: agent.DefaultConfig().Autoscale, set: text(func(c *agent.Config) *string { return &c.Autoscale })},
 	{name: "autoscale-option", usage: "change `KEY=VALUE` of the policy; the README lists what there is", many: true, pairs: true, set: autoscaleOptions},
@@ -103,6 +106,17 @@ func number(field func(*agent.Config) *int, least int) func(*agent.Config, []str
 		}
 		*field(c) = n
 		return nil
+	}
+}
+
+// file is a setting whose file is read later, wherever the process is then.
+func file(field func(*agent.Config) *string) func(*agent.Config, []string) error {
+	return func(c *agent.Config, values []string) (err error) {
+		if values[0] == "" {
+			return errors.New("it must name a file")
+		}
+		*field(c), err = filepath.Abs(values[0])
+		return err
 	}
 }
 

@@ -7,6 +7,9 @@
 // followed by the protocol version, 1 byte, and the cluster's id, 8 bytes big-endian, 0 while it is not known. The answer is 0x00,
 // or 0x01 (0x02 if trying again may help), a length of 2 bytes big-endian and a text. After it the connection is the user's.
 //
+// With TLS the same is said inside it. Both ends show a certificate of an authority that the other trusts; names do not count, because nodes' addresses
+// change. An end without TLS is answered in plain what to do.
+//
 // Not here: what is said on the connections, who connects to whom (peering), who is a member (gossip).
 //
 // Guarantees: a connection of another cluster, another protocol version, or of something else altogether is answered with what is

@@ -2,6 +2,7 @@ package port
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -210,9 +211,19 @@ func (m *Mux) greet(c net.Conn) {
 	p, err := readPreface(c)
 	from := c.RemoteAddr().String()
 	var other *stranger
+	var plain tls.RecordHeaderError
 	switch {
 	case errors.As(err, &other):
 		m.answerStranger(c, other)
+		return
+	case errors.As(err, &plain) && plain.Conn != nil:
+		m.answerPlain(plain.Conn, plain.RecordHeader[0], plain.RecordHeader[1])
+		return
+	case errors.Is(explainTLS(err), errTLS):
+		m.mu.Lock()
+		m.logOnce("TLS "+hostOf(c.RemoteAddr()), slog.LevelWarn, "refused a connection to the data port", "from", from, "error", explainTLS(err))
+		m.mu.Unlock()
+		c.Close()
 		return
 	case err != nil:
 		// Scanners and health checks connect and say nothing: not worth a line for each.
@@ -274,6 +285,18 @@ func (m *Mux) answerStranger(c net.Conn, s *stranger) {
 		text = fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)
 	}
 	m.refuse(c, []byte(text))
+}
+
+// answerPlain tells what does not speak TLS that this data port does.
+func (m *Mux) answerPlain(c net.Conn, first, second byte) {
+	if !Kind(first).known() || second != Version {
+		m.answerStranger(c, &stranger{fmt.Sprintf("something that does not speak TLS (first bytes %q)", []byte{first, second}), isHTTP(first, second)})
+		return
+	}
+	m.mu.Lock()
+	m.logOnce("plain "+hostOf(c.RemoteAddr()), slog.LevelWarn, "refused a node that does not speak TLS: "+errTLS.Error(), "from", c.RemoteAddr().String())
+	m.mu.Unlock()
+	m.refuse(c, appendRefusal(nil, refused, fmt.Sprintf("the data port at %s speaks TLS: %v", m.Addr(), errTLS)))
 }
 
 // refuse sends a last answer. Closing with unread bytes would reset the connection before the answer is read, so they are read.
@@ -383,7 +406,7 @@ func (e *RefusedError) Error() string {
 func (m *Mux) Dial(ctx context.Context, k Kind, addr string) (net.Conn, error) {
 	c, err := Dial(ctx, m.config.Network, k, addr, m.cluster.Load())
 	var refusal *RefusedError
-	if errors.As(err, &refusal) && !refusal.ForNow || errors.Is(err, errNotOurs) {
+	if errors.As(err, &refusal) && !refusal.ForNow || errors.Is(err, errNotOurs) || errors.Is(err, errTLS) {
 		m.mu.Lock()
 		m.logOnce("dial "+addr+" "+err.Error(), slog.LevelWarn, "cannot connect", "to", addr, "error", err)
 		m.mu.Unlock()
@@ -414,7 +437,7 @@ func Dial(ctx context.Context, n Network, k Kind, addr string, cluster uint64) (
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("port: %v connection to %s: closed without an answer: %w", k, addr, io.ErrUnexpectedEOF)
 	default:
-		err = fmt.Errorf("port: %v connection to %s: %w", k, addr, err)
+		err = fmt.Errorf("port: %v connection to %s: %w", k, addr, explainTLS(err))
 	}
 	c.Close()
 	return nil, err

@@ -80,7 +80,7 @@ func readPreface(r io.Reader) (preface, error) {
 	case isHTTP(b[0], b[1]):
 		return p, &stranger{"an HTTP request", true}
 	case b[0] == 0x16 && b[1] == 0x03:
-		return p, &stranger{"TLS, which is not supported", false}
+		return p, &stranger{"TLS, which this node does not speak: " + errTLS.Error(), false}
 	case !p.kind.known():
 		return p, &stranger{fmt.Sprintf("something that is not seepnode (first bytes %q)", b[:2]), false}
 	case p.version != Version:

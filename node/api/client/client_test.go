@@ -147,6 +147,7 @@ func TestAnswersThatAreErrorsAreTyped(t *testing.T) {
 		{401, `{"error":"x"}`, IsUnauthorized, "x"},
 		{503, `{"error":"x"}`, IsUnavailable, "x"},
 		{502, `<html>`, func(err error) bool { return hasStatus(err, 502) }, "a:1 answered 502; that does not look like a seepnode API: is the address right?"},
+		{400, "Client sent an HTTP request to an HTTPS server.\n", func(err error) bool { return hasStatus(err, 400) }, "a:1 answered 400; it speaks HTTPS: give https:// in the address"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			_, err := clientOf(t, peers{"a:1": answers(c.status, c.body)}, "a:1").Query(t.Context(), "q")

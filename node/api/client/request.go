@@ -240,6 +240,9 @@ func answerError(base *url.URL, res *http.Response) error {
 			Message: fmt.Sprintf("%s answered %s", base.Host, res.Status),
 			Hint:    "that does not look like a seepnode API: is the address right?",
 		}
+		if strings.Contains(string(b), "HTTPS server") { // Go's, asked without TLS
+			e.Hint = "it speaks HTTPS: give https:// in the address"
+		}
 	}
 	e.Status = res.StatusCode
 	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 && s < 3600 {

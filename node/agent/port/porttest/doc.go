@@ -1,0 +1,2 @@
+// Package porttest makes certificates for tests of connections with TLS.
+package porttest
