@@ -40,7 +40,7 @@ type bench struct {
 func measureSize(ctx context.Context, o options, size int) (_ map[string]*result, err error) {
 	c := cluster.Config{Program: o.program, KeepLogs: o.logs, LogsDir: o.trace, Flags: []string{"--autoscale", "off"}}
 	if o.trace != "" {
-		c.Flags = []string{"--log-level", "debug"}
+		c.Flags = append(c.Flags, "--log-level", "debug")
 	}
 	nodes, err := cluster.New(c)
 	if err != nil {
