@@ -77,11 +77,18 @@ func (a *Agent) partsOf(id topology.QueryID, name string) []table.Part {
 	return parts
 }
 
-// routeOf is the key group of a primary key, where the stage that makes the table's rows distributes them by columns that the sink's
-// rows begin with.
-func (a *Agent) routeOf(topology.QueryID, string, []string) (topology.KeyGroup, bool) {
-	// Which column of the sink a key of the stage became is not in the plan: a key may be on any node.
-	return 0, false
+// routeOf is the key group of a primary key, where the stage that makes the table's rows distributes them by columns of that.
+func (a *Agent) routeOf(id topology.QueryID, name string, key []string) (topology.KeyGroup, bool) {
+	_, p, st, t := a.tableOf(a.Machine().View(), id, name)
+	if t == nil {
+		return 0, false
+	}
+	sink := slices.IndexFunc(st.Ops, func(op *plan.Op) bool { return op.Sink != nil && p.Tables[op.Sink.Table] == t })
+	route := table.NewRoute(t.Schema, t.Primary, p.KeyColumns(st, sink, t.Primary), st.Groups)
+	if route == nil {
+		return 0, false
+	}
+	return route(key)
 }
 
 // askPart asks a process for its part of a table.

@@ -294,10 +294,14 @@ func readUnderFaults(t *testing.T, seed uint64) {
 			r := rand.New(rand.NewPCG(seed, uint64(n)))
 			newest := topology.Epoch(0)
 			for ctx.Err() == nil {
-				got, err := w.personAt(w.names[r.IntN(5)]).ReadTable(ctx, client.TableReadRequest{Query: "q", Table: "counts", MinEpoch: newest, Limit: 100})
+				request, rows := client.TableReadRequest{Query: "q", Table: "counts", MinEpoch: newest, Limit: 100}, 10
+				if r.IntN(2) == 0 {
+					request.Key, rows = []string{fmt.Sprint(r.IntN(10))}, 1
+				}
+				got, err := w.personAt(w.names[r.IntN(5)]).ReadTable(ctx, request)
 				if err == nil {
 					reads.Add(1)
-					evenCut(t, got, newest)
+					evenCut(t, got, newest, rows)
 					newest = max(newest, got.Epoch)
 				}
 				time.Sleep(time.Duration(10+r.IntN(50)) * time.Millisecond)
@@ -317,7 +321,7 @@ func readUnderFaults(t *testing.T, seed uint64) {
 					}
 					if got, err := (backend{a}).ReadTable(ctx, client.TableReadRequest{Query: "q", Table: "counts", Limit: 100}); err == nil {
 						reads.Add(1)
-						evenCut(t, got, newest)
+						evenCut(t, got, newest, 10)
 						newest = max(newest, got.Epoch)
 					}
 				}
@@ -355,7 +359,7 @@ func (w *trial) personAt(name string) *client.Client {
 }
 
 // evenCut holds a read of evenSQL's table against the epoch that it names.
-func evenCut(t *testing.T, got *client.TableRead, least topology.Epoch) {
+func evenCut(t *testing.T, got *client.TableRead, least topology.Epoch, rows int) {
 	if got.Epoch < least {
 		t.Errorf("epoch %d was read after %d", got.Epoch, least)
 	}
@@ -363,7 +367,7 @@ func evenCut(t *testing.T, got *client.TableRead, least topology.Epoch) {
 	if want == 0 && len(got.Rows) == 0 {
 		return
 	}
-	if len(got.Rows) != 10 {
+	if len(got.Rows) != rows {
 		t.Errorf("%d rows at epoch %d", len(got.Rows), got.Epoch)
 	}
 	for _, row := range got.Rows {

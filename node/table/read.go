@@ -61,6 +61,8 @@ type Response struct {
 	Ended   bool     `json:"ended,omitempty"`
 	Columns []Column `json:"columns,omitempty"`
 	Rows    []Row    `json:"rows"`
+	// Given is, after a Peek, the newest epoch of which rows were given by who answers.
+	Given topology.Epoch `json:"given,omitempty"`
 	// Count and Bytes of memory are, after a Peek, those of the parts that hold the range, as of their last write.
 	Count int64 `json:"count,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
@@ -131,7 +133,9 @@ func (s *Store) read(ctx context.Context, r Request) (Response, error) {
 		}
 	}
 	response := Response{Epoch: r.Epoch, Ended: ended && newest <= r.Epoch, Columns: pieces[0].lane.sink.columns()}
-	response.Rows, err = q.rows()
+	if response.Rows, err = q.rows(); err == nil {
+		s.gave(name{r.Query, r.Table}, r.Epoch)
+	}
 	return response, err
 }
 
@@ -150,6 +154,7 @@ func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
 			answer.Columns = pieces[0].lane.sink.columns()
 			answer.Epoch, answer.Ended, err = newestOf(pieces)
 			answer.Count, answer.Bytes = sizeOf(pieces)
+			answer.Given = s.given(name{r.Query, r.Table})
 		}
 		if last || err == nil && (answer.Ended || answer.Epoch >= r.AtLeast) {
 			return answer, err

@@ -45,7 +45,9 @@ const (
 )
 
 // Read answers r for all key groups, or those of r.Range; r.Peek is ignored. Without an epoch it is the newest at which every part can be read, at
-// least r.AtLeast and what this Reader gave before. It waits until ctx ends for epochs that are to come and parts that are being restored.
+// least r.AtLeast, what this Reader gave before, and what any part gave when the read came. It waits until ctx ends for epochs that are to come
+// and parts that are being restored. Where there is a Route keys need their own parts only: no other part's restoring keeps them waiting, nor does
+// what another Reader gave of other parts' keys move them.
 //
 // Errors: ErrNotHere when there is no such table; *UnavailableError when a part did not answer before ctx ended; *NotVisibleError when an
 // epoch was asked for that did not come before ctx ended; *TrimmedError; *RequestError; *TooLargeError; *ast.Error for the condition.
@@ -64,8 +66,8 @@ func (r *Reader) Read(ctx context.Context, request Request) (Response, error) {
 	}
 	pause := retryFirst
 	var last error
-	for {
-		response, err := r.attempt(ctx, request)
+	for reached := false; ; {
+		response, err := r.attempt(ctx, &request, &reached)
 		if err == nil || lasting(err) {
 			return response, err
 		}
@@ -113,10 +115,17 @@ type earlyError NotVisibleError
 
 func (e *earlyError) Error() string { return (*NotVisibleError)(e).Error() }
 
-func (r *Reader) attempt(ctx context.Context, request Request) (Response, error) {
+// attempt tries once. reached is whether an attempt has heard of all parts before: the first one that does raises what is asked for to what a part
+// gave, of its own keys, before.
+func (r *Reader) attempt(ctx context.Context, to *Request, reached *bool) (Response, error) {
+	request := *to
 	at, err := r.reach(ctx, request)
 	if err != nil {
 		return Response{}, err
+	}
+	if !*reached {
+		*reached, to.AtLeast = true, max(to.AtLeast, at.given())
+		request.AtLeast = to.AtLeast
 	}
 	visible, ended := leastOf(at.bounds)
 	epoch := request.Epoch
@@ -135,7 +144,7 @@ func (r *Reader) attempt(ctx context.Context, request Request) (Response, error)
 		return Response{Rows: []Row{}, Columns: at.bounds[0].Columns, Ended: ended}, nil
 	}
 	request.Epoch = epoch
-	answers, err := r.all(ctx, at.parts, within(r.routed(at.parts, request), request.Range), request)
+	answers, err := r.all(ctx, at.placed, within(at.parts, request.Range), request)
 	if err != nil {
 		return Response{}, err
 	}

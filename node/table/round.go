@@ -21,9 +21,18 @@ type reads struct {
 // round is one asking of all parts. It is led by one of the reads that share it.
 type round struct {
 	done   chan struct{} // closed when the rest is there
-	parts  []Part
-	bounds []Response
+	placed []Part        // who holds the table
+	parts  []Part        // those of them that were asked
+	bounds []Response    // of parts
 	err    error
+}
+
+// given is the newest epoch of which one of the parts has given rows.
+func (at *round) given() (e topology.Epoch) {
+	for _, b := range at.bounds {
+		e = max(e, b.Given)
+	}
+	return e
 }
 
 // roundError says that a round failed: the next one has waited already.
@@ -83,18 +92,20 @@ func (r *Reader) bounds(ctx context.Context, n name) (*round, error) {
 }
 
 // reach gives a round that began after the call. One that has to wait for an epoch asks for itself: the parts hold their answers back until they
-// show it, and nobody who would take an older one has to wait with it.
+// show it, and nobody who would take an older one has to wait with it. So does one whose keys are known to be in some parts only.
 func (r *Reader) reach(ctx context.Context, request Request) (*round, error) {
-	n, least := name{request.Query, request.Table}, max(request.AtLeast, request.Epoch)
-	if least <= r.floor(request) {
-		return r.bounds(ctx, n)
-	}
-	at := &round{parts: r.Placement(n.query, n.table)}
-	if len(at.parts) == 0 {
+	n, floor := name{request.Query, request.Table}, r.floor(request)
+	at := &round{placed: r.Placement(n.query, n.table)}
+	if len(at.placed) == 0 {
 		return nil, errNoTable
 	}
+	at.parts = r.routed(at.placed, request)
+	least := max(request.AtLeast, request.Epoch)
+	if least <= floor && len(at.parts) == len(at.placed) {
+		return r.bounds(ctx, n)
+	}
 	var err error
-	at.bounds, err = r.all(ctx, at.parts, at.parts, n.peek(least))
+	at.bounds, err = r.all(ctx, at.placed, at.parts, n.peek(max(least, floor)))
 	return at, err
 }
 
@@ -133,10 +144,11 @@ func (r *Reader) lead(ctx context.Context, n name, t *reads, at, flight *round) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if at.parts = r.Placement(n.query, n.table); len(at.parts) == 0 {
+	if at.placed = r.Placement(n.query, n.table); len(at.placed) == 0 {
 		err = errNoTable
 	} else {
-		at.bounds, err = r.all(ctx, at.parts, at.parts, n.peek(floor))
+		at.parts = at.placed
+		at.bounds, err = r.all(ctx, at.placed, at.parts, n.peek(floor))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -62,7 +62,8 @@ type name struct {
 
 // held are the lanes of one table on this node.
 type held struct {
-	lanes []*lane // newest first
+	lanes []*lane      // newest first
+	given atomic.Int64 // the newest epoch of which rows were read here
 }
 
 // NewStore makes the store of a node.
@@ -180,6 +181,32 @@ func (s *Store) close(l *lane) {
 	if len(h.lanes) == 0 {
 		delete(s.tables, n)
 	}
+}
+
+// gave notes that rows of an epoch are given to a reader.
+func (s *Store) gave(n name, e topology.Epoch) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h := s.tables[n]
+	if h == nil {
+		return
+	}
+	for {
+		old := h.given.Load()
+		if int64(e) <= old || h.given.CompareAndSwap(old, int64(e)) {
+			return
+		}
+	}
+}
+
+// given is the newest epoch of which rows were read here.
+func (s *Store) given(n name) topology.Epoch {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if h := s.tables[n]; h != nil {
+		return topology.Epoch(h.given.Load())
+	}
+	return 0
 }
 
 // piece are key groups of a range that one lane answers for.
