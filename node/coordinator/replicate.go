@@ -11,10 +11,11 @@ import (
 // Replicate keeps k full copies of every block on living nodes other than its active one. A member whose node came back has its
 // chains on that node's disk, and is replaced by the node's present process first of all. Who is replaced by another node gets no new
 // checkpoints, which it would hold up, and stays a former member, with what it has, until the active partitions say that the present
-// ones hold everything. At most vaultBatch blocks are changed by one command.
+// ones hold everything. At most vaultBatch blocks are changed by one command. What a node's loss leaves to be copied waits for what it leaves to be
+// recovered, for Timing.Copies at most: results come back first, and nothing is copied where a node is only restarted.
 func Replicate(v *View, q *raftfsm.Query) Decision {
 	var d Decision
-	if !placed(q.State) {
+	if !placed(q.State) || v.recovering(q) {
 		return d
 	}
 	k := &raftfsm.VaultsChange{Query: q.ID}
@@ -48,6 +49,19 @@ func Replicate(v *View, q *raftfsm.Query) Decision {
 	}
 	d.command(k)
 	return d
+}
+
+// recovering says whether ranges of q were lost lately and do not run again yet.
+func (v *View) recovering(q *raftfsm.Query) bool {
+	lately := func(atMs int64) bool { return v.NowMs-atMs < v.Timing.Copies }
+	lost, _ := v.lostOf(q)
+	if q.State != raftfsm.Waiting && slices.ContainsFunc(v.Losses, func(l Loss) bool { return lately(l.AtMs) && slices.Contains(lost, l.Process) }) {
+		return true
+	}
+	return slices.ContainsFunc(recoveries(q), func(r Recovery) bool {
+		there, running, _, _ := v.progress(q, &r)
+		return lately(r.DecidedMs) && running < there
+	})
 }
 
 // upstreamOf are the processes of earlier stages: the plan, which would say which of these it reads, is bytes to the metadata.

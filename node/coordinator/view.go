@@ -19,6 +19,7 @@ type Timing struct {
 	Pair       int64 // two that both report do not reach each other
 	Blame      int64 // how long the one to blame gets no partitions
 	Waits      int64 // a node says that it waits for vaults
+	Copies     int64 // lost copies wait so long for lost partitions
 	Converge   int64 // a shadow that has not come further for so long is dropped
 	ClockOff   int64 // a node whose clock is so wrong gets no source partitions
 	Stall      int64 // the leader itself stood still
@@ -27,7 +28,7 @@ type Timing struct {
 // DefaultTiming is the design's.
 func DefaultTiming() Timing {
 	return Timing{SilentPair: 400, SilentOne: 1000, Serf: 3000, Silence: 3000, Fresh: 1200, Slack: 100, Pair: 1000, Blame: 60_000,
-		Waits: 3000, Converge: 60_000, ClockOff: 1000, Stall: 1000}
+		Waits: 3000, Copies: 5000, Converge: 60_000, ClockOff: 1000, Stall: 1000}
 }
 
 // Limits of the decisions.
