@@ -1,6 +1,10 @@
 package state
 
-import "github.com/seepnode/seepnode/dataplane/batch"
+import (
+	"bytes"
+
+	"github.com/seepnode/seepnode/dataplane/batch"
+)
 
 // column holds the values of one column by slot: one of the slices, all of them as long as the table's capacity. A free or
 // deleted slot holds zero values, so that a new entry needs no clearing.
@@ -13,6 +17,9 @@ type column struct {
 	decs      []batch.Dec
 	bytes     arena
 	nulls     []uint64 // bit per slot; nil while nothing was ever null
+	// changed is of byte columns, a bit per slot: whether the bytes may be others than all vaults have. Deltas leave out what is not. nil:
+	// none is.
+	changed []uint64
 }
 
 // physicalKind is the kind of column that holds values of t: nested values lie in byte columns, encoded by the caller.
@@ -40,6 +47,9 @@ func (c *column) grow(capacity uint32) {
 	}
 	if c.nulls != nil {
 		c.nulls = resized(c.nulls, (n+63)/64)
+	}
+	if c.changed != nil {
+		c.changed = resized(c.changed, (n+63)/64)
 	}
 }
 
@@ -77,8 +87,25 @@ func (c *column) clearNull(slot uint32) {
 	}
 }
 
+func (c *column) hasChanged(slot uint32) bool {
+	return c.changed != nil && c.changed[slot>>6]>>(slot&63)&1 != 0
+}
+
+func (c *column) setChanged(slot, capacity uint32) {
+	if c.changed == nil {
+		c.changed = make([]uint64, (capacity+63)/64)
+	}
+	c.changed[slot>>6] |= 1 << (slot & 63)
+}
+
+func (c *column) clearChanged(slot uint32) {
+	if c.changed != nil {
+		c.changed[slot>>6] &^= 1 << (slot & 63)
+	}
+}
+
 func (c *column) memBytes() int {
-	return 8*cap(c.int64s) + 8*cap(c.float64s) + cap(c.bools) + 16*cap(c.decs) + c.bytes.memBytes() + 8*cap(c.nulls)
+	return 8*cap(c.int64s) + 8*cap(c.float64s) + cap(c.bools) + 16*cap(c.decs) + c.bytes.memBytes() + 8*cap(c.nulls) + 8*cap(c.changed)
 }
 
 // Int64s is the column's values by slot, for reading and, after Upsert or Touch of the slot, writing. The column's physical
@@ -118,10 +145,25 @@ func (t *Table) Decs(col int) []batch.Dec {
 // changes.
 func (t *Table) Bytes(col int, slot uint32) []byte { return t.cols[col].bytes.get(slot) }
 
-// SetBytes stores a copy of v and marks the slot touched. It leaves the null flag alone.
+// SetBytes stores a copy of v and marks the slot touched. It leaves the null flag alone. Setting what is there already costs deltas nothing.
 func (t *Table) SetBytes(col int, slot uint32, v []byte) {
 	t.Touch(slot)
-	t.cols[col].bytes.set(slot, v)
+	t.setBytes(&t.cols[col], slot, v)
+}
+
+func (t *Table) setBytes(c *column, slot uint32, v []byte) {
+	if bytes.Equal(c.bytes.get(slot), v) {
+		return
+	}
+	c.bytes.set(slot, v)
+	t.changeBytes(c, slot)
+}
+
+// changeBytes notes that a slot has other bytes than before. Nothing is noted while nothing is tracked.
+func (t *Table) changeBytes(c *column, slot uint32) {
+	if t.now != 0 && c.kind == batch.KindBytes {
+		c.setChanged(slot, t.capacity)
+	}
 }
 
 // IsNull says whether the value is null.
@@ -130,8 +172,13 @@ func (t *Table) IsNull(col int, slot uint32) bool { return t.cols[col].isNull(sl
 // SetNull makes the value null (and zero) and marks the slot touched.
 func (t *Table) SetNull(col int, slot uint32) {
 	t.Touch(slot)
-	t.cols[col].clear(slot)
-	t.cols[col].setNull(slot, t.capacity)
+	t.setNull(&t.cols[col], slot)
+}
+
+func (t *Table) setNull(c *column, slot uint32) {
+	c.clear(slot)
+	c.setNull(slot, t.capacity)
+	t.changeBytes(c, slot)
 }
 
 // ClearNull makes the value not null and marks the slot touched.

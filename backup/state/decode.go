@@ -48,11 +48,17 @@ func (t *Table) apply(r *reader) error {
 		t.floor = max(t.floor, t.epoch)
 	}
 	slots := make([]uint32, 0, n)
+	r.old = resized([]uint64(nil), (n+63)/64)
 	r.keys(n, t.checkKey, func(key []byte) {
 		slot, created := t.put(batch.HashKey(key), key)
 		if !created {
+			r.old[len(slots)>>6] |= 1 << (len(slots) & 63)
 			for i := range t.cols {
-				t.cols[i].clear(slot)
+				if c := &t.cols[i]; c.kind == batch.KindBytes {
+					c.clearNull(slot) // the bytes may be left out
+				} else {
+					c.clear(slot)
+				}
 			}
 		} else {
 			for _, c := range t.starts {
@@ -126,6 +132,7 @@ type reader struct {
 	off int
 	err error
 	key []byte
+	old []uint64 // bit per entry that is read: it was there before
 }
 
 func (r *reader) fail(what string) {
@@ -244,27 +251,38 @@ func (r *reader) checkAndUse(check func([]byte) error, use func(key []byte)) {
 }
 
 func (c *column) readValues(r *reader, slots []uint32, capacity uint32) {
-	switch r.byte() {
-	case 0:
+	form := r.byte()
+	if form&^(valuesNull|valuesLeftOut) != 0 || form&valuesLeftOut != 0 && c.kind != batch.KindBytes {
+		r.fail("unknown form of values")
+	}
+	if form == 0 {
 		c.readNotNull(r, slots)
 		return
-	case 1:
-	default:
-		r.fail("unknown form of nulls")
 	}
-	bitmap := r.take((len(slots) + 7) / 8)
+	var nulls, leftOut []byte
+	if form&valuesNull != 0 {
+		nulls = r.take((len(slots) + 7) / 8)
+	}
+	if form&valuesLeftOut != 0 {
+		leftOut = r.take((len(slots) + 7) / 8)
+	}
 	if r.err != nil {
 		return
 	}
-	present := make([]uint32, 0, len(slots))
+	given := make([]uint32, 0, len(slots))
 	for i, slot := range slots {
-		if bitmap[i>>3]>>(i&7)&1 != 0 {
+		switch {
+		case nulls != nil && nulls[i>>3]>>(i&7)&1 != 0:
+			c.clear(slot)
 			c.setNull(slot, capacity)
-		} else {
-			present = append(present, slot)
+		case leftOut == nil || leftOut[i>>3]>>(i&7)&1 == 0:
+			given = append(given, slot)
+		case r.old[i>>6]>>(i&63)&1 == 0:
+			r.fail("bytes of a new entry are left out")
+			return
 		}
 	}
-	c.readNotNull(r, present)
+	c.readNotNull(r, given)
 }
 
 func (c *column) readNotNull(r *reader, slots []uint32) {

@@ -24,7 +24,8 @@ import (
 //	keys          1 byte form; form 1 when every key is a non-null BIGINT: the first as 8 bytes big-endian, then the differences;
 //	              form 0: per key the number of leading bytes shared with the one before (at most 127), the length
 //	              of the rest, the rest. Nothing when there are none.
-//	values        1 byte, whether any is null; if so a bitmap; then what is not null, in the order of the keys:
+//	values        1 byte: bit 0 whether any is null, bit 1 whether any is left out, since it is the same as before the delta (bytes only);
+//	              for each of the bits that is set a bitmap; then what is not null and not left out, in the order of the keys:
 //	  int64       least value (zigzag), 1 byte width w in bytes, then per value its distance from the least in w bytes
 //	  float64     8 bytes each, IEEE bits
 //	  bool        bitmap
@@ -36,11 +37,14 @@ const (
 	formatVersion = 1
 	flagBase      = 1
 	sharedMax     = 127 // bounds what a few bytes can decode to
+	valuesNull    = 1
+	valuesLeftOut = 2
 	keysFront     = 0
 	keysBigint    = 1
 )
 
-// AppendDelta appends the encoding of every key touched after epoch from: its present value or a tombstone. When that is no
+// AppendDelta appends the encoding of every key touched after epoch from: its present value or a tombstone. Bytes that are the same as at the
+// last acknowledged epoch are left out. When that is no
 // longer known, because from is before the last acknowledged epoch, before the epoch the table was restored to, or nothing is
 // tracked, it appends a base instead, which stands for the same state.
 func (t *Table) AppendDelta(dst []byte, from topology.Epoch) []byte {
@@ -76,7 +80,7 @@ func (t *Table) appendEncoding(dst []byte, live, gone []uint32, flags byte) []by
 		return dst
 	}
 	for i := range t.cols {
-		dst = t.cols[i].appendValues(dst, live)
+		dst = t.cols[i].appendValues(dst, live, flags&flagBase != 0)
 	}
 	return dst
 }
@@ -121,25 +125,34 @@ func (t *Table) allBigint(slots []uint32) bool {
 	return true
 }
 
-func (c *column) appendValues(dst []byte, slots []uint32) []byte {
-	anyNull := false
+func (c *column) appendValues(dst []byte, slots []uint32, all bool) []byte {
+	all = all || c.kind != batch.KindBytes
+	leftOut := func(slot uint32) bool { return !all && !c.hasChanged(slot) && !c.isNull(slot) }
+	form := byte(0)
 	for _, slot := range slots {
-		if anyNull = c.isNull(slot); anyNull {
-			break
+		if c.isNull(slot) {
+			form |= valuesNull
+		} else if leftOut(slot) {
+			form |= valuesLeftOut
 		}
 	}
-	if !anyNull {
-		return c.appendNotNull(append(dst, 0), slots)
+	dst = append(dst, form)
+	if form == 0 {
+		return c.appendNotNull(dst, slots)
 	}
-	dst = append(dst, 1)
-	dst = appendBits(dst, len(slots), func(i int) bool { return c.isNull(slots[i]) })
-	present := make([]uint32, 0, len(slots))
+	if form&valuesNull != 0 {
+		dst = appendBits(dst, len(slots), func(i int) bool { return c.isNull(slots[i]) })
+	}
+	if form&valuesLeftOut != 0 {
+		dst = appendBits(dst, len(slots), func(i int) bool { return leftOut(slots[i]) })
+	}
+	given := make([]uint32, 0, len(slots))
 	for _, slot := range slots {
-		if !c.isNull(slot) {
-			present = append(present, slot)
+		if !c.isNull(slot) && !leftOut(slot) {
+			given = append(given, slot)
 		}
 	}
-	return c.appendNotNull(dst, present)
+	return c.appendNotNull(dst, given)
 }
 
 func appendBits(dst []byte, n int, bit func(i int) bool) []byte {

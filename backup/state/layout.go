@@ -192,17 +192,16 @@ func (l *layout) store(t *Table, slot uint32, p unsafe.Pointer) {
 			c.float64s[slot] = float64(*(*float32)(at))
 		case reflect.String:
 			s := *(*string)(at)
-			c.bytes.set(slot, unsafe.Slice(unsafe.StringData(s), len(s)))
+			t.setBytes(c, slot, unsafe.Slice(unsafe.StringData(s), len(s)))
 		case reflect.Slice:
 			if b := *(*[]byte)(at); b != nil {
-				c.bytes.set(slot, b)
+				t.setBytes(c, slot, b)
 				c.clearNull(slot)
 			} else {
-				c.bytes.clear(slot)
-				c.setNull(slot, t.capacity)
+				t.setNull(c, slot)
 			}
 		case reflect.Array:
-			c.bytes.set(slot, unsafe.Slice((*byte)(at), f.size))
+			t.setBytes(c, slot, unsafe.Slice((*byte)(at), f.size))
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (r row) canonical() row {
 var rowGen = rapid.Custom(func(t *rapid.T) row {
 	r := row{
 		i: rapid.Int64().Draw(t, "i"), f: rapid.Uint64().Draw(t, "f"), b: rapid.Bool().Draw(t, "b"),
-		s: rapid.String().Draw(t, "s"), n: rapid.StringN(0, 3, 9).Draw(t, "n"), nulls: rapid.Uint8Range(0, 63).Draw(t, "nulls"),
+		s: rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "often", "the same"})).Draw(t, "s"), n: rapid.StringN(0, 3, 9).Draw(t, "n"), nulls: rapid.Uint8Range(0, 63).Draw(t, "nulls"),
 	}
 	r.d = batch.Dec{Hi: rapid.Int64Range(-1, 1).Draw(t, "hi"), Lo: rapid.Uint64().Draw(t, "lo")}
 	return r.canonical()

@@ -35,7 +35,7 @@ func (g *Group) Snapshot(s *Snapshot, from topology.Epoch) {
 	for i, t := range g.tables {
 		var live int
 		s.slots, live = t.appendTouched(s.slots[:0], from)
-		s.tables[i].take(t, s.slots, live)
+		s.tables[i].take(t, s.slots, live, false)
 	}
 }
 
@@ -44,7 +44,7 @@ func (g *Group) SnapshotBase(s *Snapshot) {
 	s.begin(g, true)
 	for i, t := range g.tables {
 		s.slots = t.appendLive(s.slots[:0], nil)
-		s.tables[i].take(t, s.slots, len(s.slots))
+		s.tables[i].take(t, s.slots, len(s.slots), true)
 	}
 }
 
@@ -84,7 +84,7 @@ func (t *Table) appendTouched(dst []uint32, from topology.Epoch) (slots []uint32
 }
 
 // take copies slots of t: those before live with their values, the others' keys.
-func (s *tableSnapshot) take(t *Table, slots []uint32, live int) {
+func (s *tableSnapshot) take(t *Table, slots []uint32, live int, base bool) {
 	s.live, s.gone = live, len(slots)-live
 	d := &s.table
 	d.types, d.keyText = t.types, t.keyText
@@ -96,7 +96,7 @@ func (s *tableSnapshot) take(t *Table, slots []uint32, live int) {
 		d.cols = make([]column, len(t.cols))
 	}
 	for i := range d.cols {
-		d.cols[i].gather(&t.cols[i], slots[:live])
+		d.cols[i].gather(&t.cols[i], slots[:live], base)
 	}
 }
 
@@ -171,29 +171,32 @@ func (k *keys) gather(src *keys, slots []uint32) {
 			copy(k.data[i*w:(i+1)*w], src.data[int(slot)*w:])
 		}
 	default:
-		k.vary.gather(&src.vary, slots)
+		k.vary.gather(&src.vary, slots, nil)
 		return
 	}
 	k.vary = arena{}
 }
 
-// gather makes a the byte strings of these slots of src.
-func (a *arena) gather(src *arena, slots []uint32) {
+// gather makes a the byte strings of these slots of src; of those that are not in only, empty ones. nil: all.
+func (a *arena) gather(src *arena, slots []uint32, only []uint64) {
 	a.refs = reused(a.refs, len(slots))
 	total := 0
 	for i, slot := range slots {
 		n := src.refs[slot].len
+		if only != nil && only[i>>6]>>(i&63)&1 == 0 {
+			n = 0
+		}
 		a.refs[i] = ref{uint32(total), n}
 		total += int(n)
 	}
 	a.data = reused(a.data, total)
 	for i, slot := range slots {
-		copy(a.data[a.refs[i].off:], src.get(slot))
+		copy(a.data[a.refs[i].off:][:a.refs[i].len], src.get(slot))
 	}
 }
 
-// gather makes c the values of these slots of src.
-func (c *column) gather(src *column, slots []uint32) {
+// gather makes c the values of these slots of src, all of them or what a delta gives.
+func (c *column) gather(src *column, slots []uint32, all bool) {
 	c.kind = src.kind
 	switch c.kind {
 	case batch.KindInt64:
@@ -205,17 +208,29 @@ func (c *column) gather(src *column, slots []uint32) {
 	case batch.KindDecimal:
 		c.decs = gathered(c.decs, src.decs, slots)
 	default:
-		c.bytes.gather(&src.bytes, slots)
+		if all {
+			c.bytes.gather(&src.bytes, slots, nil)
+			break
+		}
+		if c.changed = gatheredBits(c.changed, src.changed, slots); c.changed == nil {
+			c.changed = make([]uint64, (len(slots)+63)/64)
+		}
+		c.bytes.gather(&src.bytes, slots, c.changed)
 	}
-	if src.nulls == nil {
-		c.nulls = nil
-		return
+	c.nulls = gatheredBits(c.nulls, src.nulls, slots)
+}
+
+// gatheredBits are the bits of these slots of src, nil when that is.
+func gatheredBits(to, src []uint64, slots []uint32) []uint64 {
+	if src == nil {
+		return nil
 	}
-	c.nulls = reused(c.nulls, (len(slots)+63)/64)
-	clear(c.nulls)
+	to = reused(to, (len(slots)+63)/64)
+	clear(to)
 	for i, slot := range slots {
-		c.nulls[i>>6] |= src.nulls[slot>>6] >> (slot & 63) & 1 << (i & 63)
+		to[i>>6] |= src[slot>>6] >> (slot & 63) & 1 << (i & 63)
 	}
+	return to
 }
 
 func gathered[T any](to, src []T, slots []uint32) []T {

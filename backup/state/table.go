@@ -243,6 +243,9 @@ func (t *Table) insert(hash uint64, key []byte, pos uint64) uint32 {
 // start makes a slot with zero values a live entry.
 func (t *Table) start(slot uint32) {
 	t.changes++
+	for i := range t.cols {
+		t.changeBytes(&t.cols[i], slot)
+	}
 	for _, c := range t.starts {
 		t.cols[c].setNull(slot, t.capacity)
 	}

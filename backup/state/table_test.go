@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -62,6 +63,54 @@ func TestDeltaHoldsWhatWasTouchedAndNothingElse(t *testing.T) {
 func (t *Table) deltaOf(testing.TB) []byte {
 	t.Begin(1)
 	return t.AppendDelta(nil, 0)
+}
+
+// TestDeltasLeaveOutBytesThatAreAsBefore: a key that is counted up has its text in a base, and in no delta until the text changes.
+func TestDeltasLeaveOutBytesThatAreAsBefore(t *testing.T) {
+	types := []batch.Type{batch.TypeBigInt, batch.TypeString}
+	live, copied := NewTable(types), NewTable(types)
+	text := []byte(strings.Repeat("a text that stays ", 100))
+	step := func(epoch topology.Epoch, n int64, text []byte, sent int) {
+		t.Helper()
+		live.Begin(epoch)
+		slot, _ := put(live, string(bigKey(7)))
+		live.Int64s(0)[slot] = n
+		if text == nil {
+			live.SetNull(1, slot)
+		} else {
+			live.ClearNull(1, slot)
+			live.SetBytes(1, slot, text)
+		}
+		delta := live.AppendDelta(nil, epoch-1)
+		if has := len(delta) >= sent; !has || len(delta) > sent+200 {
+			t.Errorf("epoch %d: a delta of %d bytes with %d of text", epoch, len(delta), sent)
+		}
+		if err := copied.Apply(delta); err != nil || copied.Hash() != live.Hash() {
+			t.Fatalf("epoch %d: %v", epoch, err)
+		}
+		live.Acknowledge(epoch)
+	}
+	step(1, 1, text, len(text))
+	step(2, 2, text, 0)
+	step(3, 3, text[1:], len(text)-1)
+	step(4, 4, nil, 0)
+	step(5, 5, []byte{}, 0)
+	step(6, 6, text, len(text))
+	live.Begin(7)
+	slot, _ := find(live, string(bigKey(7)))
+	live.Delete(slot)
+	step(7, 7, text, len(text))
+	if err := NewTable(types).Apply(leaveOut(live)); err == nil || !strings.Contains(err.Error(), "left out") {
+		t.Errorf("a new entry without its bytes: %v", err)
+	}
+}
+
+// leaveOut is a delta that counts the only key up.
+func leaveOut(live *Table) []byte {
+	live.Begin(8)
+	slot, _ := put(live, string(bigKey(7)))
+	live.Int64s(0)[slot]++
+	return live.AppendDelta(nil, 7)
 }
 
 func TestTombstonesStayUntilAcknowledgedAndSlotsAreUsedAgain(t *testing.T) {

@@ -71,6 +71,9 @@ func (t *Table) Acknowledge(c topology.Epoch) {
 			kept = append(kept, slot)
 		default:
 			t.stamps[slot] = dead
+			for i := range t.cols {
+				t.cols[i].clearChanged(slot)
+			}
 			if dead != 0 {
 				if pos, ok := t.position(slot); ok {
 					t.release(pos, slot)
@@ -115,14 +118,21 @@ func (t *Table) TouchedLen() int { return len(t.dirty) }
 // reload replaces the contents by what their encoding decodes to and keeps what was touched.
 func (t *Table) reload() error {
 	type mark struct {
-		end   int
-		stamp uint32
+		end     int
+		stamp   uint32
+		changed []int // columns
 	}
 	var names []byte
 	marks := make([]mark, 0, len(t.dirty))
 	for _, slot := range t.dirty {
 		names = append(names, t.keys.get(slot)...)
-		marks = append(marks, mark{len(names), t.stamps[slot]})
+		m := mark{end: len(names), stamp: t.stamps[slot]}
+		for i := range t.cols {
+			if t.cols[i].hasChanged(slot) {
+				m.changed = append(m.changed, i)
+			}
+		}
+		marks = append(marks, m)
 	}
 	encoded := t.AppendBase(nil)
 	old := *t
@@ -138,6 +148,12 @@ func (t *Table) reload() error {
 		slot, _ := t.put(batch.HashKey(key), key)
 		t.stamps[slot] = m.stamp &^ deadBit
 		t.dirty = append(t.dirty, slot)
+		for i := range t.cols {
+			t.cols[i].clearChanged(slot)
+		}
+		for _, i := range m.changed {
+			t.cols[i].setChanged(slot, t.capacity)
+		}
 		if m.stamp&deadBit != 0 {
 			now := t.now
 			t.now = m.stamp &^ deadBit
