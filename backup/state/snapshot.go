@@ -212,21 +212,23 @@ func (c *column) gather(src *column, slots []uint32, all bool) {
 			c.bytes.gather(&src.bytes, slots, nil)
 			break
 		}
-		if c.changed = gatheredBits(c.changed, src.changed, slots); c.changed == nil {
-			c.changed = make([]uint64, (len(slots)+63)/64)
-		}
+		c.changed = gatheredBits(c.changed, src.changed, slots)
 		c.bytes.gather(&src.bytes, slots, c.changed)
 	}
-	c.nulls = gatheredBits(c.nulls, src.nulls, slots)
+	if src.nulls == nil {
+		c.nulls = nil
+	} else {
+		c.nulls = gatheredBits(c.nulls, src.nulls, slots)
+	}
 }
 
-// gatheredBits are the bits of these slots of src, nil when that is.
+// gatheredBits are the bits of these slots of src; nil has none.
 func gatheredBits(to, src []uint64, slots []uint32) []uint64 {
-	if src == nil {
-		return nil
-	}
 	to = reused(to, (len(slots)+63)/64)
 	clear(to)
+	if src == nil {
+		return to
+	}
 	for i, slot := range slots {
 		to[i>>6] |= src[slot>>6] >> (slot & 63) & 1 << (i & 63)
 	}
