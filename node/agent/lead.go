@@ -30,7 +30,7 @@ func (a *Agent) lead(ctx context.Context, _ uint64) {
 // eraseRemoved forgets queries that are being removed once no living node has anything of them any more, until ctx ends.
 func (a *Agent) eraseRemoved(ctx context.Context) {
 	since := map[uint64]uint64{} // incarnation -> the version of the metadata at which it was first seen here
-	for sleep(ctx, eraseEvery) {
+	for a.awaitRemoval(ctx) {
 		s := a.Machine().View()
 		for _, q := range s.Queries {
 			if q.State != raftfsm.Removing {
@@ -50,6 +50,17 @@ func (a *Agent) eraseRemoved(ctx context.Context) {
 			delete(since, q.ID.Incarnation)
 		}
 	}
+}
+
+// awaitRemoval waits a little, and while no query is being removed until one is. It says whether ctx goes on.
+func (a *Agent) awaitRemoval(ctx context.Context) bool {
+	removing := func(s *raftfsm.State) bool {
+		return slices.ContainsFunc(s.Queries, func(q *raftfsm.Query) bool { return q.State == raftfsm.Removing })
+	}
+	if _, err := a.Machine().Wait(ctx, removing); err != nil {
+		return false
+	}
+	return sleep(ctx, eraseEvery)
 }
 
 // gone says whether every living process has seen the removal and runs nothing of the query any more.

@@ -44,7 +44,9 @@ func Loop(ctx context.Context, deps Deps) {
 	defer l.running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	tick := time.NewTicker(stepEvery)
+	// At the instants of the keep-alives: an idle process wakes up for both once.
+	until := func() time.Duration { return stepEvery - time.Duration(deps.Clock().UnixNano())%stepEvery }
+	tick := time.NewTimer(until())
 	defer tick.Stop()
 	for {
 		changed := deps.Machine.Changed()
@@ -62,6 +64,7 @@ func Loop(ctx context.Context, deps Deps) {
 			case <-time.After(stepGap):
 			}
 		case <-tick.C:
+			tick.Reset(until())
 		case x := <-l.finished:
 			l.finish(x)
 		}

@@ -130,7 +130,7 @@ func (s *Serf) serfConfig(events chan<- serf.Event) *serf.Config {
 	// Measured: failures are known after 0.94 to 1.4 s, and no false alarm when the CPU is overcommitted.
 	m.ProbeInterval, m.ProbeTimeout = 200*time.Millisecond, 100*time.Millisecond
 	m.SuspicionMult, m.SuspicionMaxTimeoutMult = 3, 2
-	m.GossipInterval = 50 * time.Millisecond
+	m.GossipInterval = 100 * time.Millisecond // in step with the probes: an idle process wakes up for every tick
 	m.TCPTimeout = 3 * time.Second
 	m.PushPullInterval = 5 * time.Second // gossip may miss somebody: until the next exchange of all that is known
 	m.DeadNodeReclaimTime = 10 * time.Second

@@ -117,11 +117,12 @@ func (p *Peering) add(i Info, now time.Time) {
 
 // probe asks a peer that should have dialed and has not whether it is there, and whether it counts this process among the live.
 func (p *Peering) probe(q *peer) {
-	tick := time.NewTicker(probeEvery)
+	tick := time.NewTimer(p.until(probeEvery))
 	defer tick.Stop()
 	for missing := 0; ; {
 		select {
 		case <-tick.C:
+			tick.Reset(p.until(probeEvery))
 		case <-q.ctx.Done():
 			return
 		}

@@ -24,13 +24,12 @@ const (
 	// frozenAfter is how late the own ticker may be before this process counts as having been frozen itself.
 	frozenAfter = 300 * time.Millisecond
 	// thawing is how long after that connections that end prove nothing: peers may have given this process up meanwhile.
-	thawing   = time.Second
-	watchTick = 50 * time.Millisecond
+	thawing = time.Second
 	// A connection that has been silent that long is made anew: after a partition the kernel would wait long before it sends again.
 	reconnectAfter = 3 * time.Second
 
 	backoffMin = 10 * time.Millisecond
-	probeEvery = 250 * time.Millisecond // of a peer that should have dialed
+	probeEvery = 2 * beatEvery // of a peer that should have dialed
 	backoffMax = time.Second
 	// leavingWithin is how long a process that said goodbye may take until the cluster knows that it is gone.
 	leavingWithin = 3 * time.Second
@@ -90,11 +89,10 @@ type Config struct {
 
 // Peering keeps connections with the processes that Update names until Close.
 type Peering struct {
-	config  Config
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	wg      sync.WaitGroup
-	started time.Time
+	config Config
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
 
 	mu         sync.Mutex
 	peers      map[topology.NodeID]*peer
@@ -140,7 +138,7 @@ func New(c Config) (*Peering, error) {
 	if err != nil {
 		return nil, errors.Join(err, data.Close())
 	}
-	p := &Peering{config: c, peers: map[topology.NodeID]*peer{}, served: map[slot]chan struct{}{}, onChange: func() {}, lastTick: c.Clock(), started: time.Now()}
+	p := &Peering{config: c, peers: map[topology.NodeID]*peer{}, served: map[slot]chan struct{}{}, onChange: func() {}, lastTick: c.Clock()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.wg.Go(func() { p.accept(port.Dataplane, data) })
 	p.wg.Go(func() { p.accept(port.KeepAlive, beats) })
@@ -263,36 +261,46 @@ func (p *Peering) Peers() []Status {
 	return all
 }
 
-// until is how long it is until the process's next multiple of a period: what all peers have to be told, and what is looked for, is due at the
-// same instants, so that an idle process wakes up for it once.
+// until is how long it is until the cluster's time is the next multiple of a period: what all peers have to be told, and what is looked for, is
+// due at the same instants, and what they tell arrives then, so that an idle process wakes up for all of it once.
 func (p *Peering) until(period time.Duration) time.Duration {
-	return period - time.Since(p.started)%period
+	ahead, _ := p.config.Ahead()
+	return period - time.Duration(p.config.Clock().Add(ahead).UnixNano())%period
 }
 
-// watch looks for silence, and for time that this process missed itself.
+// watch looks for silence, and for time that this process missed itself: with every beat, and when patience with a peer ends.
 func (p *Peering) watch() {
-	tick := time.NewTimer(p.until(watchTick))
+	tick := time.NewTimer(p.until(beatEvery))
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			tick.Reset(p.until(watchTick))
 		case <-p.ctx.Done():
 			return
 		}
-		now := p.config.Clock()
-		p.mu.Lock()
-		p.notice(now)
-		p.lastTick = now
-		for _, q := range p.peers {
-			if now.Sub(q.heard) > reconnectAfter {
-				q.data.end(errReconnect)
-				q.beats.end(errReconnect)
-			}
-		}
-		p.review(now)
-		p.mu.Unlock()
+		tick.Reset(min(p.until(beatEvery), p.look()))
 	}
+}
+
+// look reviews all peers and says how long it is at least until patience with one ends.
+func (p *Peering) look() (rest time.Duration) {
+	now := p.config.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.notice(now)
+	p.lastTick, rest = now, beatEvery
+	for _, q := range p.peers {
+		silent := now.Sub(q.heard)
+		if silent > reconnectAfter {
+			q.data.end(errReconnect)
+			q.beats.end(errReconnect)
+		}
+		if silent < q.patience {
+			rest = min(rest, q.patience-silent)
+		}
+	}
+	p.review(now)
+	return rest
 }
 
 // notice finds out whether this process was frozen: then nobody is to blame for what was not heard. Called with the lock held before
