@@ -5,35 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/seepnode/seepnode/autoscale"
 	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// TestIdentityUnderElasticity: what sinks show is byte for byte what one node that never fails gives, while people scale stages out and in,
-// drain nodes and take that back, and processes, disks and network fail in the middle of it.
+// TestIdentityUnderElasticity: what sinks show is byte for byte what one node that never fails gives, while stages are scaled out and in, nodes
+// drained and used again, partitions moved, with standby shadows in every third schedule, and processes, disks and network fail in the middle of
+// it in two of three. Every schedule, of 200, is one of five whole agents; those of node/engine (TestKeyGroupsThatMoveUnderFaultsChangeNoByte)
+// are beside them. In the end no change is under way.
 func TestIdentityUnderElasticity(t *testing.T) {
-	for i, q := range faultQueries {
-		t.Run(q.name, func(t *testing.T) {
-			want := onOneNode(t, q.sql, q.sinks)
-			for _, seed := range seeds(t, 3, 1) {
-				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { identityUnderElasticity(t, seed, i, want) })
-				})
-			}
-		})
+	seen := &tally{counts: map[string]int{}}
+	t.Run("schedules", func(t *testing.T) {
+		for i, q := range faultQueries {
+			t.Run(q.name, func(t *testing.T) {
+				want := onOneNode(t, q.sql, q.sinks)
+				for _, seed := range seeds(t, 40, 3) {
+					t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+						t.Parallel()
+						synctest.Test(t, func(t *testing.T) { identityUnderElasticity(t, seed, i, want, seen) })
+					})
+				}
+			})
+		}
+	})
+	t.Log(seen.counts)
+	if testing.Short() || os.Getenv("SEEPNODE_ROUNDS") != "" || os.Getenv("SEEPNODE_SEED") != "" {
+		return
+	}
+	for _, what := range []string{"scale out", "scale in", "drain", "move", "standby", "a standby took over", raftfsm.KindSwitched, raftfsm.KindDropped, raftfsm.KindReassigned} {
+		if seen.of(what) == 0 {
+			t.Errorf("not once in all schedules: %s", what)
+		}
 	}
 }
 
-func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[string]string) {
+// countChanges counts what changed in a query.
+func (y *tally) countChanges(q *raftfsm.Query) {
+	figure := func(h *raftfsm.Entry, key string) string {
+		i := slices.IndexFunc(h.Figures, func(f raftfsm.KV) bool { return f.Key == key })
+		if i < 0 {
+			return ""
+		}
+		return h.Figures[i].Value
+	}
+	for i := range q.History {
+		h := &q.History[i]
+		y.count("%s", h.Kind)
+		switch h.Kind {
+		case raftfsm.KindShadowed:
+			y.count("%s", figure(h, raftfsm.FigureWhat))
+		case raftfsm.KindReassigned:
+			if q.Standby > 0 && strings.Contains(figure(h, raftfsm.FigureInstances), ",") {
+				y.count("a standby took over")
+			}
+		}
+	}
+}
+
+func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[string]string, seen *tally) {
 	q := &faultQueries[query]
+	sql := q.sql
+	if seed%3 == 1 {
+		sql = "SET 'standby' = '1';\n" + sql
+	}
 	w := newTrial(t, seed*uint64(len(faultQueries))+uint64(query)+1_000_000, 5, burstsRegistry(t))
 	defer w.end()
-	if _, err := w.person().AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: q.sql, Set: sinkPaths(t, w.dir, q.sinks)}); err != nil {
+	if _, err := w.person().AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: sql, Set: sinkPaths(t, w.dir, q.sinks)}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -59,6 +106,12 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 	if !ok {
 		w.explain()
 		t.Errorf("the query did not finish")
+	} else {
+		w.until("every change has come to its end", func() bool {
+			return !slices.ContainsFunc(w.latest().Query("q").Stages, func(st *raftfsm.Stage) bool {
+				return slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Purpose != topology.ForStandby })
+			})
+		})
 	}
 	sameFiles(t, sinkFiles(t, w.dir, q.sinks), want)
 	if query := w.latest().Query("q"); query != nil {
@@ -66,6 +119,7 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 		for _, h := range query.History {
 			count[h.Kind]++
 		}
+		seen.countChanges(query)
 		t.Logf("%v; %d faults, history %v", time.Since(w.began), w.during, count)
 		if t.Failed() {
 			for _, h := range query.History[max(0, len(query.History)-60):] {
@@ -76,7 +130,7 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 	}
 }
 
-// rescale asks for another layout, or for a node to be drained or used again. That nobody can be asked just now is no mistake.
+// rescale asks for another layout, for a partition to be moved, or for a node to be drained or used again. That nobody can be asked just now is no mistake.
 func (w *trial) rescale(ctx context.Context, r *rand.Rand) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -86,7 +140,9 @@ func (w *trial) rescale(ctx context.Context, r *rand.Rand) {
 	}
 	name := w.names[r.IntN(len(w.names))]
 	var err error
-	switch r.IntN(5) {
+	switch r.IntN(7) {
+	case 5, 6:
+		w.move(ctx, q, r)
 	case 0:
 		_, err = w.person().DrainNode(ctx, name)
 	case 1:
@@ -100,4 +156,18 @@ func (w *trial) rescale(ctx context.Context, r *rand.Rand) {
 	if errors.As(err, &answer) && answer.Status < 500 && answer.Status != 409 && ctx.Err() == nil {
 		w.t.Errorf("it was refused: %v", err)
 	}
+}
+
+// move puts a partition on a node, as the policy for nodes that are too busy does. That it is there, or on its way somewhere, is no mistake either.
+func (w *trial) move(ctx context.Context, q *raftfsm.Query, r *rand.Rand) {
+	s := r.IntN(len(q.Stages))
+	part := q.Stages[s].Partitions[r.IntN(len(q.Stages[s].Partitions))]
+	to := w.latest().Nodes[r.IntN(len(w.names))].Process()
+	agents := w.running()
+	if len(agents) == 0 {
+		return
+	}
+	by := agents[r.IntN(len(agents))]
+	k := moveCommand(q, &autoscale.Move{Query: q.ID, Stage: topology.StageID(s), Range: part.Range, From: part.Process, To: to, Text: "it is to go there"})
+	_, _ = by.member.Propose(ctx, raftfsm.Envelope{AtMs: by.clock.now().UnixMilli(), Command: k})
 }
