@@ -3,6 +3,7 @@
 //
 //	go run ./scripts/bench                 everything, interleaved
 //	go run ./scripts/bench -only count     keyed count against the roof
+//	go run ./scripts/bench -only saved     what checkpoints cost a keyed count, in processor time
 //	go run ./scripts/bench -only words     word count over the Go tree
 //	go run ./scripts/bench -only held      longest epoch with many keys held
 //

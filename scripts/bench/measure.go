@@ -32,21 +32,26 @@ type measurement struct {
 	LongestMs    float64 `json:"longest_ms,omitempty"` // longest epoch, from the instant it was to be sealed to its end
 	StepMs       float64 `json:"step_ms,omitempty"`    // longest time one partition took for one epoch
 	GCPauseMs    float64 `json:"gc_pause_ms,omitempty"`
-	Saves        int64   `json:"saves,omitempty"`      // checkpoints of partitions with state
-	LargestMB    float64 `json:"largest_mb,omitempty"` // the largest of them
-	MeanMB       float64 `json:"mean_mb,omitempty"`    // and their mean
+	Saves        int64   `json:"saves,omitempty"` // checkpoints of partitions with state
+	MeanMB       float64 `json:"mean_mb,omitempty"`
+	FullMB       float64 `json:"full_mb,omitempty"`        // the largest of those that bring mostly whole key groups
+	DeltaMB      float64 `json:"incremental_mb,omitempty"` // mean of the others
 }
 
 // counting is a backup that acknowledges at once and counts bytes.
 type counting struct {
-	mu                    sync.Mutex
-	saves, bytes, largest int64
+	mu                        sync.Mutex
+	saves, bytes, full        int64
+	incremental, changedBytes int64
 }
 
 func (c *counting) Save(cp backup.Checkpoint) {
-	n := int64(0)
+	n, whole := int64(0), int64(0)
 	for _, g := range cp.Groups {
 		n += int64(len(g.Data))
+		if g.Base {
+			whole += int64(len(g.Data))
+		}
 	}
 	if n < 64<<10 {
 		return // a source's, or a sink's
@@ -55,14 +60,20 @@ func (c *counting) Save(cp backup.Checkpoint) {
 	defer c.mu.Unlock()
 	c.saves++
 	c.bytes += n
-	c.largest = max(c.largest, n)
+	if whole > n/2 {
+		c.full = max(c.full, n)
+		return
+	}
+	c.incremental++
+	c.changedBytes += n
 }
 
 func (c *counting) fill(m *measurement) {
 	if c == nil || c.saves == 0 {
 		return
 	}
-	m.Saves, m.LargestMB, m.MeanMB = c.saves, float64(c.largest)/1e6, float64(c.bytes)/1e6/float64(c.saves)
+	m.Saves, m.FullMB, m.MeanMB = c.saves, float64(c.full)/1e6, float64(c.bytes)/1e6/float64(c.saves)
+	m.DeltaMB = float64(c.changedBytes) / 1e6 / float64(max(1, c.incremental))
 }
 
 // counter is a counting backup when word is "saved", nil otherwise.
