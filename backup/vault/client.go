@@ -38,7 +38,7 @@ type call struct {
 	w     waiter
 	bytes int
 
-	// Of a stream: messages as they came, until they are taken.
+	// Of a stream: messages as they came, checked, until they are taken.
 	streams bool
 	parts   [][]byte
 	unread  int // bytes of parts
@@ -337,7 +337,7 @@ func (c *Client) ask(ctx context.Context, m *message, take func(m *message) erro
 		credit := 0
 		for _, p := range parts {
 			var part message
-			if _, err := decodeMessage(p, &part); err != nil && failed == nil {
+			if err := part.parse(p); err != nil && failed == nil {
 				failed = err
 			}
 			if failed == nil {

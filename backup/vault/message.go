@@ -177,8 +177,13 @@ func decodeMessage(src []byte, m *message) (rest []byte, err error) {
 	if want, got := binary.LittleEndian.Uint32(src[8:]), messageChecksum(src[:8], payload); got != want {
 		return nil, fmt.Errorf("%w: message has CRC32C %08x, its header says %08x", ErrMalformed, got, want)
 	}
-	*m = message{typ: messageType(src[3])}
-	r := reader{src: payload}
+	return src[end:], m.parse(src[:end:end])
+}
+
+// parse takes a message apart that has been checked.
+func (m *message) parse(whole []byte) error {
+	*m = message{typ: messageType(whole[3])}
+	r := reader{src: whole[messageHeaderBytes:]}
 	if m.typ == typeHello {
 		m.node = topology.NodeID(r.bytes("node", headerTextMax))
 		m.boot = topology.BootID(r.fixed64("boot id"))
@@ -186,7 +191,7 @@ func decodeMessage(src []byte, m *message) (rest []byte, err error) {
 		m.id = r.uint("number of a request", math.MaxUint64)
 		m.decodeBody(&r)
 	}
-	return src[end:], r.end(m.typ)
+	return r.end(m.typ)
 }
 
 func (m *message) decodeBody(r *reader) {

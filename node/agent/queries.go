@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type queries struct {
 	now     func() time.Time
 
 	ended chan struct{} // some query has ended here, and may begin anew
+	turns chan struct{} // holds one element for each state that is being fetched in turn
 
 	mu      sync.Mutex
 	running map[topology.QueryID]*running
@@ -36,7 +38,28 @@ type queries struct {
 
 func newQueries(self topology.Process, machine *raftfsm.Machine, node *engine.Node, vaults backup.Vaults, propose proposeFunc, changed func(), log *slog.Logger, now func() time.Time) *queries {
 	return &queries{self: self, machine: machine, node: node, vaults: vaults, propose: propose, changed: changed, log: log, now: now,
-		ended: make(chan struct{}, 1), running: map[topology.QueryID]*running{}}
+		ended: make(chan struct{}, 1), turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), running: map[topology.QueryID]*running{}}
+}
+
+// turnMost is how long a state waits for its turn: those before it may ask a vault that does not answer.
+const turnMost = time.Second
+
+// fetchInTurn lets a few states be fetched at a time, one after the other, rather than all at once: the first are there earlier, and the last not
+// later. Sources, which are small and which all others need, do not wait.
+func (q *queries) fetchInTurn(ctx context.Context, r backup.FetchRequest, source bool) ([]backup.GroupDelta, error) {
+	if source {
+		return backup.Fetch(ctx, q.vaults, r)
+	}
+	patience := time.NewTimer(turnMost)
+	defer patience.Stop()
+	select {
+	case q.turns <- struct{}{}:
+		defer func() { <-q.turns }()
+	case <-patience.C:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return backup.Fetch(ctx, q.vaults, r)
 }
 
 // run follows the metadata until ctx ends, and returns when all queries have ended here.

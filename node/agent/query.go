@@ -256,7 +256,7 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		}
 		request := stateRequest(r.of.machine, w, stage, rng, epoch)
 		request.Got = got
-		deltas, err := backup.Fetch(ctx, r.of.vaults, request)
+		deltas, err := r.of.fetchInTurn(ctx, request, w.Stages[stage].Source)
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
