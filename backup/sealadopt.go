@@ -133,7 +133,15 @@ type fenced struct {
 	left    bool // the member's node is no part of the cluster any more
 }
 
-func (f *fenced) adopted() AdoptedLog { return AdoptedLog{Records: f.records, Trim: f.state.Trim} }
+// adopted is the log. A vault to which its owner has written it anew, under a higher term or because it is new in the set, has what the owner had
+// not trimmed then, which may be less than what the vault itself was told to keep: of what comes before that it knows nothing.
+func (f *fenced) adopted() AdoptedLog {
+	start := f.state.Next
+	if len(f.records) > 0 {
+		start = f.records[0].First
+	}
+	return AdoptedLog{Records: f.records, Trim: max(f.state.Trim, start-1)}
+}
 
 // counts says that the answer alone tells all that was released.
 func (f *fenced) counts() bool { return f.err == nil && !f.left && f.process == f.member }

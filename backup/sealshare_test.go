@@ -54,6 +54,41 @@ func TestAnOwnerThatKeepsSomeSourcesWritesOnUnderTheNewTerm(t *testing.T) {
 	})
 }
 
+// TestASuccessorHearsOfEveryTrimmingOfItsLog: an owner that goes on under a higher term writes what it has not trimmed to all vaults anew. What it
+// has trimmed is gone then, also where a vault was not told of that yet: a successor that stands before it must not take the rest for all.
+func TestASuccessorHearsOfEveryTrimmingOfItsLog(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newTestCluster(t, 1, "n1", "n2", "own", "s1")
+			o := &owner{log: 1, next: 1, w: c.writer("own", 1, 2, "n1", "n2")}
+			s := c.writer("s1", 2, 2, "n1", "n2")
+			defer c.stop(o.w, s)
+			o.seal(3)
+			o.seal(3)
+			settle(time.Second)
+			trim := topology.Epoch(3)
+			if all {
+				trim = 6
+			}
+			set := c.share(1)
+			o.w.Trim(trim)
+			o.w.Follow(set)
+			settle(time.Second)
+			logs, err := s.Adopt(context.Background(), []topology.SealLog{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := topology.Epoch(7)
+			if len(logs[0].Records) > 0 {
+				held = logs[0].Records[0].First
+			}
+			if logs[0].Trim != trim || held != trim+1 {
+				t.Errorf("it is said to be trimmed up to %d, holds epochs from %d on, and was trimmed up to %d", logs[0].Trim, held, trim)
+			}
+		})
+	}
+}
+
 func TestMarksRiseUnderANewTermOnlyByWhatWasAcknowledgedUnderIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, "n1", "n2", "own", "s1")
