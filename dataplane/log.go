@@ -42,7 +42,7 @@ type Log struct {
 	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. Those of entries that a cursor may
 	// still be reading are left to the garbage collector.
 	recycle func(*Rows)
-	// wakeProducer is called without the lock when an acknowledgement may have made room.
+	// wakeProducer is called without the lock when an acknowledgement, or a consumer that has come, may have made room.
 	wakeProducer func()
 }
 
@@ -155,15 +155,23 @@ func (l *Log) wakeReaders() {
 // Subscribe starts a cursor of a consumer, named by its number, at epoch from. Below the floor it fails with *TrimmedError. Only active
 // cursors hold the producer back. wake is called, with the log's lock held, whenever there may be something new to read.
 func (l *Log) Subscribe(consumer uint64, from topology.Epoch, active bool, wake func()) (*Cursor, error) {
+	c, expected, err := l.subscribe(consumer, from, active, wake)
+	if expected && l.wakeProducer != nil {
+		l.wakeProducer() // it may have waited for this consumer, which may have all there is and so acknowledge nothing
+	}
+	return c, err
+}
+
+func (l *Log) subscribe(consumer uint64, from topology.Epoch, active bool, wake func()) (c *Cursor, expected bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if from < l.floor {
-		return nil, &TrimmedError{From: from, Floor: l.floor}
+		return nil, false, &TrimmedError{From: from, Floor: l.floor}
 	}
 	if !active && !l.retain {
-		return nil, fmt.Errorf("dataplane: only a log that retains its entries takes subscriptions that do not hold the producer back")
+		return nil, false, fmt.Errorf("dataplane: only a log that retains its entries takes subscriptions that do not hold the producer back")
 	}
-	c := &Cursor{log: l, consumer: consumer, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
+	c = &Cursor{log: l, consumer: consumer, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
 	for _, e := range l.entries[l.head:] {
 		if e.Last >= from {
 			c.bytes, c.count = e.bytesEnd-e.memBytes(), e.countEnd-1
@@ -173,8 +181,9 @@ func (l *Log) Subscribe(consumer uint64, from topology.Epoch, active bool, wake 
 	l.cursors = append(l.cursors, c)
 	if e := l.expected[consumer]; active && e != nil {
 		e.cursors++
+		expected = true
 	}
-	return c, nil
+	return c, expected, nil
 }
 
 // Append adds the next entry; its First must be the log's next epoch and it must not follow End. The log takes e.Rows over.

@@ -206,6 +206,32 @@ func TestNothingIsTrimmedBeforeAllExpectedConsumersHaveSubscribed(t *testing.T) 
 	}
 }
 
+// A consumer whose connection was lost may have taken all there is, its acknowledgements among what was lost: it comes again where nothing is
+// left to acknowledge, and nobody else wakes the producer.
+func TestAProducerThatWaitsForAConsumerWakesWhenItComesAgainWithNothingLeftToTake(t *testing.T) {
+	wakes := 0
+	l := NewLog(1, Limits{Bytes: 1 << 30, Epochs: 2}, true, nil, func() { wakes++ })
+	c, err := l.Subscribe(1, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Expect([]uint64{1})
+	for e := topology.Epoch(1); e <= 2; e++ {
+		l.Append(full(e, e, 1))
+	}
+	c.Close()
+	if l.MayAppend() {
+		t.Fatal("a consumer that is gone does not hold the producer back")
+	}
+	wakes = 0
+	if _, err := l.Subscribe(1, 3, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !l.MayAppend() || wakes == 0 {
+		t.Errorf("may append: %v, after %d wakes", l.MayAppend(), wakes)
+	}
+}
+
 // TestASubscribeAtOrAboveTheTrimPointSucceedsElseTheAnswerIsTRIMMED is invariant 10 at the log, of an active and of a retired partition: random
 // appends, acknowledgements and trims never take away what somebody may still ask for.
 func TestASubscribeAtOrAboveTheTrimPointSucceedsElseTheAnswerIsTRIMMED(t *testing.T) {

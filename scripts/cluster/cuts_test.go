@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,9 +81,9 @@ func underCuts(t *testing.T, program string, happen func(c *cuts)) {
 	compareWithOneProcess(ctx, t, program, out)
 }
 
-// explain shows what the cluster says of a failure.
+// explain shows what the cluster says of a failure, or always with SEEPNODE_EXPLAIN.
 func (c *cuts) explain() {
-	if !c.t.Failed() {
+	if !c.t.Failed() && os.Getenv("SEEPNODE_EXPLAIN") == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -102,11 +104,56 @@ func (c *cuts) explain() {
 					c.t.Logf("%+v", p)
 				}
 			}
+			if placed, err := asks.Topology(ctx, "q"); err == nil {
+				for _, set := range placed.SealSets {
+					c.t.Logf("%+v", set)
+				}
+			}
 			asks.Close()
+			c.dump(ctx)
 			return
 		}
 		asks.Close()
 	}
+}
+
+// dump writes what the agents' goroutines do into the directory that SEEPNODE_EXPLAIN names.
+func (c *cuts) dump(ctx context.Context) {
+	dir := os.Getenv("SEEPNODE_EXPLAIN")
+	if dir == "" {
+		return
+	}
+	for _, i := range c.Running() {
+		for _, what := range []string{"/debug/pprof/goroutine?debug=2", "/metrics"} {
+			text, err := c.fetch(ctx, i, what)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, c.Agent(i).Name+"-"+strings.Map(func(r rune) rune {
+					if r >= 'a' && r <= 'z' {
+						return r
+					}
+					return -1
+				}, what)+".txt"), text, 0o600)
+			}
+			if err != nil {
+				c.t.Log(err)
+			}
+		}
+	}
+}
+
+// fetch gets a page of an agent.
+func (c *cuts) fetch(ctx context.Context, agent int, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Agent(agent).HTTP+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+c.Token())
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close() //nolint:errcheck // it has been read
+	return io.ReadAll(answer.Body)
 }
 
 func (c *cuts) must(err error) {
@@ -353,10 +400,17 @@ func nodeOf(process string) string {
 func (c *cuts) flap() {
 	c.t.Helper()
 	seed := rand.Uint64()
+	if text := os.Getenv("SEEPNODE_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		c.must(err)
+	}
 	c.t.Logf("seed %d", seed)
+	defer func() { c.t.Logf("flapped until %s", time.Now().Format(time.StampMilli)) }()
 	chance := rand.New(rand.NewPCG(seed, 0))
 	for range 12 {
 		node := chance.IntN(c.Len())
+		c.t.Logf("%s: %s is cut off", time.Now().Format(time.StampMilli), c.Agent(node).Name)
 		c.must(c.Isolate(node))
 		c.pause(time.Duration(50+chance.IntN(1500)) * time.Millisecond)
 		c.must(c.Rejoin(node))
