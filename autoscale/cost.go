@@ -3,21 +3,23 @@ package autoscale
 // cost is what partitions of a stage use of their nodes, learned from what they did: a fixed part, for being there while epochs pass, and
 // a part for each row. On a small node the fixed part may be the greater, so that rows over use would say far too little of what a node
 // takes. Both are the line of least squares through uses and rates of all partitions, older ones counting less and less. While rates hardly
-// differ a line says nothing: what was known of the fixed part before is one weak observation among the others, at first that it is nothing.
+// differ a line says nothing: what was known of the fixed part before is one weak observation among the others, at first that it is half of
+// all that is seen.
 type cost struct {
 	n, x, y, xx, xy float64
-	anchor          float64 // the fixed part, as it was last seen from rates that differed
+	anchor          float64 // the fixed part, as it was last seen from rates that differed,
+	known           bool    // if they ever did
 	off             int     // samples in a row that were far from the line
 }
 
 const (
 	// costKept is what an observation counts for after a second: half after 23.
 	costKept = 0.97
-	// anchorWeight is how many partitions' seconds the anchor is worth, anchorNew the weight of the latest second in it, and
+	// anchorWeight is how many seconds the anchor is worth, anchorNew the weight of the latest second in it, and
 	// anchorLeast the least variance of rates, in their mean's square, that says anything.
 	anchorWeight = 0.5
 	anchorNew    = 0.3
-	anchorLeast  = 0.02
+	anchorLeast  = 0.01
 	// costFar is how far from the line a use may be before the rows are taken for others than those before: then what was learned is
 	// dropped, when it is so costFarFor samples in a row.
 	costFar    = 0.25
@@ -39,19 +41,24 @@ func (c *cost) learn(seen []observation) {
 	}
 	if c.n > 0 && (far > costFar || far < -costFar) {
 		if c.off++; c.off >= costFarFor {
-			*c = cost{anchor: c.anchor}
+			*c = cost{anchor: c.anchor, known: c.known}
 		}
 	} else {
 		c.off = 0
 	}
 	c.n, c.x, c.y, c.xx, c.xy = costKept*c.n, costKept*c.x, costKept*c.y, costKept*c.xx, costKept*c.xy
+	// A second of many partitions is as good as one of few: what a stage did before it had so many must not be drowned.
+	w := 1 / float64(len(seen))
 	for _, o := range seen {
-		c.n++
-		c.x, c.y = c.x+o.rows, c.y+o.use
-		c.xx, c.xy = c.xx+o.rows*o.rows, c.xy+o.rows*o.use
+		c.n += w
+		c.x, c.y = c.x+w*o.rows, c.y+w*o.use
+		c.xx, c.xy = c.xx+w*o.rows*o.rows, c.xy+w*o.rows*o.use
 	}
 	if mean := c.x / c.n; c.xx/c.n-mean*mean > anchorLeast*mean*mean {
-		fixed, _ := c.through(0)
+		fixed, _ := c.through(0, 0)
+		if !c.known {
+			c.anchor, c.known = fixed, true
+		}
 		c.anchor += anchorNew * (fixed - c.anchor)
 	}
 }
@@ -64,13 +71,19 @@ func (c *cost) line() (fixed, perRow float64) {
 	if c.n == 0 || c.x <= 0 || c.y <= 0 {
 		return 0, 0
 	}
-	return c.through(anchorWeight)
+	if !c.known {
+		return c.through(anchorWeight, c.guess())
+	}
+	return c.through(anchorWeight, c.anchor)
 }
 
-// through is the line of least squares through what was seen and the anchor, which counts for so much.
-func (c *cost) through(weight float64) (fixed, perRow float64) {
+// guess is the fixed part while nothing tells it.
+func (c *cost) guess() float64 { return min(fixedMost, c.y/c.n/2) }
+
+// through is the line of least squares through what was seen and a fixed part that counts for so much.
+func (c *cost) through(weight, anchor float64) (fixed, perRow float64) {
 	n := c.n + weight
-	mx, my := c.x/n, (c.y+weight*c.anchor)/n
+	mx, my := c.x/n, (c.y+weight*anchor)/n
 	perRow = (c.xy/n - mx*my) / (c.xx/n - mx*mx)
 	mx, my = c.x/c.n, c.y/c.n // of what was seen
 	least, most := max(rowsLeast*my, my-fixedMost)/mx, my/mx

@@ -100,7 +100,7 @@ func (t *Target) figures(f *Figures) []Figure {
 	out := []Figure{
 		{name("partitions_from"), strconv.Itoa(t.From)}, {name("partitions_to"), strconv.Itoa(len(t.Ranges))},
 		number("rows_in_per_s", f.RowsIn, 0), number("demand_rows_per_s", f.Demand, 0), number("true_rate_rows_per_s", f.TrueRate, 0),
-		number("work_nodes", f.Work, 2), number("used_nodes", f.Now, 2), number("hottest_use", f.Hottest, 2), number("lag_s", f.LagS, 1),
+		number("fixed_use", f.Fixed, 2), number("work_nodes", f.Work, 2), number("used_nodes", f.Now, 2), number("hottest_use", f.Hottest, 2), number("lag_s", f.LagS, 1),
 	}
 	if f.Backlog >= 0 {
 		out = append(out, number("backlog_rows", f.Backlog, 0))

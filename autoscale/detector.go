@@ -26,8 +26,8 @@ type stageMemory struct {
 	recutMs int64
 }
 
-// smooth is the weight of the latest sample in a remembered ratio.
-const smooth = 0.2
+// smooth is the weight of the latest sample in a remembered ratio, smoothBehind where it may be too low.
+const smooth, smoothBehind = 0.2, 0.1
 
 // Figures is what the detector makes of a stage.
 type Figures struct {
@@ -216,7 +216,10 @@ func (d *detector) passedOn(s *Sample, i topology.StageID, base, late []float64,
 		switch ratio := rows / before; {
 		case m.ratio == 0:
 			m.ratio = ratio
-		case !load.saturated() || ratio > m.ratio:
+		case ratio < m.ratio && load.saturated():
+			// It may have fallen behind. Its producers are held back then, so that before long it takes what they give.
+			m.ratio += smoothBehind * (ratio - m.ratio)
+		default:
 			m.ratio += smooth * (ratio - m.ratio)
 		}
 	}

@@ -47,6 +47,7 @@ func autoscaleQuery(q *raftfsm.Query, x *queryScaling) client.AutoscaleQuery {
 
 func addFigures(one *client.AutoscaleStage, f *autoscale.Figures) {
 	one.RowsInPerS, one.DemandRowsPerS, one.TrueRateRowsPerS = f.RowsIn, f.Demand, f.TrueRate
+	one.FixedUse = f.Fixed
 	one.UsedNodes, one.NeededNodes, one.HottestUse, one.LagMs = f.Now, f.Work, f.Hottest, int64(1000*f.LagS)
 }
 

@@ -582,6 +582,7 @@ type AutoscaleStage struct {
 	RowsInPerS       float64 `json:"rows_in_per_s"`
 	DemandRowsPerS   float64 `json:"demand_rows_per_s"`    // to be taken, with what is to be made up for
 	TrueRateRowsPerS float64 `json:"true_rate_rows_per_s"` // that one node's worth takes
+	FixedUse         float64 `json:"fixed_use"`            // of a node, by a partition, whatever comes
 	UsedNodes        float64 `json:"used_nodes"`
 	NeededNodes      float64 `json:"needed_nodes"` // for the demand, used wholly
 	HottestUse       float64 `json:"hottest_use"`  // of its node, by the heaviest partition if the demand came
