@@ -94,6 +94,7 @@ func (p *partition) run(ctx context.Context) (err error) {
 		return err
 	}
 	p.stats.restoreMs.Store(time.Since(p.made).Milliseconds())
+	p.stateAt = time.Now()
 	p.trace("restored")
 	p.stats.phase.Store(int32(catchingUp))
 	p.open.Store(true)
@@ -258,7 +259,8 @@ func (p *partition) innerLoop(ctx context.Context) error {
 			return err
 		}
 		if !ok || !p.mayAppend() {
-			if !ok && p.wired {
+			near := p.near()
+			if !ok && p.wired && near {
 				p.caughtUp()
 			}
 			if err := p.saveAgain(); err != nil {
@@ -268,7 +270,12 @@ func (p *partition) innerLoop(ctx context.Context) error {
 				p.forget(forgetIdle)
 				continue
 			}
-			if err := p.waitCounted(ctx, ok); err != nil {
+			if !near {
+				err = p.waitFor(ctx, nearEvery)
+			} else {
+				err = p.waitCounted(ctx, ok)
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -280,6 +287,26 @@ func (p *partition) innerLoop(ctx context.Context) error {
 			return p.afterEnd(ctx)
 		}
 	}
+}
+
+const (
+	// nearEpochs is how far behind the sources a shadow may be that has caught up: when it takes over, what it lacks is a pause.
+	nearEpochs = 8
+	// nearWithin bounds how long it is waited for that: what is active may be as far behind. After heardWithin nothing has come of
+	// sources, and there is nothing to wait for.
+	nearWithin  = 3 * time.Second
+	heardWithin = 500 * time.Millisecond
+	nearEvery   = 100 * time.Millisecond
+)
+
+// near says whether an instance that has nothing to take has taken all that there is. A shadow that was restored just now has asked for the
+// epochs behind its checkpoint, and they are on their way.
+func (p *partition) near() bool {
+	if p.role != Shadow || p.stats.phase.Load() != int32(catchingUp) {
+		return true
+	}
+	since, heard := time.Since(p.stateAt), topology.Epoch(p.query.heard.Load())
+	return heard > 0 && heard < p.next+nearEpochs || heard == 0 && since >= heardWithin || since >= nearWithin
 }
 
 // caughtUp notes that the instance has taken all that there is.

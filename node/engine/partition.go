@@ -26,6 +26,7 @@ type partition struct {
 	placed   *Placed        // in the placement that is followed
 	instance uint64
 	made     time.Time
+	stateAt  time.Time // when its state was there
 	narrowed narrowing // since the last entry of the logs
 	taking   taking    // of its producers' successors
 	load     []int64   // rows taken since it was made, by key group of rng
