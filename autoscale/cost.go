@@ -24,9 +24,11 @@ const (
 	// dropped, when it is so costFarFor samples in a row.
 	costFar    = 0.25
 	costFarFor = 2
-	// fixedMost bounds the fixed part, rowsLeast the part of the mean use that rows make: with rates that hardly differ a line says little.
-	fixedMost = 0.8
-	rowsLeast = 0.2
+	// fixedMost bounds the fixed part, rowsLeast the part of the mean use that rows make, also where the fixed part is known from rates that
+	// differed: a line that goes through noise may fall.
+	fixedMost      = 0.8
+	rowsLeast      = 0.2
+	rowsLeastKnown = 0.02
 )
 
 // learn takes what partitions did in a second: rows per second, and the share of what a node has.
@@ -86,7 +88,11 @@ func (c *cost) through(weight, anchor float64) (fixed, perRow float64) {
 	mx, my := c.x/n, (c.y+weight*anchor)/n
 	perRow = (c.xy/n - mx*my) / (c.xx/n - mx*mx)
 	mx, my = c.x/c.n, c.y/c.n // of what was seen
-	least, most := max(rowsLeast*my, my-fixedMost)/mx, my/mx
+	part := rowsLeast
+	if c.known {
+		part = rowsLeastKnown
+	}
+	least, most := max(part*my, my-fixedMost)/mx, my/mx
 	perRow = max(least, min(most, perRow))
 	return my - perRow*mx, perRow
 }

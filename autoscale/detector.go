@@ -47,6 +47,7 @@ type Figures struct {
 	part   float64   // of what comes, that is in Demand: the rest cannot be taken
 	uses   []float64 // by partition, now
 	loads  []float64 // by key group, in nodes used wholly
+	even   bool      // nothing is known of the loads of key groups, they are taken for even
 	ranges []topology.Range
 }
 
@@ -234,11 +235,13 @@ func (f *Figures) weigh(load *StageLoad, shares []float64) {
 	if f.TrueRate > 0 {
 		f.Work = f.Demand / f.TrueRate
 	}
-	f.Hottest = f.Work / float64(max(1, f.Partitions))
-	if groups := int(f.ranges[len(f.ranges)-1].To); len(shares) != groups {
-		return
+	groups := int(f.ranges[len(f.ranges)-1].To)
+	if f.loads = shares; len(shares) != groups {
+		f.loads, f.even = make([]float64, groups), true
+		for g := range f.loads {
+			f.loads[g] = 1 / float64(groups)
+		}
 	}
-	f.loads = shares
 	for g := range f.loads {
 		f.loads[g] *= f.Work
 	}

@@ -40,8 +40,8 @@ type asked struct {
 // failAfterMs is how long a decision may show no effect before it is taken for failed.
 const failAfterMs = 10_000
 
-// patienceMost bounds how often shrinking is put off twice as long.
-const patienceMost = 8
+// patienceMost bounds how much longer shrinking is put off than by its cost, patientMostMs how long.
+const patienceMost, patientMostMs = 8, 60_000
 
 // placed is where a partition is.
 type placed struct {
@@ -154,7 +154,7 @@ func (m *Machine) remember(t *Target, nowMs int64) {
 	case n == t.From:
 		m.detector.stages[t.Stage].recutMs = nowMs + int64(1000*m.config.RecutS)
 	case m.shrunkMs > 0 && nowMs-m.shrunkMs < flapMs:
-		m.patience = min(2*m.patience, patienceMost)
+		m.patience, m.shrunkMs = min(2*m.patience, patienceMost), 0
 	}
 }
 
@@ -188,7 +188,7 @@ func (m *Machine) rest(nowMs, costMs int64) {
 	after := func(least, times float64) int64 { return nowMs + int64(max(1000*least, times*float64(costMs))) }
 	m.calmMs = max(m.calmMs, after(m.config.OutLeastS, m.config.OutOfCost))
 	m.quietMs = max(m.quietMs, after(m.config.InLeastS, m.config.InOfCost))
-	m.patientMs = after(m.patience*m.config.InLeastS, m.patience*m.config.InOfCost)
+	m.patientMs = min(after(m.patience*m.config.InLeastS, m.patience*m.config.InOfCost), nowMs+patientMostMs)
 	for i := range m.detector.stages {
 		st := &m.detector.stages[i]
 		st.peaks = nil
@@ -213,7 +213,7 @@ func (m *Machine) hotGroups(s *Sample) (told []Hot) {
 	var now []Hot
 	for i := range m.latest {
 		f := &m.latest[i]
-		if f.loads == nil {
+		if f.even {
 			continue
 		}
 		for _, r := range f.ranges {

@@ -74,7 +74,7 @@ func (m *Machine) wantsMore(i int, s *Sample) bool {
 	if len(t.Ranges) > f.Partitions {
 		return true
 	}
-	if f.loads == nil || mem.groups.seen < recutWindows || s.AtMs < mem.recutMs {
+	if f.even || mem.groups.seen < recutWindows || s.AtMs < mem.recutMs {
 		return false
 	}
 	return heaviest(f.loads, t.Ranges) < relief*f.Hottest
@@ -124,7 +124,7 @@ func (m *Machine) smaller(i int, s *Sample) (Target, bool) {
 func (m *Machine) need(i int, work, use float64, most int) int {
 	st, f := &m.query.Stages[i], &m.latest[i]
 	most = max(1, min(most, st.bound(st.Groups)))
-	if f.loads == nil || f.Work <= 0 {
+	if f.Work <= 0 {
 		return st.bound(min(most, ceil(work/use)))
 	}
 	loads := make([]float64, len(f.loads))
