@@ -60,10 +60,11 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 	out := make([]Figures, len(d.query.Stages))
 	base := make([]float64, len(out)) // what comes
 	late := make([]float64, len(out)) // what is to be made up for, per second
-	behind, known := false, true
+	behind, known, falling := false, true, false
 	for i := range s.Stages {
 		load := &s.Stages[i]
 		behind = behind || load.saturated()
+		falling = falling || load.falling()
 		if d.query.Stages[i].Source && load.Backlog < 0 && load.rowsIn() > 0 {
 			known = false
 		}
@@ -76,7 +77,7 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 			f.LagS = load.LagS // otherwise nothing comes, and nothing is behind
 		}
 		if settled {
-			m.cost.learn(load.observations(&m.cost))
+			m.cost.learn(load.observations(&m.cost, falling))
 		}
 		f.Fixed, _ = m.cost.line()
 		f.TrueRate = m.cost.rate()
@@ -148,13 +149,17 @@ func (f *Figures) scale(part float64) {
 }
 
 // observations are what the partitions of a stage did, with the rows of their nodes' other partitions left out. A stage that does next to
-// nothing tells nothing.
-func (s *StageLoad) observations(c *cost) (out []observation) {
+// nothing tells nothing. A partition that is near its node's end while the query falls behind is at it: not all of the processors' time can be
+// had.
+func (s *StageLoad) observations(c *cost, falling bool) (out []observation) {
 	const leastUse = 0.01
 	fixed, _ := c.line()
 	for i := range s.Partitions {
 		p := &s.Partitions[i]
 		if use := p.used(fixed); p.RowsIn > 0 && use >= leastUse {
+			if falling && use >= saturatedUse {
+				use = 1
+			}
 			out = append(out, observation{p.RowsIn, use})
 		}
 	}

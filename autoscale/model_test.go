@@ -22,6 +22,7 @@ type model struct {
 	hotKey  string
 	known   bool    // the source knows its backlog
 	endless bool    // the source always has more
+	ceiling float64 // the use of a node that can do no more
 	noise   float64 // of the offered rate
 	chance  bool    // rows of key groups are counts of what comes by chance
 	costS   int     // of a rescale
@@ -41,7 +42,7 @@ type model struct {
 }
 
 func newModel(q Query, rate, ratio []float64) *model {
-	m := &model{query: q, rate: rate, ratio: ratio, fixed: make([]float64, len(rate)), groups: make([][]float64, len(rate)), known: true, costS: 1, window: 3, rng: rand.New(rand.NewPCG(1, 2))}
+	m := &model{query: q, rate: rate, ratio: ratio, fixed: make([]float64, len(rate)), groups: make([][]float64, len(rate)), known: true, ceiling: 1, costS: 1, window: 3, rng: rand.New(rand.NewPCG(1, 2))}
 	for i := range q.Stages {
 		m.layout = append(m.layout, topology.Split(q.Stages[i].Groups, 1))
 	}
@@ -108,7 +109,7 @@ func (m *model) step(offered float64) Sample {
 		}
 		for k, share := range m.shares(i) {
 			in := rows * m.ratio[i] * share
-			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: in/m.rate[i] + m.fixed[i]}
+			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: m.ceiling * (in/m.rate[i] + m.fixed[i])}
 			p.Use, p.NodeUse, p.Part = p.Busy, -1, 1
 			if i+1 < len(m.ratio) {
 				p.RowsOut = in * m.ratio[i+1] / cmp.Or(m.ratio[i], 1)

@@ -16,6 +16,7 @@ func drawModel(t *rapid.T) (m *model, worth float64) {
 	fixed := rapid.Float64Range(0, 0.6).Draw(t, "fixed")
 	m = newModel(wordCount(), []float64{1000 * worth, worth / (1 - fixed), 1000 * worth}, []float64{1, 1, 0.1})
 	m.fixed = []float64{fixed / 2, fixed, fixed / 2}
+	m.ceiling = rapid.Float64Range(0.93, 1).Draw(t, "ceiling")
 	m.known, m.costS = rapid.Bool().Draw(t, "known"), rapid.IntRange(1, 4).Draw(t, "cost")
 	m.rng.Uint64()
 	return m, worth
@@ -36,7 +37,9 @@ func TestASteadyLoadNeverMakesALayoutSwing(t *testing.T) {
 		machine := NewMachine(m.query, DefaultConfig())
 		load := func(int) float64 { return work * worth }
 		begin := m.run(machine, 150, load, nil)
-		if late := m.run(machine, 300, load, nil); len(late) > 0 {
+		// What is between two numbers of nodes may come to the other one, once.
+		late := m.run(machine, 300, load, nil)
+		if len(late) > 1 || m.noise == 0 && m.ceiling == 1 && len(late) > 0 {
 			t.Fatalf("a steady load of %.2f nodes:\n%s---\n%s", work, describe(begin), describe(late))
 		}
 		onlySecond(t, m, begin)

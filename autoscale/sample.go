@@ -68,6 +68,16 @@ func (s *StageLoad) saturated() bool {
 	return false
 }
 
+// falling says that a source falls behind what is due, or has more than a second's rows waiting.
+func (s *StageLoad) falling() bool {
+	const growth, waits = 0.02, 1.0
+	rows := s.rowsIn()
+	if s.Backlog >= 0 {
+		return s.Backlog > 0 && (s.BacklogGrowth > growth*rows || s.Backlog > waits*rows)
+	}
+	return rows > 0 && s.LagGrowth > growth && s.LagS > waits
+}
+
 const (
 	saturatedUse     = 0.9
 	saturatedBlocked = 0.1
