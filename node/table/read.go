@@ -39,7 +39,7 @@ type Request struct {
 	Epoch topology.Epoch `json:"epoch,omitempty"`
 	// AtLeast is the newest epoch that the caller has seen: the Reader waits for it.
 	AtLeast topology.Epoch `json:"at_least,omitempty"`
-	// Peek asks for Epoch and Ended of the answer only.
+	// Peek asks for Epoch and Ended of the answer; with Keys for their rows at this epoch, too, once AtLeast is shown.
 	Peek bool `json:"peek,omitempty"`
 	// WaitMs is how long Store.Read may wait, when Peek is set, until it shows AtLeast; the Reader fills it in.
 	WaitMs int64 `json:"wait_ms,omitempty"`
@@ -61,6 +61,8 @@ type Response struct {
 	Ended   bool     `json:"ended,omitempty"`
 	Columns []Column `json:"columns,omitempty"`
 	Rows    []Row    `json:"rows"`
+	// Read says of the answer to a Peek that it has the rows.
+	Read bool `json:"read,omitempty"`
 	// Given is, after a Peek, the newest epoch of which rows were given by who answers.
 	Given topology.Epoch `json:"given,omitempty"`
 	// Count and Bytes of memory are, after a Peek, those of the parts that hold the range, as of their last write.
@@ -156,7 +158,11 @@ func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
 			answer.Count, answer.Bytes = sizeOf(pieces)
 			answer.Given = s.given(name{r.Query, r.Table})
 		}
-		if last || err == nil && (answer.Ended || answer.Epoch >= r.AtLeast) {
+		shows := err == nil && (answer.Ended || answer.Epoch >= r.AtLeast)
+		if shows && r.Keys != nil && answer.Epoch > 0 {
+			s.readAt(ctx, r, &answer)
+		}
+		if last || shows {
 			return answer, err
 		}
 		select {
@@ -166,6 +172,15 @@ func (s *Store) peek(ctx context.Context, r Request) (Response, error) {
 		case <-ctx.Done():
 			return Response{}, ctx.Err()
 		}
+	}
+}
+
+// readAt puts the rows that a peek asks for into its answer. One that cannot be given is left to the read that follows the peek: its epoch has
+// just been trimmed, or the request is wrong.
+func (s *Store) readAt(ctx context.Context, r Request, answer *Response) {
+	r.Peek, r.Epoch = false, answer.Epoch
+	if got, err := s.read(ctx, r); err == nil {
+		answer.Rows, answer.Read = got.Rows, true
 	}
 }
 

@@ -144,9 +144,11 @@ func (r *Reader) attempt(ctx context.Context, to *Request, reached *bool) (Respo
 		return Response{Rows: []Row{}, Columns: at.bounds[0].Columns, Ended: ended}, nil
 	}
 	request.Epoch = epoch
-	answers, err := r.all(ctx, at.placed, within(at.parts, request.Range), request)
-	if err != nil {
-		return Response{}, err
+	answers := at.bounds
+	if b := at.bounds[0]; len(at.bounds) > 1 || !b.Read || b.Epoch != epoch {
+		if answers, err = r.all(ctx, at.placed, within(at.parts, request.Range), request); err != nil {
+			return Response{}, err
+		}
 	}
 	r.raise(request, min(epoch, visible))
 	response, err := merge(request, answers)

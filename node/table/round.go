@@ -104,8 +104,13 @@ func (r *Reader) reach(ctx context.Context, request Request) (*round, error) {
 	if least <= floor && len(at.parts) == len(at.placed) {
 		return r.bounds(ctx, n)
 	}
+	peek := n.peek(max(least, floor))
+	if len(at.parts) == 1 && request.Epoch == 0 { // what the part shows is what is read: it is asked once
+		request.Peek, request.AtLeast, request.WaitMs = true, peek.AtLeast, peek.WaitMs
+		peek = request
+	}
 	var err error
-	at.bounds, err = r.all(ctx, at.placed, at.parts, n.peek(max(least, floor)))
+	at.bounds, err = r.all(ctx, at.placed, at.parts, peek)
 	return at, err
 }
 

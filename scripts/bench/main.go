@@ -21,6 +21,7 @@ func main() {
 	only := flag.String("only", "", "count, saved, words or held; all without")
 	rounds := flag.Int("rounds", 5, "rounds, interleaved")
 	rows := flag.Int("rows", 40_000_000, "rows of a keyed count")
+	keys := flag.Int("keys", 0, "with -only saved: only the count of so many keys (1000, 100000, 1000000)")
 	write := flag.Bool("write", false, "keep the result in scripts/bench/RESULTS.md")
 	flag.Parse()
 	if *child != "" {
@@ -39,7 +40,7 @@ func main() {
 		benchCount(&out, *rounds, *rows)
 	}
 	if *only == "" || *only == "saved" {
-		benchSaved(&out, *rounds)
+		benchSaved(&out, *rounds, *keys)
 	}
 	if *only == "" || *only == "words" {
 		benchWords(&out, *rounds)

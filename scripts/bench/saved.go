@@ -10,14 +10,17 @@ import (
 var savedSizes = []struct{ keys, rows int }{{1_000, 400_000_000}, {100_000, 120_000_000}, {1_000_000, 60_000_000}}
 
 // benchSaved measures what checkpoints cost a keyed count in processor time for each row: unlike rows/s that hardly depends on what else the
-// machine does. A round is without, with, with, without, so that a drift of the machine's speed cancels out.
-func benchSaved(out *strings.Builder, rounds int) {
+// machine does. keys 0 runs all sizes. A round is without, with, with, without, so that a drift of the machine's speed cancels out.
+func benchSaved(out *strings.Builder, rounds, keys int) {
 	fmt.Fprintf(out, "## What checkpoints cost a keyed count: processor time of a row with them against without, %d rounds of without, with, with, without\n\n", rounds)
 	fmt.Fprintln(out, "The state of all keys that were touched is copied and coded every 1.28 s; sending it and what vaults do with it is not in here.")
 	fmt.Fprintln(out)
 	fmt.Fprintln(out, "| keys | M rows | ns a row without | with | more, median (least to most of a round) | checkpoints | MB each | aim |")
 	fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- | --- |")
 	for _, size := range savedSizes {
+		if keys != 0 && keys != size.keys {
+			continue
+		}
 		k, r := fmt.Sprint(size.keys), fmt.Sprint(size.rows)
 		var off, on []measurement
 		var more []float64
