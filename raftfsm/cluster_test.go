@@ -20,12 +20,11 @@ import (
 type network struct {
 	mu      sync.Mutex
 	members map[topology.NodeID]*faultyTransport
-	cut     map[[2]topology.NodeID]bool     // nothing of the first arrives at the second, answers included
-	beats   map[topology.NodeID][]time.Time // when something without an entry was sent to whom
+	cut     map[[2]topology.NodeID]bool // nothing of the first arrives at the second, answers included
 }
 
 func newNetwork() *network {
-	return &network{members: map[topology.NodeID]*faultyTransport{}, cut: map[[2]topology.NodeID]bool{}, beats: map[topology.NodeID][]time.Time{}}
+	return &network{members: map[topology.NodeID]*faultyTransport{}, cut: map[[2]topology.NodeID]bool{}}
 }
 
 var errCut = errors.New("cut off")
@@ -85,11 +84,6 @@ func (f *faultyTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddres
 }
 
 func (f *faultyTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, a *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
-	if len(a.Entries) == 0 && a.PrevLogEntry == 0 {
-		f.net.mu.Lock()
-		f.net.beats[topology.NodeID(to)] = append(f.net.beats[topology.NodeID(to)], time.Now())
-		f.net.mu.Unlock()
-	}
 	return f.call(to, func() error { return f.InmemTransport.AppendEntries(id, to, a, r) })
 }
 

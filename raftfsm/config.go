@@ -28,10 +28,6 @@ type Config struct {
 	Election time.Duration
 	// Lease is how long a leader that does not reach a majority stays one; at most Heartbeat.
 	Lease time.Duration
-	// Beat is how often a leader says that it is there; at most half of Lease.
-	Beat time.Duration
-	// Now is the clock at whose multiples of Beat a leader says so: the cluster's time, so that all nodes wake up at the same instants.
-	Now func() time.Time
 	// Commit is how long an idle leader waits before it tells followers what is committed.
 	Commit time.Duration
 	// SnapshotEvery is how often it is looked whether SnapshotEntries were written since the last snapshot.
@@ -57,8 +53,6 @@ func DefaultConfig() Config {
 		Heartbeat:       250 * time.Millisecond,
 		Election:        250 * time.Millisecond,
 		Lease:           125 * time.Millisecond,
-		Beat:            50 * time.Millisecond,
-		Now:             time.Now,
 		Commit:          500 * time.Millisecond, // commands that followers act on are followed by a Barrier, which tells at once
 		SnapshotEvery:   10 * time.Second,
 		SnapshotEntries: 1024,
@@ -82,7 +76,7 @@ func (c *Config) Validate() error {
 		name string
 		d    time.Duration
 	}{
-		{"Heartbeat", c.Heartbeat}, {"Election", c.Election}, {"Lease", c.Lease}, {"Beat", c.Beat}, {"Commit", c.Commit},
+		{"Heartbeat", c.Heartbeat}, {"Election", c.Election}, {"Lease", c.Lease}, {"Commit", c.Commit},
 		{"SnapshotEvery", c.SnapshotEvery}, {"ProposeTimeout", c.ProposeTimeout}, {"MembershipEvery", c.MembershipEvery},
 	} {
 		if f.d < 5*time.Millisecond {
@@ -91,9 +85,6 @@ func (c *Config) Validate() error {
 	}
 	if c.Lease > c.Heartbeat || c.Election < c.Heartbeat {
 		return fmt.Errorf("raft: Lease %v must be at most Heartbeat %v, and Election %v at least", c.Lease, c.Heartbeat, c.Election)
-	}
-	if c.Beat > c.Lease/2 {
-		return fmt.Errorf("raft: Beat %v must be at most half of Lease %v", c.Beat, c.Lease)
 	}
 	if c.SnapshotEntries == 0 || c.CachedEntries <= 0 {
 		return fmt.Errorf("raft: SnapshotEntries %d and CachedEntries %d must be positive", c.SnapshotEntries, c.CachedEntries)

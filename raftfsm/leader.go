@@ -37,7 +37,6 @@ func (g *Group) lead(ctx context.Context) {
 			term, cancel := context.WithCancel(ctx)
 			end = cancel
 			running.Go(func() { g.reign(term) })
-			running.Go(func() { g.beat(term) })
 		}
 	}
 }

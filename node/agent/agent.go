@@ -239,7 +239,7 @@ func (a *Agent) openMember(cluster uint64) error {
 		return err
 	}
 	rc := raftfsm.DefaultConfig()
-	rc.Dir, rc.Now = a.raftDir(), a.clock.now
+	rc.Dir = a.raftDir()
 	a.world.raft(&rc)
 	dial := func(k port.Kind) func(context.Context, string) (net.Conn, error) {
 		return func(ctx context.Context, address string) (net.Conn, error) { return a.mux.Dial(ctx, k, address) }
