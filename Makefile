@@ -25,7 +25,7 @@ build: ## bin/seepnode, static, with version and commit inside
 
 .PHONY: test
 test: ## all tests (under 10 minutes)
-	$(GO) test -timeout 10m ./...
+	$(GO) test -timeout 20m ./...
 	cd scripts/plots && $(GO) test ./...
 
 .PHONY: test-short
@@ -85,7 +85,7 @@ bench-elastic: build ## the paper's experiments on a fleet of small computers, w
 
 .PHONY: soak
 soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query, and SEEPNODE_RUNS (10) on real processes
-	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions' ./node/engine ./node/agent
+	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions|Elasticity' ./node/engine ./node/agent
 	SEEPNODE_RUNS=$${SEEPNODE_RUNS:-10} $(GO) test -timeout 2h -run AtRandom ./scripts/cluster
 
 .PHONY: demo
