@@ -21,7 +21,7 @@ func TestABlockIsLostWhenNoVaultThatLivesHasIt(t *testing.T) {
 		defer c.stop(p.saver)
 		n1, n2, n3 := c.node("n1"), c.node("n2"), c.node("n3")
 		sets := setsOf(1, [][]topology.Process{{n1.process, n2.process}, {n2.process, n3.process}, {n3.process, n1.process}})
-		p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 		p.checkpoint(rand.New(rand.NewPCG(1, 1)), 10, false)
 		settle(time.Second)
 		request := FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: 10, Groups: modelGroups, Sets: sets, Current: c.currentOf}
@@ -77,7 +77,7 @@ func TestVaultsOfNodesThatLiveAreAskedBeforeOneThatVanished(t *testing.T) {
 		defer c.stop(p.saver)
 		n1, n2, n3 := c.node("n1"), c.node("n2"), c.node("n3")
 		sets := setsOf(1, [][]topology.Process{{n1.process, n2.process}, {n2.process, n3.process}, {n3.process, n2.process}})
-		p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 		p.checkpoint(rand.New(rand.NewPCG(1, 1)), 10, false)
 		settle(time.Second)
 		sets[0].Members, sets[0].Former = []topology.Process{n2.process}, []topology.Process{n1.process}

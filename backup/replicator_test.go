@@ -50,7 +50,7 @@ func (p *replicated) meta(complete topology.Epoch, sets []topology.VaultSet) uin
 	d.Stages = slices.Clone(d.Stages)
 	d.Stages[1].Sets = sets
 	p.duty = d
-	p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+	p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 	p.replicas.Update(d)
 	return d.Version
 }

@@ -29,8 +29,8 @@ type SaverConfig struct {
 	Query  topology.QueryID
 	Vaults Vaults
 	// Acked: all vaults of the instance's blocks have fsynced its checkpoint epoch, whose deltas took so many bytes as stored, each counted
-	// once. Epochs of an instance grow.
-	Acked func(stage topology.StageID, instance uint64, epoch topology.Epoch, bytes int64)
+	// once. The vaults are those of a version of the metadata. Epochs of an instance grow.
+	Acked func(stage topology.StageID, instance uint64, epoch topology.Epoch, bytes int64, version uint64)
 	// NeedBase: the next checkpoint of the instance must hold these key groups' whole states. Ascending, without doubles.
 	NeedBase func(stage topology.StageID, instance uint64, groups []topology.KeyGroup)
 	// Replicas hears what is where, so that it need not ask; nil is fine.
@@ -50,6 +50,7 @@ type Saver struct {
 
 	mu        sync.Mutex
 	sets      [][]topology.VaultSet // by stage and block
+	version   uint64                // of the metadata, in which they are so
 	changed   chan struct{}         // closed and replaced with sets
 	instances map[instanceKey]*instance
 	problems  map[topology.Process]*problem
@@ -107,11 +108,11 @@ func loggerOr(l *slog.Logger) *slog.Logger {
 	return l
 }
 
-// SetVaults says which vaults the blocks of each stage have now. The sets must not be changed afterwards.
-func (s *Saver) SetVaults(sets [][]topology.VaultSet) {
+// SetVaults says which vaults the blocks of each stage have in a version of the metadata. The sets must not be changed afterwards.
+func (s *Saver) SetVaults(version uint64, sets [][]topology.VaultSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sets = sets
+	s.sets, s.version = sets, version
 	close(s.changed)
 	s.changed = make(chan struct{})
 	for p := range s.problems {
@@ -254,7 +255,7 @@ func (s *Saver) send(ctx context.Context, i *instance, c *Checkpoint) (again boo
 	}
 	s.mu.Unlock()
 	if err == nil {
-		s.config.Acked(c.Stage, c.Instance, c.Epoch, t.baseBytes+t.deltaBytes)
+		s.config.Acked(c.Stage, c.Instance, c.Epoch, t.baseBytes+t.deltaBytes, t.version)
 	}
 	if len(bases) > 0 {
 		s.config.NeedBase(c.Stage, c.Instance, bases)

@@ -63,7 +63,7 @@ func newModelPartition(id uint64, rng topology.Range) *modelPartition {
 
 func (p *modelPartition) saverConfig(vaults Vaults) SaverConfig {
 	return SaverConfig{Query: testQuery, Vaults: vaults,
-		Acked: func(_ topology.StageID, _ uint64, e topology.Epoch, _ int64) {
+		Acked: func(_ topology.StageID, _ uint64, e topology.Epoch, _ int64, _ uint64) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.acked = max(p.acked, e)
@@ -171,14 +171,14 @@ func randomCheckpoints(t *testing.T, seed uint64) {
 		return blocks
 	}
 	sets := setsOf(1, members())
-	p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+	p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 	checked, acknowledged := topology.Epoch(0), 0
 	change := func() { // what was acknowledged until now is on other vaults
 		synctest.Wait()
 		p.mu.Lock()
 		checked = max(checked, p.acked)
 		p.mu.Unlock()
-		p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 	}
 	for e := topology.Epoch(10); e <= 800; e += 10 {
 		p.checkpoint(r, e, false)
@@ -265,7 +265,7 @@ func TestACheckpointIsAcknowledgedOnlyWhenAllVaultsOfTheSetNowKnownHaveIt(t *tes
 			}
 			return [][]topology.VaultSet{nil, setsOf(1, [][]topology.Process{set})}
 		}
-		p.saver.SetVaults(of("n1", "n2"))
+		p.saver.SetVaults(1, of("n1", "n2"))
 		p.checkpoint(r, 10, false)
 		settle(time.Second)
 		if p.acked != 10 {
@@ -281,7 +281,7 @@ func TestACheckpointIsAcknowledgedOnlyWhenAllVaultsOfTheSetNowKnownHaveIt(t *tes
 		if s := p.saver.Stats(); p.acked != 10 || s.Dropped != 1 || s.Age < 2*time.Second {
 			t.Fatalf("acknowledged %d without n2; %+v", p.acked, s)
 		}
-		p.saver.SetVaults(of("n1", "n3")) // which lacks the base of 20
+		p.saver.SetVaults(1, of("n1", "n3")) // which lacks the base of 20
 		settle(time.Second)
 		if p.acked != 10 || len(p.bases) != 16 {
 			t.Fatalf("acknowledged %d; bases of %v are wanted", p.acked, slices.Sorted(maps.Keys(p.bases)))
@@ -302,7 +302,7 @@ func TestAFullDiskOfAVaultIsSeenInTheStats(t *testing.T) {
 		p.saver = NewSaver(p.saverConfig(c.pool("own")))
 		defer c.stop(p.saver)
 		n1 := c.node("n1")
-		p.saver.SetVaults([][]topology.VaultSet{nil, setsOf(1, [][]topology.Process{{n1.process}})})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, setsOf(1, [][]topology.Process{{n1.process}})})
 		p.checkpoint(r, 10, false)
 		settle(time.Second)
 		n1.fs.SetCapacity(1) // not even what the vault keeps in reserve is room
@@ -339,7 +339,7 @@ func TestFetchTellsVaultsThatLackAStateFromThoseThatCannotBeReached(t *testing.T
 		n1, n2, n3 := c.node("n1"), c.node("n2"), c.node("n3")
 		pairs := [][]topology.Process{{n1.process, n2.process}, {n2.process, n3.process}, {n3.process, n1.process}}
 		sets := setsOf(1, pairs)
-		p.saver.SetVaults([][]topology.VaultSet{nil, sets})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, sets})
 		p.checkpoint(r, 10, false)
 		settle(time.Second)
 		p.wantFetched(t, ctx, c, pool, sets, 10, 10)
@@ -414,7 +414,7 @@ func TestCloseAndForgetEndWhatIsUnderWay(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 1))
 		p := newModelPartition(5, topology.Range{From: 0, To: 16})
 		p.saver = NewSaver(p.saverConfig(c.pool("own")))
-		p.saver.SetVaults([][]topology.VaultSet{nil, setsOf(1, [][]topology.Process{{c.node("n1").process}})})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, setsOf(1, [][]topology.Process{{c.node("n1").process}})})
 		c.net.SetHeld("own", "n1", true)
 		p.checkpoint(r, 10, false)
 		settle(10 * time.Millisecond)
@@ -441,7 +441,7 @@ func TestFetchReadsFormerVaultsWhateverTheirProcess(t *testing.T) {
 		pool := c.pool("own")
 		p.saver = NewSaver(p.saverConfig(pool))
 		defer c.stop(p.saver)
-		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
 		p.checkpoint(r, 10, false)
 		settle(time.Second)
 		sets := c.everywhere([]topology.NodeID{"n2"}, []topology.NodeID{"n1"})
@@ -474,7 +474,7 @@ func TestTheLastCheckpointOfAnEndedPartitionIsSentUntilItIsAcknowledged(t *testi
 		defer c.stop(p.saver)
 		p.checkpoint(r, 10, true)
 		settle(5 * time.Second) // no vaults are known yet
-		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
 		settle(5 * time.Second)
 		if p.acked != 10 {
 			t.Fatalf("acknowledged %d", p.acked)
@@ -483,7 +483,7 @@ func TestTheLastCheckpointOfAnEndedPartitionIsSentUntilItIsAcknowledged(t *testi
 		p.checkpoint(r, 20, true)
 		settle(20 * time.Second)
 		c.node("n1").start()
-		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
 		settle(5 * time.Second)
 		if p.acked != 20 {
 			t.Fatalf("acknowledged %d; %+v", p.acked, p.saver.Stats())
@@ -499,7 +499,7 @@ func TestACheckpointThatAVaultDidNotTakeIsSentAgainThoughNoLaterOneComes(t *test
 		p := newModelPartition(5, topology.Range{From: 0, To: modelGroups})
 		p.saver = NewSaver(p.saverConfig(c.pool("own")))
 		defer c.stop(p.saver)
-		p.saver.SetVaults([][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
+		p.saver.SetVaults(1, [][]topology.VaultSet{nil, c.everywhere([]topology.NodeID{"n1"}, nil)})
 		c.node("n1").fs.SetCapacity(1)
 		p.checkpoint(r, 10, false)
 		settle(5 * time.Second)

@@ -16,6 +16,7 @@ type transfer struct {
 	checkpoint            *Checkpoint
 	payloads              []vault.Payload // by index of checkpoint.Groups
 	baseBytes, deltaBytes int64
+	version               uint64 // of the metadata: its vaults were looked at last
 
 	mu    sync.Mutex
 	have  map[holding]bool // what is fsynced where
@@ -76,6 +77,7 @@ func (t *transfer) missing() (missing []delivery, changed <-chan struct{}, err e
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.checkpoint
+	t.version = t.saver.version
 	for i, g := range c.Groups {
 		b := topology.BlockOf(g.Group)
 		if i > 0 && topology.BlockOf(c.Groups[i-1].Group) == b {

@@ -488,5 +488,23 @@ func (k *CheckpointComplete) apply(c *change) Outcome {
 	n := c.edit(q)
 	n.Complete = k.Complete
 	n.keepUp(k.Kept)
+	n.holdFormer(c.state.Version + 1)
 	return applied(0)
+}
+
+// holdFormer has it said anew, of sets with former members, that the present ones hold the complete checkpoint: those that acknowledged it may
+// have been the former ones.
+func (q *Query) holdFormer(version uint64) {
+	for s := range q.Stages {
+		if !slices.ContainsFunc(q.Stages[s].Vaults, func(v topology.VaultSet) bool { return len(v.Former) > 0 }) {
+			continue
+		}
+		st := q.editStage(topology.StageID(s))
+		st.Vaults = slices.Clone(st.Vaults)
+		for b := range st.Vaults {
+			if set := &st.Vaults[b]; len(set.Former) > 0 {
+				set.Completed = version
+			}
+		}
+	}
 }

@@ -382,6 +382,12 @@ func TestAVaultSetRemembersWhenANodeWasAdded(t *testing.T) {
 	if got := s.Query("q").Stages[1].Vaults[0]; !slices.Equal(got.Former, back) || !slices.Contains(s.NamedBy("n3", 100), "query q: vault of block 0 of stage 1") {
 		t.Fatalf("%+v: n3 and n4 may have the only copies; n3 is named by %v", got, s.NamedBy("n3", 100))
 	}
+	s = must(t, s, &CheckpointComplete{Query: id, Complete: s.Query("q").Complete + 128})
+	for b, got := range s.Query("q").Stages[1].Vaults {
+		if former := len(got.Former) > 0; former != (got.Completed == s.Version) {
+			t.Fatalf("block %d, %+v: former members may be those who acknowledged what version %d completed", b, got, s.Version)
+		}
+	}
 	s = must(t, s, &VaultsChange{Query: id, Changes: []VaultChange{{Stage: 1, Version: 4, Members: processes(5), Forget: true}}})
 	if got := s.Query("q").Stages[1].Vaults[0]; len(got.Former) != 0 {
 		t.Fatalf("%+v", got)

@@ -52,7 +52,7 @@ func (k *VaultsChange) apply(c *change) Outcome {
 		}
 		st := n.editStage(ch.Stage)
 		st.Vaults = slices.Clone(st.Vaults)
-		set := topology.VaultSet{Version: have.Version + 1, Members: ch.Members, Changed: have.Changed}
+		set := topology.VaultSet{Version: have.Version + 1, Members: ch.Members, Changed: have.Changed, Completed: have.Completed}
 		if !ch.Forget {
 			set.Former = former(&have, ch.Members)
 		}

@@ -133,8 +133,8 @@ func (r *running) live(w *raftfsm.Query, s *raftfsm.State) (err error) {
 	copies := backup.NewReplicator(backup.ReplicatorConfig{Vaults: r.of.vaults, NeedBase: needBase, Changed: r.of.changed, Logger: r.log,
 		Current: func(n topology.NodeID) (topology.Process, bool) { return currentProcess(r.of.machine.View(), n) }})
 	saver := backup.NewSaver(backup.SaverConfig{Query: r.id, Vaults: r.of.vaults, NeedBase: needBase, Replicas: copies, Logger: r.log,
-		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch, bytes int64) {
-			query.Acknowledge(stage, instance, e, bytes)
+		Acked: func(stage topology.StageID, instance uint64, e topology.Epoch, bytes int64, version uint64) {
+			query.Acknowledge(stage, instance, e, bytes, version)
 		}})
 	defer func() { err = errors.Join(err, saver.Close(), copies.Close(), r.seals.close()) }()
 	query, err = r.of.node.NewQuery(engine.QueryConfig{ID: r.id, Name: r.name, Plan: compiled, T0Ms: w.T0Ms, Retain: true, Resealed: w.Resealed,
@@ -189,7 +189,7 @@ func (r *running) update(s *raftfsm.State, query *engine.Query, saver *backup.Sa
 		return // it is about to be ended
 	}
 	r.log.Debug("the query's metadata has changed", "version", s.Version, "topology", w.Version, "complete", int64(w.Complete))
-	saver.SetVaults(vaultSets(w))
+	saver.SetVaults(s.Version, vaultSets(w))
 	r.copies.Update(duty(s, w, r.of.self))
 	set := w.SealSet(r.of.self)
 	if r.seals.current() == nil {

@@ -78,7 +78,7 @@ func upstreamOf(q *raftfsm.Query, s topology.StageID) []topology.Process {
 }
 
 // activeOf are the processes that run key groups of a block, and whether all of these have said that every member of the block's set
-// holds the complete checkpoint.
+// holds the complete checkpoint, and that none may become complete that only former members have.
 func (v *View) activeOf(q *raftfsm.Query, s topology.StageID, b topology.BlockID) (active []topology.Process, settled bool) {
 	st := q.Stages[s]
 	settled = true
@@ -89,9 +89,20 @@ func (v *View) activeOf(q *raftfsm.Query, s topology.StageID, b topology.BlockID
 		}
 		active = append(active, a.Process)
 		r := v.active(q, s, a)
-		settled = settled && r != nil && r.Copied >= st.Vaults[b].Changed
+		set := &st.Vaults[b]
+		settled = settled && r != nil && r.Copied >= max(set.Changed, set.Completed) && (len(set.Former) == 0 || !r.pending(q.Complete, set.Changed))
 	}
 	return active, settled || st.Vaults[b].Changed == 0
+}
+
+// pending says whether a checkpoint behind the complete one was acknowledged by the vaults of a version before changed.
+func (p *PartitionReport) pending(complete topology.Epoch, changed uint64) bool {
+	for i, l := range p.Lines {
+		if l > complete && (i >= len(p.LineVersions) || p.LineVersions[i] < changed) {
+			return true
+		}
+	}
+	return p.Ended > complete && p.EndedVersion < changed
 }
 
 // covers says whether all of want are members.

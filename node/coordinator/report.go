@@ -106,6 +106,9 @@ type PartitionReport struct {
 	Lines []topology.Epoch `json:"lines,omitempty"`
 	// LineBytes is what each of the lines takes at one vault.
 	LineBytes []int64 `json:"line_bytes,omitempty"`
+	// LineVersions are those of the metadata whose vaults have each of the lines, EndedVersion that of Ended.
+	LineVersions []uint64 `json:"line_versions,omitempty"`
+	EndedVersion uint64   `json:"ended_version,omitempty"`
 	// Copied is the greatest version of the metadata known such that every member of the vault sets that it has for this range holds
 	// the state at the complete checkpoint, or later ones of which one is complete by now, acknowledged by the member itself; 0 when
 	// none is. For that a node that was added to a set is sent a base; also by a partition that has ended, or of which no checkpoint
@@ -341,8 +344,8 @@ func (p *PartitionReport) validate() error {
 	case len(p.Lines) > MaxReportLines || len(p.Chains) > MaxReportLines:
 		return fmt.Errorf("%d lines and %d chains; at most %d", len(p.Lines), len(p.Chains), MaxReportLines)
 	}
-	if len(p.LineBytes) > len(p.Lines) {
-		return fmt.Errorf("sizes of %d lines, and there are %d", len(p.LineBytes), len(p.Lines))
+	if len(p.LineBytes) > len(p.Lines) || len(p.LineVersions) > len(p.Lines) {
+		return fmt.Errorf("sizes of %d lines and versions of %d, and there are %d", len(p.LineBytes), len(p.LineVersions), len(p.Lines))
 	}
 	for i, l := range p.Lines {
 		if l <= 0 || l == topology.EpochForever || i > 0 && l <= p.Lines[i-1] {

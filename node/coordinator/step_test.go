@@ -218,6 +218,67 @@ func TestAClusterOfOneIsItsOwnVault(t *testing.T) {
 	}
 }
 
+// A checkpoint that vaults acknowledged before they were replaced may be complete later, and then only they have it.
+func TestFormerVaultsAreKeptWhileOnlyTheyMayHaveWhatIsToBeComplete(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		say             func(p *PartitionReport, complete topology.Epoch)
+		completed, kept bool
+	}{
+		{"the present ones hold all", func(*PartitionReport, topology.Epoch) {}, false, false},
+		{"a line of before", func(p *PartitionReport, c topology.Epoch) {
+			p.Lines, p.LineVersions = []topology.Epoch{c + 16}, []uint64{3}
+		}, false, true},
+		{"a line of now", func(p *PartitionReport, c topology.Epoch) {
+			p.Lines, p.LineVersions = []topology.Epoch{c + 16}, []uint64{7}
+		}, false, false},
+		{"an end of before", func(p *PartitionReport, c topology.Epoch) { p.Ended, p.EndedVersion = c+16, 3 }, false, true},
+		{"an end of now", func(p *PartitionReport, c topology.Epoch) { p.Ended, p.EndedVersion = c+16, 7 }, false, false},
+		{"complete since they said so", func(*PartitionReport, topology.Epoch) {}, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1, 4)
+			w.addQuery("a")
+			w.runFor(2000)
+			v := w.viewAt()
+			q := v.State.Query("a")
+			for i := range v.Reports {
+				r := *v.Reports[i].Report
+				r.Queries = slices.Clone(r.Queries)
+				for j := range r.Queries {
+					r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
+					for k := range r.Queries[j].Partitions {
+						p := &r.Queries[j].Partitions[k]
+						p.Copied, p.Lines, p.LineVersions, p.Ended = 9, nil, nil, 0
+						c.say(p, q.Complete)
+					}
+				}
+				v.Reports[i].Report = &r
+			}
+			for s := range q.Stages {
+				for b := range q.Stages[s].Vaults {
+					set := &q.Stages[s].Vaults[b]
+					set.Changed, set.Former = 5, []topology.Process{{Node: "gone", Boot: 1}}
+					if c.completed {
+						set.Completed = 10
+					}
+				}
+			}
+			forgets := 0
+			for _, k := range Replicate(v, q).Commands {
+				for _, ch := range k.(*raftfsm.VaultsChange).Changes {
+					if ch.Forget {
+						forgets++
+					}
+				}
+			}
+			if (forgets == 0) != c.kept {
+				t.Errorf("%d blocks forget who had them", forgets)
+			}
+		})
+	}
+}
+
 func TestABlockLeavesAFullVaultAndTakesItBackWhenItHasRoom(t *testing.T) {
 	for _, nodes := range []int{3, 4} {
 		w := newWorld(t, 1, nodes)

@@ -73,14 +73,7 @@ type running struct {
 	query     topology.QueryID
 	restoreAt topology.Epoch
 	saved     topology.Epoch
-	copies    []copied // lines that are not complete yet
-	ready     int64    // when it has caught up
-}
-
-// copied is a line that all members had in a version of the metadata.
-type copied struct {
-	line    topology.Epoch
-	version uint64
+	ready     int64 // when it has caught up
 }
 
 func newWorld(t testing.TB, seed uint64, nodes int) *world {
@@ -324,13 +317,12 @@ func (w *world) run(a *agent, x *running) {
 	x.Durable = x.Epoch
 	line := x.Epoch / lineGap * lineGap
 	w.showChains(st, x, line)
-	for _, c := range x.copies {
-		if c.line <= q.Complete {
-			x.Copied = c.version
-		}
+	if w.copied(q, st, x) {
+		x.Copied = a.view.Version
 	}
-	x.copies = slices.DeleteFunc(x.copies, func(c copied) bool { return c.line <= q.Complete })
-	x.Lines = slices.DeleteFunc(x.Lines, func(l topology.Epoch) bool { return l <= q.Complete })
+	for len(x.Lines) > 0 && x.Lines[0] <= q.Complete {
+		x.Lines, x.LineVersions = x.Lines[1:], x.LineVersions[1:]
+	}
 	if line <= x.saved || line <= x.Restored || x.Role != RoleActive {
 		return
 	}
@@ -351,9 +343,24 @@ func (w *world) run(a *agent, x *running) {
 		}
 	})
 	if all && len(x.Lines) < MaxReportLines {
-		x.Lines = append(x.Lines, line)
-		x.copies = append(x.copies, copied{line, a.view.Version})
+		x.Lines, x.LineVersions = append(x.Lines, line), append(x.LineVersions, a.view.Version)
 	}
+}
+
+// copied says whether every member of an instance's vault sets has its state at the complete checkpoint.
+func (w *world) copied(q *raftfsm.Query, st *raftfsm.Stage, x *running) bool {
+	all := true
+	eachBlock(st, x.Range, func(b topology.BlockID, set *topology.VaultSet) {
+		for _, p := range set.Members {
+			m := w.at(p)
+			for g := x.Range.From; g < x.Range.To; g++ {
+				if topology.BlockOf(g) == b && q.Complete > 0 {
+					all = all && m != nil && m.disk[diskKey{q.ID, x.Stage, g}][q.Complete]
+				}
+			}
+		}
+	})
+	return all
 }
 
 // stands says that an instance is a shadow of a source, which stays where it was restored and does that anew when the complete checkpoint is far

@@ -460,11 +460,11 @@ func (p *partition) waitFor(ctx context.Context, d time.Duration) error {
 }
 
 // acknowledged takes note of a checkpoint that all vaults have.
-func (p *partition) acknowledged(c topology.Epoch, bytes int64) {
+func (p *partition) acknowledged(c topology.Epoch, bytes int64, version uint64) {
 	raise(&p.acked, int64(c))
 	p.report.Lock()
 	if i, found := slices.BinarySearchFunc(p.lines, c, compareLine); !found {
-		p.lines = slices.Insert(p.lines, i, line{c, bytes}) // vaults may acknowledge a later one first
+		p.lines = slices.Insert(p.lines, i, line{c, bytes, version}) // vaults may acknowledge a later one first
 	}
 	p.report.Unlock()
 	p.query.statusChanged()

@@ -323,10 +323,10 @@ func (q *Query) Close(done bool) (err error) {
 
 // Acknowledge says that all vaults have the checkpoint of an instance at epoch c on disk, where one copy of it takes so many bytes. Safe for
 // concurrent use.
-func (q *Query) Acknowledge(stage topology.StageID, instance uint64, c topology.Epoch, bytes int64) {
+func (q *Query) Acknowledge(stage topology.StageID, instance uint64, c topology.Epoch, bytes int64, version uint64) {
 	for _, p := range q.partitions() {
 		if p.spec.ID == stage && p.instance == instance {
-			p.acknowledged(c, bytes)
+			p.acknowledged(c, bytes, version)
 		}
 	}
 }

@@ -213,7 +213,7 @@ type ackingBackup struct {
 
 func (b *ackingBackup) Save(c backup.Checkpoint) {
 	b.Backup.Save(c)
-	b.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0)
+	b.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0, 0)
 }
 
 // placement lays all stages out, for good.

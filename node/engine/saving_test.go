@@ -250,7 +250,7 @@ func TestAKeeperIsNotToldOfWhatAPendingDeltaStartsBefore(t *testing.T) {
 		k := &lateKeeper{t: t}
 		p.keepers = append(p.keepers, k)
 		acknowledge := func(c topology.Epoch) {
-			p.acknowledged(c, 0)
+			p.acknowledged(c, 0, 0)
 			p.acknowledge(topology.Epoch(p.acked.Load()))
 		}
 		p.mustCheckpoint(t, 128, false)

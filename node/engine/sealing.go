@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -229,6 +230,9 @@ func (p *partition) beginSource(ctx context.Context) error {
 		return nil
 	}
 	logs, err := q.config.Sealer.Adopt(ctx, p.placed.Adopt)
+	if errors.Is(err, backup.ErrFenced) {
+		return p.park(ctx, nil) // this process was taken for lost, and its own log for another's: so were its partitions
+	}
 	if err != nil {
 		return fmt.Errorf("stage %q %v: cannot go on from the seals of its former owner: %w", p.spec.Name, p.rng, err)
 	}

@@ -42,6 +42,9 @@ type PartitionStatus struct {
 	// Lines are the checkpoints behind the latest complete one that all vaults have and whose epochs are all committed outside, ascending.
 	Lines     []topology.Epoch
 	LineBytes []int64 // what each of them takes at one vault
+	// LineVersions are those of the metadata whose vaults have each of them, EndedVersion that of Ended.
+	LineVersions []uint64
+	EndedVersion uint64
 	// Ended, when not 0, is the checkpoint with the final state: everything is committed, and it counts as every later one too.
 	Ended    topology.Epoch
 	Restored topology.Epoch // the checkpoint that it started from
@@ -117,12 +120,15 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	p.lines = slices.DeleteFunc(p.lines, func(l line) bool { return l.epoch < complete })
 	for _, l := range p.lines {
 		if l.epoch > complete && l.epoch <= committed {
-			s.Lines, s.LineBytes = append(s.Lines, l.epoch), append(s.LineBytes, l.bytes)
+			s.Lines, s.LineBytes, s.LineVersions = append(s.Lines, l.epoch), append(s.LineBytes, l.bytes), append(s.LineVersions, l.version)
 		}
 	}
 	if final := topology.Epoch(p.stats.final.Load()); p.stats.ended.Load() && final > 0 {
-		if _, has := slices.BinarySearchFunc(p.lines, final, compareLine); has || final <= complete {
+		if i, has := slices.BinarySearchFunc(p.lines, final, compareLine); has || final <= complete {
 			s.Ended = final
+			if has {
+				s.EndedVersion = p.lines[i].version
+			}
 		}
 	}
 	return s
@@ -130,8 +136,9 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 
 // line is a checkpoint that all vaults have, and what it takes at one of them.
 type line struct {
-	epoch topology.Epoch
-	bytes int64
+	epoch   topology.Epoch
+	bytes   int64
+	version uint64 // of the metadata: the vaults that have it are those of this version
 }
 
 func compareLine(l line, c topology.Epoch) int { return cmp.Compare(l.epoch, c) }

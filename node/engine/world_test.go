@@ -177,7 +177,7 @@ func (n *worldNode) later(f func()) {
 func (n *worldNode) Save(c backup.Checkpoint) {
 	n.later(func() {
 		n.w.backup.Save(c)
-		n.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0)
+		n.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0, 0)
 	})
 }
 

@@ -136,7 +136,7 @@ func (s *Store) read(ctx context.Context, r Request) (Response, error) {
 	}
 	response := Response{Epoch: r.Epoch, Ended: ended && newest <= r.Epoch, Columns: pieces[0].lane.sink.columns()}
 	if response.Rows, err = q.rows(); err == nil {
-		s.gave(name{r.Query, r.Table}, r.Epoch)
+		s.gave(name{r.Query, r.Table}, min(r.Epoch, newest)) // one that has ended is asked for any epoch
 	}
 	return response, err
 }

@@ -94,6 +94,9 @@ type VaultSet struct {
 	// Changed is the version of the metadata in which a node was last added. Until the members are known to hold the complete
 	// checkpoint, those added may hold nothing.
 	Changed uint64 `json:"changed,omitempty"`
+	// Completed is the version of the metadata in which a checkpoint was last complete while there were former members, which may be those who
+	// have it.
+	Completed uint64 `json:"completed,omitempty"`
 	// Former were members before that is known of the present ones: they get no new checkpoints and keep what they have, which a
 	// restore may need. As with members, what counts is the node's disk, whatever its process.
 	Former []Process `json:"former,omitempty"`

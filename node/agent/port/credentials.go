@@ -24,8 +24,11 @@ type Credentials struct {
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	stamps [3]time.Time // of the files that were read last, whether they could be used or not
+	stamps [3]time.Time // of the files that are in use
 	now    *credentials
+	// Files that cannot be used are tried again: another may be on its way, or the time from which a certificate is good.
+	refused [3]time.Time
+	tried   time.Time
 }
 
 type credentials struct {
@@ -100,23 +103,30 @@ func verify(authorities *x509.CertPool, leaf *x509.Certificate, between [][]byte
 	return err
 }
 
+// tryEvery is how often files that cannot be used are read again.
+const tryEvery = time.Second
+
 // current gives what the files hold, or held as long as new ones cannot be used.
 func (c *Credentials) current() *credentials {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stamps, err := c.files.stamps()
-	if err == nil && stamps == c.stamps {
+	if err == nil && stamps == c.stamps || time.Since(c.tried) < tryEvery {
 		return c.now
 	}
-	c.stamps = stamps
+	c.tried = time.Now()
 	var fresh *credentials
 	if err == nil {
 		fresh, err = c.files.read()
 	}
 	if err != nil {
-		c.log.Error("the TLS files have changed and cannot be used: going on with those read before", "error", err)
+		if stamps != c.refused {
+			c.log.Error("the TLS files have changed and cannot be used: going on with those read before", "error", err)
+		}
+		c.refused = stamps
 		return c.now
 	}
+	c.stamps, c.tried = stamps, time.Time{}
 	c.log.Info("the TLS files have changed: new connections use them", "certificate", c.files.Cert, "valid_until", fresh.own.Leaf.NotAfter)
 	c.now = fresh
 	return c.now

@@ -173,6 +173,13 @@ func TestARenewedCertificateIsUsedAndABadOneIsNot(t *testing.T) {
 		if err := talk(t, a, b); err != nil || !strings.Contains(log.String(), "going on with those read before") {
 			t.Error(err, log)
 		}
+		// What could not be used may be good later, the files as they are: one's certificate was not valid yet.
+		ca.Renew(fb, time.Time{})
+		touch(fb, 2)
+		time.Sleep(2 * time.Second)
+		if err := talk(t, a, b); err != nil || strings.Count(log.String(), "new connections use them") != 2 {
+			t.Error(err, log)
+		}
 	})
 }
 
