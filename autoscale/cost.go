@@ -22,8 +22,10 @@ const (
 	anchorLeast  = 0.01
 	// costFar is how far from the line a use may be before the rows are taken for others than those before: then what was learned is
 	// dropped, when it is so costFarFor samples in a row.
-	costFar    = 0.25
-	costFarFor = 2
+	// A partition that can do no more says best what its node takes, so that little is too far.
+	costFar     = 0.25
+	costFullFar = 0.05
+	costFarFor  = 2
 	// fixedMost bounds the fixed part, rowsLeast the part of the mean use that rows make, also where the fixed part is known from rates that
 	// differed: a line that goes through noise may fall.
 	fixedMost      = 0.8
@@ -36,12 +38,15 @@ func (c *cost) learn(seen []observation) {
 	if len(seen) == 0 {
 		return
 	}
-	far := 0.0
+	far, limit := 0.0, costFullFar
 	fixed, perRow := c.line()
 	for _, o := range seen {
 		far += (o.use - fixed - perRow*o.rows) / float64(len(seen))
+		if o.use < 1 {
+			limit = costFar
+		}
 	}
-	if c.n > 0 && (far > costFar || far < -costFar) {
+	if c.n > 0 && (far > limit || far < -limit) {
 		if c.off++; c.off >= costFarFor {
 			*c = cost{anchor: c.anchor, known: c.known}
 		}

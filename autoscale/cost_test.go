@@ -67,6 +67,16 @@ func TestRowsOfAnotherKindAreLearnedAnew(t *testing.T) {
 	}
 }
 
+func TestWhatUsesAllOfItsNodeNowCountsForMoreThanWhatDidBefore(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 6))
+	var c cost
+	c.seconds(rng, 4, each(3000), 1, 0, 0) // rows that fill the state
+	c.seconds(rng, 3, each(640), 1, 0, 0)
+	if r := c.rate(); !within(r, 640, 0.1) {
+		t.Errorf("a partition that 640 rows/s use wholly is thought to take %.0f", r)
+	}
+}
+
 func TestWhatChanceSpreadsIsTakenForEven(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 5))
 	const groups = 256

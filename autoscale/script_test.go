@@ -43,6 +43,24 @@ var scripts = map[string]struct {
 	"limits and fixed stages": {120, func(int) float64 { return 100_000 }, func(m *model, c *Config) {
 		m.query.Stages[0].Fixed, m.query.Stages[1].Min, m.query.Stages[1].Max = 1, 2, 4
 	}},
+	// A fifth of a core each, as in bench-elastic.
+	"small computers of which half is gone whatever comes": {160, func(s int) float64 {
+		switch {
+		case s < 10:
+			return 30
+		case s < 40:
+			return 30 + 30*float64(s-10)
+		case s < 60:
+			return 930
+		case s < 90:
+			return 930 - 30*float64(s-60)
+		case s < 110:
+			return 30
+		}
+		return 0
+	}, func(m *model, c *Config) {
+		m.fixed, m.rate, m.ratio, m.ceiling = []float64{0.3, 0.5, 0.3}, []float64{20_000, 600, 1e6}, []float64{1, 1, 0.1}, 0.95
+	}},
 	"a rescale that fails": {90, func(int) float64 { return 50_000 }, func(m *model, c *Config) { m.fails = 2 }},
 	"few nodes":            {90, func(s int) float64 { return 100_000 }, func(m *model, c *Config) { m.slots = 3 }},
 	"a source that always has more": {120, func(int) float64 { return 0 }, func(m *model, c *Config) {
