@@ -38,13 +38,15 @@ func (c *cost) learn(seen []observation) {
 	if len(seen) == 0 {
 		return
 	}
-	far, limit := 0.0, costFullFar
+	// Their mean: that one partition has more rows than another and uses more, or less, may be for what rows they are.
+	var o observation
+	for _, x := range seen {
+		o.rows, o.use = o.rows+x.rows/float64(len(seen)), o.use+x.use/float64(len(seen))
+	}
 	fixed, perRow := c.line()
-	for _, o := range seen {
-		far += (o.use - fixed - perRow*o.rows) / float64(len(seen))
-		if o.use < 1 {
-			limit = costFar
-		}
+	far, limit := o.use-fixed-perRow*o.rows, costFar
+	if o.use >= 1 {
+		limit = costFullFar
 	}
 	if c.n > 0 && (far > limit || far < -limit) {
 		if c.off++; c.off >= costFarFor {
@@ -54,13 +56,9 @@ func (c *cost) learn(seen []observation) {
 		c.off = 0
 	}
 	c.n, c.x, c.y, c.xx, c.xy = costKept*c.n, costKept*c.x, costKept*c.y, costKept*c.xx, costKept*c.xy
-	// A second of many partitions is as good as one of few: what a stage did before it had so many must not be drowned.
-	w := 1 / float64(len(seen))
-	for _, o := range seen {
-		c.n += w
-		c.x, c.y = c.x+w*o.rows, c.y+w*o.use
-		c.xx, c.xy = c.xx+w*o.rows*o.rows, c.xy+w*o.rows*o.use
-	}
+	c.n++
+	c.x, c.y = c.x+o.rows, c.y+o.use
+	c.xx, c.xy = c.xx+o.rows*o.rows, c.xy+o.rows*o.use
 	if mean := c.x / c.n; c.xx/c.n-mean*mean > anchorLeast*mean*mean {
 		fixed, _ := c.through(0, 0)
 		if !c.known {

@@ -15,7 +15,17 @@ type Fleet struct {
 	config FleetConfig
 	busy   []busyNode
 	calmMs int64
+	tried  []triedMove
 }
+
+// triedMove is a move that was asked for: while it does not show, another one is.
+type triedMove struct {
+	move    Move
+	againMs int64
+}
+
+// triedMs is how long a move is not asked for again.
+const triedMs = 60_000
 
 // FleetConfig are its numbers. Shares of a node are from 0 to 1.
 type FleetConfig struct {
@@ -42,17 +52,27 @@ type Need struct {
 	Partitions int     // how many it should have; 0: that is not known
 }
 
-// Present is the need of what nothing is decided of, like a query that is paused or waits: as many nodes as it is on.
-func (f *Fleet) Present(nodes int) Need {
-	f.setDefaults()
-	return Need{Work: float64(nodes) * f.config.Fill, Partitions: nodes}
+// NewFleet makes the machine of a cluster whose queries' policies aim at what c says.
+func NewFleet(c *Config) Fleet {
+	k, def := DefaultFleetConfig(), DefaultConfig()
+	aim := c.TargetUse / def.TargetUse
+	if c.Policy == PolicyThreshold {
+		aim = c.Delta / def.Delta
+	}
+	k.Fill, k.High, k.Room = min(fillMost, aim*k.Fill), min(highMost, aim*k.High), min(roomMost, aim*k.Room)
+	return Fleet{config: k}
 }
+
+// No aim lets nodes be fuller than this.
+const fillMost, highMost, roomMost = 0.95, 0.97, 0.9
 
 // FleetSample is the cluster at one time.
 type FleetSample struct {
 	AtMs  int64
 	Needs []Need
-	Nodes []FleetNode // that may be given partitions, ascending by process
+	// Present is how many nodes the queries are on of which nothing is decided, like those that are paused or wait.
+	Present int
+	Nodes   []FleetNode // that may be given partitions, ascending by process
 }
 
 // FleetNode is a node.
@@ -99,17 +119,19 @@ func (f *Fleet) setDefaults() {
 // Step takes a sample.
 func (f *Fleet) Step(s *FleetSample) (e FleetEffects) {
 	f.setDefaults()
-	e.Nodes, e.Text = f.nodes(s.Needs)
+	e.Nodes, e.Text = f.nodes(s.Needs, s.Present)
 	e.Move = f.move(s)
 	return e
 }
 
-// nodes puts the partitions that there should be on as few nodes as hold them: the largest first, each where it fits.
-func (f *Fleet) nodes(needs []Need) (int, string) {
+// nodes puts the partitions that there should be on as few nodes as hold them: the largest first, each where it fits. Partitions of a stage
+// are on a node each, or they are one; and those of which nothing is decided keep their nodes.
+func (f *Fleet) nodes(needs []Need, present int) (int, string) {
 	var sizes []float64
-	total := 0.0
+	total, least := 0.0, max(1, present)
 	for _, n := range needs {
 		total += n.Work
+		least = max(least, n.Partitions)
 		parts := max(1, n.Partitions)
 		for range parts {
 			sizes = append(sizes, n.Work/float64(parts))
@@ -124,7 +146,7 @@ func (f *Fleet) nodes(needs []Need) (int, string) {
 		}
 		bins[i] += size
 	}
-	n := max(1, len(bins))
+	n := max(least, len(bins))
 	return n, fmt.Sprintf("all partitions need %.2f nodes; put together up to %s each that is %d", total, percent(f.config.Fill), n)
 }
 
@@ -153,26 +175,34 @@ func (f *Fleet) move(s *FleetSample) *Move {
 			continue
 		}
 		from := &s.Nodes[slices.IndexFunc(s.Nodes, func(n FleetNode) bool { return n.Process == b.process })]
-		to := roomiest(s.Nodes, b.process)
-		if to == nil {
-			continue
-		}
-		for i := range from.Partitions {
-			p := &from.Partitions[i]
-			if p.Pinned || p.Use <= gain || to.load()+p.Use > f.config.Room || to.runs(p.Query, p.Stage) {
-				continue
+		for _, to := range roomiest(s.Nodes, b.process) {
+			for i := range from.Partitions {
+				p := &from.Partitions[i]
+				m := Move{Query: p.Query, Stage: p.Stage, Range: p.Range, From: from.Process, To: to.Process}
+				if p.Pinned || p.Use <= gain || to.load()+p.Use > f.config.Room || to.runs(p.Query, p.Stage) || f.hasTried(m, s.AtMs) {
+					continue
+				}
+				gain = p.Use
+				m.Text = fmt.Sprintf("%s is at %s with %d partitions and %s at %s: %s, which uses %s, goes there", from.Process.Node, percent(from.load()),
+					len(from.Partitions), to.Process.Node, percent(to.load()), p.Display, percent(p.Use))
+				best = &m
 			}
-			gain = p.Use
-			best = &Move{Query: p.Query, Stage: p.Stage, Range: p.Range, From: from.Process, To: to.Process,
-				Text: fmt.Sprintf("%s is at %s with %d partitions and %s at %s: %s, which uses %s, goes there", from.Process.Node, percent(from.load()),
-					len(from.Partitions), to.Process.Node, percent(to.load()), p.Display, percent(p.Use))}
 		}
 	}
 	if best != nil {
 		f.calmMs = s.AtMs + f.config.CalmMs
 		f.busy = nil
+		again := triedMove{move: *best, againMs: s.AtMs + triedMs}
+		again.move.Text = ""
+		f.tried = append(f.tried, again)
 	}
 	return best
+}
+
+// hasTried says whether a move was asked for lately.
+func (f *Fleet) hasTried(m Move, nowMs int64) bool {
+	f.tried = slices.DeleteFunc(f.tried, func(x triedMove) bool { return nowMs >= x.againMs })
+	return slices.ContainsFunc(f.tried, func(x triedMove) bool { return x.move == m })
 }
 
 // runs says whether a node has a partition of a stage: a second one would be joined with it and count as one.
@@ -192,31 +222,23 @@ func (n *FleetNode) load() float64 {
 	return parts
 }
 
-// roomiest is the least busy of the other nodes, not the leader's if possible.
-func roomiest(nodes []FleetNode, but topology.Process) *FleetNode {
-	var best *FleetNode
-	rank := func(n *FleetNode) (leader int, load float64) {
-		if n.Leader {
-			leader = 1
-		}
-		return leader, n.load()
-	}
+// roomiest are the other nodes, the least busy first and the leader's last.
+func roomiest(nodes []FleetNode, but topology.Process) (list []*FleetNode) {
 	for i := range nodes {
-		n := &nodes[i]
-		if n.Process == but {
-			continue
-		}
-		if best == nil {
-			best = n
-			continue
-		}
-		l1, x1 := rank(n)
-		l2, x2 := rank(best)
-		if cmp.Or(cmp.Compare(l1, l2), cmp.Compare(x1, x2), strings.Compare(string(n.Process.Node), string(best.Process.Node))) < 0 {
-			best = n
+		if nodes[i].Process != but {
+			list = append(list, &nodes[i])
 		}
 	}
-	return best
+	slices.SortStableFunc(list, func(a, b *FleetNode) int {
+		if a.Leader != b.Leader {
+			if a.Leader {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(cmp.Compare(a.load(), b.load()), strings.Compare(string(a.Process.Node), string(b.Process.Node)))
+	})
+	return list
 }
 
 // Needs are what the fleet must know of a query. A stage that nothing is known of needs one partition and nothing else.
@@ -234,14 +256,20 @@ func (m *Machine) Needs() []Need {
 				work = max(work, p/rate)
 			}
 		}
-		n := Need{Work: work, Partitions: f.Partitions}
-		if st.auto() {
+		n := Need{Work: work, Partitions: st.Fixed}
+		switch {
+		case m.seen < needsAfter:
+			n.Partitions = f.Partitions // too little was seen of it to want another number
+		case st.auto():
 			n.Partitions = m.wanted(i, work)
 		}
 		out = append(out, n)
 	}
 	return out
 }
+
+// needsAfter is how many samples are seen before more nodes are wanted than there are: a window, and what was in it before.
+const needsAfter = 5
 
 // wanted is how many partitions a stage should have for some work, whatever nodes there are: as many as it has while they are neither too
 // few nor clearly too many.

@@ -16,6 +16,7 @@ type Machine struct {
 	detector detector
 
 	over   int // samples in a row that ask for more
+	seen   int // samples
 	layout []placed
 	// changedMs is when the layout was last seen to change, shrunkMs when this machine last made it smaller; 0: never. Patience is how
 	// many times longer than the least a layout is kept before it is made smaller.
@@ -34,7 +35,7 @@ type Machine struct {
 // asked is the last decision until the layout is there.
 type asked struct {
 	decision Decision
-	begun    bool // a change was seen under way
+	seenMs   int64 // when a change was last seen under way, or of the decision
 }
 
 // failAfterMs is how long a decision may show no effect before it is taken for failed.
@@ -77,6 +78,7 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	if len(s.Stages) != len(m.query.Stages) {
 		return e
 	}
+	m.seen++
 	settled := m.settled(&s)
 	m.latest, m.latestAtMs, m.waiting = m.detector.step(&s, settled), s.AtMs, ""
 	for i := range m.latest {
@@ -137,7 +139,7 @@ func (m *Machine) decide(s *Sample, targets []Target) *Decision {
 		m.remember(&targets[i], s.AtMs)
 	}
 	d.Text = strings.Join(words, "; ")
-	m.asked = &asked{decision: d}
+	m.asked = &asked{decision: d, seenMs: s.AtMs}
 	m.over = 0
 	return &d
 }
@@ -169,13 +171,13 @@ func (m *Machine) settle(s *Sample) (costMs int64) {
 	took := s.AtMs - m.asked.decision.AtMs
 	switch {
 	case s.Pending && took < giveUpMs:
-		m.asked.begun = true
+		m.asked.seenMs = s.AtMs
 	case m.reached():
 		costMs = max(1, took)
 		m.rest(s.AtMs, costMs)
 		m.asked = nil
-	case m.asked.begun || took >= failAfterMs:
-		// It was dropped, or nothing took it up.
+	case s.AtMs-m.asked.seenMs >= failAfterMs || took >= giveUpMs:
+		// It was dropped, or nothing took it up. Stages are changed one after the other, so that nothing may be under way for a moment.
 		m.calmMs = s.AtMs + int64(1000*m.config.FailPauseS)
 		m.quietMs = m.calmMs
 		m.asked = nil
@@ -292,7 +294,16 @@ func (m *Machine) target(i int, ranges []topology.Range) (Target, bool) {
 func most(st *Stage, s *Sample, now int) int {
 	n := st.bound(st.Groups)
 	if s.Slots > 0 {
-		n = min(n, max(s.Slots, now, st.Min))
+		n = min(n, max(s.Slots, now))
 	}
 	return cmp.Or(n, 1)
+}
+
+// limited brings a number of partitions into a stage's limits, as far as there are nodes.
+func limited(st *Stage, s *Sample, n int) int {
+	to := st.bound(n)
+	if s.Slots > 0 && to > n {
+		to = max(n, min(to, s.Slots))
+	}
+	return to
 }

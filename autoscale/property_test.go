@@ -113,13 +113,23 @@ func TestLimitsAndFixedStagesAreNeverLeft(t *testing.T) {
 			for _, d := range m.run(machine, 1, func(int) float64 { return curve.at(second) }, nil) {
 				for _, target := range d.Targets {
 					n := len(target.Ranges)
-					if target.Stage != 1 || n < max(1, st.Min) || st.Max > 0 && n > st.Max || n > max(m.slots, st.Min, target.From) {
+					if target.Stage != 1 || n < max(1, min(st.Min, m.slots)) || st.Max > 0 && n > st.Max || n > max(m.slots, st.Min, target.From) {
 						t.Fatalf("of %d to %d partitions on %d nodes: %s", st.Min, st.Max, m.slots, d.Text)
 					}
 				}
 			}
 		}
 	})
+}
+
+func TestALimitThatNeedsMoreNodesThanThereAreIsNotDecidedForEver(t *testing.T) {
+	m := newModel(wordCount(), []float64{1_000_000, 100_000, 10_000_000}, []float64{1, 6, 0.1})
+	m.slots, m.query.Stages[1].Min = 3, 5
+	machine := NewMachine(m.query, DefaultConfig())
+	all := m.run(machine, 120, func(int) float64 { return 1000 }, nil)
+	if p := m.parts(); len(all) != 1 || p[1] != 3 {
+		t.Errorf("%v partitions\n%s", p, describe(all))
+	}
 }
 
 func TestAHotKeyGroupIsIsolatedAndToldInsteadOfMoreNodes(t *testing.T) {

@@ -25,7 +25,7 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 	grow, rises := false, false
 	for i := range m.latest {
 		st, f := &m.query.Stages[i], &m.latest[i]
-		if st.auto() && (m.wantsMore(i, s) || st.bound(f.Partitions) != f.Partitions) {
+		if st.auto() && (m.wantsMore(i, s) || limited(st, s, f.Partitions) != f.Partitions) {
 			grow = true
 			peaks := m.detector.stages[i].peaks
 			rises = rises || len(peaks) > 1 && f.Demand > rising*peaks[len(peaks)-2]
@@ -86,8 +86,12 @@ func (m *Machine) larger(i int, s *Sample) (Target, bool) {
 	switch {
 	case !st.auto():
 		return Target{}, false
-	case st.bound(f.Partitions) != f.Partitions:
-		return m.target(i, Cut(f.loads, st.Groups, st.bound(max(f.Partitions, m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions))))))
+	case limited(st, s, f.Partitions) != f.Partitions:
+		n := st.bound(max(f.Partitions, m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions))))
+		if s.Slots > 0 {
+			n = min(n, max(s.Slots, f.Partitions))
+		}
+		return m.target(i, Cut(f.loads, st.Groups, n))
 	case m.wantsMore(i, s):
 		return m.grown(i, s)
 	}
@@ -97,7 +101,7 @@ func (m *Machine) larger(i int, s *Sample) (Target, bool) {
 // grown is a stage's layout for its demand, not smaller than it is.
 func (m *Machine) grown(i int, s *Sample) (Target, bool) {
 	st, f := &m.query.Stages[i], &m.latest[i]
-	n := max(f.Partitions, m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions)))
+	n := max(f.Partitions, min(m.need(i, f.Work, m.config.TargetUse, most(st, s, f.Partitions)), most(st, s, f.Partitions)))
 	return m.target(i, Cut(f.loads, st.Groups, n))
 }
 

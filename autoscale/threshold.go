@@ -41,8 +41,8 @@ func (m *Machine) threshold(s *Sample) (targets []Target) {
 		}
 		n := f.Partitions
 		switch {
-		case n != st.bound(n):
-			n = st.bound(n)
+		case n != limited(st, s, n):
+			n = limited(st, s, n)
 		case r.high[i] >= m.config.Reports && !m.cooling(s.AtMs, true):
 			n = min(n+1, most(st, s, n))
 		case r.low[i] >= m.config.LowReport && !m.cooling(s.AtMs, false):

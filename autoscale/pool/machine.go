@@ -384,8 +384,13 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 	var pool, draining []*member
 	for _, list := range [][]*member{c.others, c.ours} {
 		for _, n := range list {
-			if n.Status == Alive || n.Status == Leaving {
+			// A lost node's instance is there, and may be so again in a moment.
+			back := n.Status == Lost && n.machine != nil && !n.machine.gone
+			if n.Status == Alive || n.Status == Leaving || back {
 				total++
+			}
+			if back && in.AtMs-m.since("lost "+n.Name, in.AtMs) <= m.config.LostMs {
+				starting++
 			}
 			if n.Status == Alive && n.Takes {
 				have++
@@ -422,7 +427,7 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 		m.launch(in, missing, total, e)
 		return
 	}
-	m.giveBack(in, have+starting-need, pool, e)
+	m.giveBack(in, have-need, pool, e)
 }
 
 // launch starts instances within the limits.

@@ -136,6 +136,44 @@ func TestTheWorkingAndTheVotersAreGivenBackLast(t *testing.T) {
 	}
 }
 
+func TestANodeThatIsLostForAMomentIsNotReplacedAndCountsToTheLimit(t *testing.T) {
+	c := testConfig()
+	c.Spares, c.Max = 0, 2
+	m := NewMachine(c)
+	nodes := []Node{{Name: "base", Status: Alive, Takes: true}, {Name: "na", Instance: "a", Status: Lost, Holds: true}}
+	list := []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}}
+	for second := range int64(120) {
+		m.Listed(second*1000, list, nil)
+		if e := m.Step(Input{AtMs: second * 1000, Wanted: 2, Nodes: nodes}); e.Launch > 0 {
+			t.Fatalf("after %d s %d are started: the lost one is paid for, and two are the most", second, e.Launch)
+		}
+	}
+	c.Max = 3
+	m = NewMachine(c)
+	for second := range int64(60) {
+		m.Listed(second*1000, list, nil)
+		if e := m.Step(Input{AtMs: second * 1000, Wanted: 2, Nodes: nodes}); e.Launch > 0 && second*1000 <= c.LostMs {
+			t.Fatalf("after %d s it is replaced", second)
+		} else if e.Launch > 0 {
+			return
+		}
+	}
+	t.Error("it is never replaced")
+}
+
+func TestWhatHasNotJoinedIsNoReasonToGiveBack(t *testing.T) {
+	c := testConfig()
+	c.Spares, c.IdleMs = 0, 0
+	m := NewMachine(c)
+	m.Listed(0, []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}, {ID: "b", LaunchedMs: 2, State: provider.Pending}}, nil)
+	for second := range int64(5) {
+		e := m.Step(Input{AtMs: 1000 * (second + 1), Wanted: 2, Nodes: []Node{{Name: "base", Status: Alive, Takes: true}, {Name: "na", Instance: "a", Status: Alive, Takes: true}}})
+		if len(e.Drain) > 0 {
+			t.Fatalf("%v is given back while another has not joined", e.Drain)
+		}
+	}
+}
+
 func TestWhatOthersDrainIsNotTakenBack(t *testing.T) {
 	m := NewMachine(testConfig())
 	m.Listed(0, []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}}, nil)

@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seepnode/seepnode/autoscale/provider/local"
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/node/agent/member"
 	"github.com/seepnode/seepnode/node/agent/port"
@@ -65,7 +64,7 @@ type Agent struct {
 	work    *work // nil before this process has joined
 	leaving bool
 	// children are the nodes that this process has started, nil before the first.
-	children *local.Local
+	children offspring
 	// completed are the latest checkpoints that this node, as the leader, has committed, by query.
 	completed map[string]completed
 

@@ -72,6 +72,9 @@ type queryScaling struct {
 func (x *scaler) run(ctx context.Context) {
 	// What was known in an earlier reign is of another time.
 	x.meter, x.queries, x.fleet = autoscale.Meter{}, nil, autoscale.Fleet{}
+	if config, err := x.a.config.policy(); err == nil {
+		x.fleet = autoscale.NewFleet(&config)
+	}
 	for sleep(ctx, scaleEvery) {
 		x.look(ctx)
 	}
@@ -88,18 +91,19 @@ func (x *scaler) look(ctx context.Context) {
 	x.keep(s)
 	paused := coordinator.AutoscalePaused(s)
 	var needs []autoscale.Need
+	var present []topology.Process // that run queries of which nothing is decided
 	for _, q := range x.queries {
 		record := s.Incarnation(q.id.Incarnation)
 		if q.why = x.unscaled(s, record); q.why != "" {
 			if record.State != raftfsm.Finished {
-				needs = append(needs, x.fleet.Present(processesOf(record)))
+				present = processesOf(record, present)
 			}
 			continue
 		}
 		sample, ok := x.meter.Query(q.id, len(record.Stages))
 		if !ok {
 			q.why = "not all partitions have reported yet"
-			needs = append(needs, x.fleet.Present(processesOf(record)))
+			present = processesOf(record, present)
 			continue
 		}
 		sample.Slots = x.slots(s, record)
@@ -118,7 +122,7 @@ func (x *scaler) look(ctx context.Context) {
 		}
 	}
 	sample := x.fleetSample(s, now)
-	sample.Needs = needs
+	sample.Needs, sample.Present = needs, len(present)
 	fleet := x.fleet.Step(sample)
 	if fleet.Move != nil && !paused {
 		if q := s.Incarnation(fleet.Move.Query.Incarnation); q != nil {
@@ -128,9 +132,8 @@ func (x *scaler) look(ctx context.Context) {
 	x.tell(now, fleet.Nodes, fleet.Text)
 }
 
-// processesOf counts the processes that run partitions of a query.
-func processesOf(q *raftfsm.Query) int {
-	var seen []topology.Process
+// processesOf adds the processes that run partitions of a query to those seen.
+func processesOf(q *raftfsm.Query, seen []topology.Process) []topology.Process {
 	for _, st := range q.Stages {
 		for _, a := range st.Partitions {
 			if !slices.Contains(seen, a.Process) {
@@ -138,7 +141,7 @@ func processesOf(q *raftfsm.Query) int {
 			}
 		}
 	}
-	return len(seen)
+	return seen
 }
 
 // reading puts the latest reports together.
@@ -163,7 +166,7 @@ func (x *scaler) reading(s *raftfsm.State, now time.Time) *autoscale.Reading {
 // counters are those of a query's active partitions; ok is false when one has not said anything.
 func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c autoscale.QueryCounters, ok bool) {
 	f := figures{state: s, query: q, latest: x.a.reports.Latest, heard: x.a.reports.Heard, now: now, plan: x.a.plans.of(s, q)}
-	c = autoscale.QueryCounters{ID: q.ID, Pending: changing(q, len(takers(s, q, now.UnixMilli())))}
+	c = autoscale.QueryCounters{ID: q.ID, Pending: underWay(q)}
 	for i, st := range q.Stages {
 		for _, a := range st.Partitions {
 			p := f.reported(a.Process, topology.StageID(i), a.Range, a.Instance)
@@ -180,6 +183,13 @@ func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c 
 		}
 	}
 	return c, true
+}
+
+// underWay says that key groups of a query are on their way to others. What is wanted and does not come about is not: the policy decides anew.
+func underWay(q *raftfsm.Query) bool {
+	return slices.ContainsFunc(q.Stages, func(st *raftfsm.Stage) bool {
+		return slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Purpose != topology.ForStandby })
+	})
 }
 
 // changing says that a query's layout is not what is wanted as far as so many nodes can have it, or that parts of it are on their way.
@@ -279,15 +289,9 @@ func takers(s *raftfsm.State, q *raftfsm.Query, nowMs int64) (list []*raftfsm.No
 	return list
 }
 
-// slots is how many partitions of a stage the nodes can run: one each. The leader's node counts only when there is no other: it gets
-// partitions last.
+// slots is how many partitions of a stage the nodes can run: one each, the leader's node the last.
 func (x *scaler) slots(s *raftfsm.State, q *raftfsm.Query) int {
-	list := takers(s, q, x.a.clock.now().UnixMilli())
-	n := len(list)
-	if n > 1 && slices.ContainsFunc(list, func(node *raftfsm.Node) bool { return node.Process() == x.a.self }) {
-		n--
-	}
-	return max(1, n)
+	return max(1, len(takers(s, q, x.a.clock.now().UnixMilli())))
 }
 
 // fleetSample is the cluster for the fleet's machine.

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/seepnode/seepnode/raftfsm"
+	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
 const (
@@ -16,7 +18,8 @@ const (
 )
 
 // Leave hands over what this node holds, as far as others can take it, at most 30 s long or until ctx ends: partitions, copies and the
-// leadership. A node alone in its cluster has nobody to hand over to and leaves everything on its disk. Close follows.
+// leadership. What processes hold that this one started is brought home first: they end with it, and are nobody to hand over to. A node
+// alone in its cluster leaves everything on its disk. Close follows.
 func (a *Agent) Leave(ctx context.Context) {
 	a.mu.Lock()
 	again := a.leaving
@@ -27,8 +30,11 @@ func (a *Agent) Leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWait)
 	defer cancel()
-	if a.others() > 0 && a.working() != nil {
-		a.handOver(ctx)
+	if a.working() != nil {
+		a.bringHome(ctx)
+		if a.others() > 0 {
+			a.handOver(ctx)
+		}
 	}
 	a.gossip.leaves()
 	if w := a.working(); w != nil {
@@ -40,11 +46,79 @@ func (a *Agent) Leave(ctx context.Context) {
 
 // others counts the other nodes that could take something over.
 func (a *Agent) others() int {
-	n := 0
+	n, own := 0, a.ownNodes(a.Machine().View())
 	for _, node := range a.Machine().View().Nodes {
-		n += count(node.ID != a.self.Node && node.Stays())
+		n += count(node.ID != a.self.Node && node.Stays() && !slices.Contains(own, node.ID))
 	}
 	return n
+}
+
+// ownNodes are the nodes of processes that this one started and that end with it.
+func (a *Agent) ownNodes(s *raftfsm.State) (own []topology.NodeID) {
+	a.mu.Lock()
+	children := a.children
+	a.mu.Unlock()
+	if children == nil {
+		return nil
+	}
+	tokens := children.Tokens()
+	for _, n := range s.Nodes {
+		if n.Status != raftfsm.Left && slices.Contains(tokens, n.Tag(tagInstance)) {
+			own = append(own, n.ID)
+		}
+	}
+	return own
+}
+
+// bringHome has the nodes of this process's own children give away all that they hold, and waits for it.
+func (a *Agent) bringHome(ctx context.Context) {
+	own := a.ownNodes(a.Machine().View())
+	if len(own) == 0 {
+		return
+	}
+	a.log.Info("what the processes hold that this one started is brought home", "nodes", own, "at_most", leaveWait.String())
+	for _, id := range own {
+		if err := a.drainOwn(ctx, id); err != nil {
+			a.log.Warn("a node of this process's own cannot be drained", "node", id, "error", err)
+		}
+	}
+	_, err := a.Machine().Wait(ctx, func(s *raftfsm.State) bool {
+		return !slices.ContainsFunc(own, func(id topology.NodeID) bool { return len(s.NamedBy(id, 1)) > 0 })
+	})
+	if err != nil {
+		a.log.Warn("not everything was brought home in time: the directories of processes that still hold something are kept", "nodes", own)
+	}
+}
+
+func (a *Agent) drainOwn(ctx context.Context, id topology.NodeID) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveCommand)
+	defer cancel()
+	for {
+		n := a.Machine().View().Node(id)
+		if n == nil || n.Drain || n.Status != raftfsm.Alive {
+			return nil
+		}
+		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeDrain{Node: id, Version: n.Version, Drain: true, By: raftfsm.ByPool}})
+		switch {
+		case err != nil:
+			return err
+		case out.Done():
+			return nil
+		case out.Code == raftfsm.Refused:
+			return out.Err()
+		}
+		if _, err := a.Machine().WaitVersion(ctx, out.Version); err != nil {
+			return err
+		}
+	}
+}
+
+// needed says whether a node of an instance is named by anything: its disk may be the only one with some state.
+func (a *Agent) needed(token string) bool {
+	s := a.Machine().View()
+	return slices.ContainsFunc(s.Nodes, func(n *raftfsm.Node) bool {
+		return n.Status != raftfsm.Left && n.Tag(tagInstance) == token && len(s.NamedBy(n.ID, 1)) > 0
+	})
 }
 
 // handOver tells the cluster that this node leaves, and waits until nothing names it.

@@ -157,6 +157,15 @@ func (a *Agent) gossipAddresses() []string {
 	return out
 }
 
+// offspring is a provider of processes that end with this one.
+type offspring interface {
+	provider.Provider
+	// Tokens are those of the processes that it started and that have not been seen to end.
+	Tokens() []string
+	// Close ends them. Twice is fine.
+	Close() error
+}
+
 // localProvider starts this binary again on this host. It is kept for the life of the agent: its children end with it.
 func (a *Agent) localProvider(o *provider.Options, cluster string) (provider.Provider, error) {
 	a.mu.Lock()
@@ -168,7 +177,7 @@ func (a *Agent) localProvider(o *provider.Options, cluster string) (provider.Pro
 	if err != nil {
 		return nil, err
 	}
-	l, err := local.New(local.Config{Cluster: cluster, Dir: o.Text("dir", filepath.Join(os.TempDir(), "seepnode-local")), Program: program, Args: a.localArgs, Env: a.localEnv()})
+	l, err := local.New(local.Config{Cluster: cluster, Dir: o.Text("dir", filepath.Join(os.TempDir(), "seepnode-local")), Program: program, Args: a.localArgs, Env: a.localEnv(), Keep: a.needed})
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +265,8 @@ func (c poolCluster) Look() pool.Input {
 	s := c.a.Machine().View()
 	voters := backend{c.a}.voters()
 	wanted := c.a.scaler.wantedNodes()
-	in := pool.Input{AtMs: c.a.clock.now().UnixMilli(), Wanted: wanted, Paused: coordinator.AutoscalePaused(s) || wanted == 0}
+	leaving := c.a.isLeaving()
+	in := pool.Input{AtMs: c.a.clock.now().UnixMilli(), Wanted: wanted, Paused: coordinator.AutoscalePaused(s) || wanted == 0 || leaving}
 	works := map[topology.NodeID]int{}
 	for _, q := range s.Queries {
 		for _, st := range q.Stages {
@@ -269,7 +279,7 @@ func (c poolCluster) Look() pool.Input {
 		}
 	}
 	if c.a.config.Autoscale == AutoscaleOff {
-		in.Wanted, in.Paused = len(works), coordinator.AutoscalePaused(s) // nobody looks at the load: as many as work, and spares
+		in.Wanted, in.Paused = len(works), coordinator.AutoscalePaused(s) || leaving // nobody looks at the load: as many as work, and spares
 	}
 	for _, n := range s.Nodes {
 		x := pool.Node{Name: string(n.ID), Works: works[n.ID], Voter: voters[n.ID], Leader: n.Process() == c.a.self, Status: poolStatus(n),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/autoscale/provider"
+	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/raftfsm"
 )
 
@@ -247,4 +248,59 @@ func TestConfigOfThePoolIsChecked(t *testing.T) {
 			t.Errorf("%s: %v; it should say %q", name, err, x.want)
 		}
 	}
+}
+
+// own are machines that end with the agent that started them.
+type own struct{ *machines }
+
+func (o own) Tokens() (out []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, i := range o.list {
+		out = append(out, i.Token)
+	}
+	return out
+}
+
+func (own) Close() error { return nil }
+
+func TestANodeThatEndsBringsHomeWhatItsOwnProcessesHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := &machines{c: c, agents: map[string]*Agent{}}
+		c.provide = func(context.Context, *Agent, string) (provider.Provider, error) { return m, nil }
+		a := c.start("n1", func(k *Config) {
+			k.BootstrapExpect = 1
+			k.Autoscale, k.Provider, k.Spares, k.MaxNodes = "rate", providerLocal, 2, 3
+		})
+		c.ready(a)
+		a.mu.Lock()
+		a.children = own{m}
+		a.mu.Unlock()
+		waitFor(t, "two of its own join", func() bool { return statuses(a)[raftfsm.Alive] == 3 })
+		if _, err := c.api(a).AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: `
+CREATE TABLE s (k BIGINT NOT NULL) WITH ('connector' = 'datagen', 'rows-per-second' = '100', 'fields.k.min' = '0', 'fields.k.max' = '9');
+CREATE TABLE t (k BIGINT NOT NULL, n BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'table');
+INSERT INTO t SELECT k, COUNT(*) FROM s GROUP BY k;`}); err != nil {
+			t.Fatal(err)
+		}
+		held := func() (n int) {
+			s := a.Machine().View()
+			for _, id := range a.ownNodes(s) {
+				n += len(s.NamedBy(id, 100))
+			}
+			return n
+		}
+		waitFor(t, "its own hold something", func() bool { return held() > 0 })
+		time.Sleep(5 * time.Second)
+		a.Leave(t.Context())
+		s := a.Machine().View()
+		if n := held(); n > 0 {
+			t.Errorf("its own processes are still named %d times", n)
+		}
+		if n := s.Node("n1"); n.Status != raftfsm.Alive || len(s.NamedBy("n1", 1)) == 0 {
+			t.Errorf("the node is %s and named by %v: it handed over to its own", n.Status, s.NamedBy("n1", 5))
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,8 @@ type Config struct {
 	// Args are those of the program for an instance with a directory of its own.
 	Args func(token, dir string) []string
 	Env  []string // added to this process's
+	// Keep says that what an instance has on its disk is still needed: then its directory stays when it has ended. Nil: never.
+	Keep func(token string) bool
 	Now  func() time.Time
 }
 
@@ -245,8 +248,9 @@ func (l *Local) collect(ctx context.Context, but string) error {
 		case e.Name() == but:
 		case rec == nil:
 			errs = append(errs, l.sweep(dir, e))
-		case !rec.Process.alive():
+		case !rec.Process.alive() && !l.keeps(rec.Token):
 			errs = append(errs, l.remove(dir, rec.Token))
+		case !rec.Process.alive():
 		case rec.StopMs != 0:
 			l.seeTo(dir, rec)
 		}
@@ -303,7 +307,7 @@ func (l *Local) sweep(dir string, e fs.DirEntry) error {
 	return os.RemoveAll(dir)
 }
 
-// Close ends all processes that this one started and removes what they leave. Twice is fine.
+// Close ends all processes that this one started and removes what they leave and nobody needs. Twice is fine.
 func (l *Local) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -317,9 +321,20 @@ func (l *Local) Close() error {
 	var errs []error
 	for token, c := range children {
 		c.kill()
-		errs = append(errs, os.RemoveAll(filepath.Join(l.root(), token)))
+		if !l.keeps(token) {
+			errs = append(errs, os.RemoveAll(filepath.Join(l.root(), token)))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+func (l *Local) keeps(token string) bool { return l.config.Keep != nil && l.config.Keep(token) }
+
+// Tokens are those of the processes that this one started and that have not been seen to end, ascending.
+func (l *Local) Tokens() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.children))
 }
 
 func readRecord(dir string) (*record, error) {

@@ -130,6 +130,43 @@ func TestAnotherProcessWithTheSameIDIsNotTouched(t *testing.T) {
 	}
 }
 
+func TestWhatIsStillNeededOfAnInstanceStays(t *testing.T) {
+	dir, needed := t.TempDir(), true
+	open := func() *Local {
+		l := newLocal("c", dir)
+		l.config.Keep = func(string) bool { return needed }
+		return l
+	}
+	l := open()
+	if _, err := l.Launch(t.Context(), provider.Request{Token: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Tokens(); len(got) != 1 || got[0] != "t" {
+		t.Errorf("its processes are %v", got)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open()
+	if err := l.Terminate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(dir, "c", "t")
+	if _, err := os.Stat(left); err != nil {
+		t.Fatalf("what is needed is gone: %v", err)
+	}
+	needed = false
+	if err := l.Terminate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("what nobody needs is still there: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAProgramThatDoesNotStartLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	l, err := New(Config{Cluster: "c", Dir: dir, Program: filepath.Join(dir, "none"), Args: func(string, string) []string { return nil }})
