@@ -257,10 +257,7 @@ func (m *Machine) Needs() []Need {
 			}
 		}
 		n := Need{Work: work, Partitions: st.Fixed}
-		switch {
-		case m.seen < needsAfter:
-			n.Partitions = f.Partitions // too little was seen of it to want another number
-		case st.auto():
+		if st.auto() {
 			n.Partitions = m.wanted(i, work)
 		}
 		out = append(out, n)
@@ -268,8 +265,11 @@ func (m *Machine) Needs() []Need {
 	return out
 }
 
-// needsAfter is how many samples are seen before more nodes are wanted than there are: a window, and what was in it before.
+// needsAfter is how many samples are seen before a query's needs are known: a window, and what was in it before.
 const needsAfter = 5
+
+// Known says whether enough was seen of the query for Needs: until then it keeps the nodes that it is on.
+func (m *Machine) Known() bool { return m.seen >= needsAfter }
 
 // wanted is how many partitions a stage should have for some work, whatever nodes there are: as many as it has while they are neither too
 // few nor clearly too many.

@@ -110,7 +110,11 @@ func (x *scaler) look(ctx context.Context) {
 		q.plan = asPeopleWant(q.plan, record)
 		q.machine.SetQuery(q.plan)
 		effects := q.machine.Step(sample)
-		needs = append(needs, q.machine.Needs()...)
+		if q.machine.Known() {
+			needs = append(needs, q.machine.Needs()...)
+		} else {
+			present = processesOf(record, present)
+		}
 		for _, h := range effects.Hot {
 			x.tellHot(ctx, record, q, &h)
 		}
