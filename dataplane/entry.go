@@ -23,10 +23,9 @@ type Entry struct {
 	ChainSum uint64
 	// Range is what the producer's key groups were; the zero range when that never changes.
 	Range topology.Range
-	// Narrowed: the producer gave key groups away before First. ChainBefore is the sum of the chains of those it kept, before First;
-	// ChainUnknown that nobody knows it.
-	Narrowed, ChainUnknown bool
-	ChainBefore            uint64
+	// Narrowed: the producer gave key groups away before First. ChainBefore is the sum of the chains of those it kept, before First.
+	Narrowed    bool
+	ChainBefore uint64
 }
 
 // stand is how the stream stands after e, and before it when it is the first of a narrower range.
@@ -36,9 +35,6 @@ func (e *Entry) stand() Stand { return Stand{e.Watermark, e.Idle, e.ChainSum, e.
 func (e *Entry) StandBefore(before Stand) Stand {
 	if e.Narrowed {
 		before.ChainSum, before.Range = e.ChainBefore, e.Range
-		if e.ChainUnknown {
-			before.Range = topology.Range{}
-		}
 	}
 	return before
 }

@@ -21,17 +21,16 @@ type Marker struct {
 	End          bool  // nothing follows Last
 	ChainSum     uint64
 	Durable      topology.Epoch // DurableUnknown included
-	// Narrowed, ChainUnknown and ChainBefore are the entry's.
-	Narrowed, ChainUnknown bool
-	ChainBefore            uint64
+	// Narrowed and ChainBefore are the entry's.
+	Narrowed    bool
+	ChainBefore uint64
 }
 
 const (
 	markerIdle = 1
 	markerEnd  = 2
-	// markerNarrowed is followed by the chain sum before, which is 0 with markerUnknown.
+	// markerNarrowed is followed by the chain sum before.
 	markerNarrowed = 4
-	markerUnknown  = 8
 
 	// The fewest bytes that a marker takes.
 	markerBytesMin = 17
@@ -55,7 +54,7 @@ func (m *Markers) Append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(x.Output))
 		dst = appendEpochs(appendKeyGroups(dst, x.Producer), x.First, x.Last)
 		dst = binary.AppendVarint(dst, x.Watermark)
-		dst = append(dst, flag(x.Idle, markerIdle)|flag(x.End, markerEnd)|flag(x.Narrowed, markerNarrowed)|flag(x.ChainUnknown, markerUnknown))
+		dst = append(dst, flag(x.Idle, markerIdle)|flag(x.End, markerEnd)|flag(x.Narrowed, markerNarrowed))
 		dst = binary.LittleEndian.AppendUint64(dst, x.ChainSum)
 		if x.Narrowed {
 			dst = binary.LittleEndian.AppendUint64(dst, x.ChainBefore)
@@ -75,8 +74,8 @@ func (m *Markers) Decode(payload []byte) error {
 		x := Marker{Subscription: uint32(r.uint("subscription", math.MaxUint32)), Stage: topology.StageID(r.uint("stage", math.MaxUint16)), Output: uint16(r.uint("output", math.MaxUint16)), Producer: r.keyGroups("producer range")}
 		x.First, x.Last = r.epochs()
 		x.Watermark = r.int("watermark")
-		flags := r.flags("marker", markerIdle|markerEnd|markerNarrowed|markerUnknown)
-		x.Idle, x.End, x.Narrowed, x.ChainUnknown = flags&markerIdle != 0, flags&markerEnd != 0, flags&markerNarrowed != 0, flags&markerUnknown != 0
+		flags := r.flags("marker", markerIdle|markerEnd|markerNarrowed)
+		x.Idle, x.End, x.Narrowed = flags&markerIdle != 0, flags&markerEnd != 0, flags&markerNarrowed != 0
 		x.ChainSum = r.fixed64("chain sum")
 		if x.Narrowed {
 			x.ChainBefore = r.fixed64("chain sum before")

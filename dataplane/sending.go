@@ -148,7 +148,7 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		}
 		m := Markers{Query: s.edge.Stream.Query, List: []Marker{{Subscription: s.edge.ID, Stage: s.edge.Stream.Stage, Output: s.edge.Stream.Output, Producer: of(e.Range, s.edge.Producer),
 			First: e.First, Last: e.Last, Watermark: e.Watermark, Idle: e.Idle, End: e.End, ChainSum: e.ChainSum, Durable: durable,
-			Narrowed: e.Narrowed, ChainUnknown: e.ChainUnknown, ChainBefore: e.ChainBefore}}}
+			Narrowed: e.Narrowed, ChainBefore: e.ChainBefore}}}
 		*buf = m.Append(*buf)
 		l.mu.Lock()
 		s.sent += uint64(size + len(*buf))

@@ -169,7 +169,7 @@ func (l *Link) markers(payload []byte, size int) error {
 		t.pending = t.pending[:0]
 		t.log.SetDurable(m.Durable)
 		t.log.Append(Entry{First: m.First, Last: m.Last, Rows: rows, Watermark: m.Watermark, Idle: m.Idle, End: m.End, ChainSum: m.ChainSum,
-			Range: m.Producer, Narrowed: m.Narrowed, ChainUnknown: m.ChainUnknown, ChainBefore: m.ChainBefore})
+			Range: m.Producer, Narrowed: m.Narrowed, ChainBefore: m.ChainBefore})
 	}
 	return nil
 }

@@ -42,29 +42,35 @@ func TestALogThatWasTakenOverIsNoFailureOfItsQuery(t *testing.T) {
 	}
 }
 
-// TestARestoreOfWhatIsTrimmedBeginsAnewInsteadOfWaiting: no vault that comes back has it.
-func TestARestoreOfWhatIsTrimmedBeginsAnewInsteadOfWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gone := []topology.Process{{Node: "lost", Boot: 7}}
-		r := unattended(t, &raftfsm.Query{Name: "q", ID: topology.QueryID{Incarnation: 1, Generation: 1}, Complete: 20,
-			Instances: 1,
-			Stages:    []*raftfsm.Stage{{Groups: 16, Partitions: []topology.Assignment{{Range: topology.Range{From: 0, To: 16}, Process: gone[0], Instance: 1}}, Vaults: []topology.VaultSet{{Version: 1, Members: gone}}}}})
-		defer r.end()
-		done := make(chan error, 1)
-		go func() {
-			_, err := r.restore(r.ctx, 0, topology.Range{From: 0, To: 16}, 10, nil)
-			done <- err
-		}()
-		select {
-		case err := <-done:
-			var trimmed *dataplane.TrimmedError
-			if !errors.As(err, &trimmed) || trimmed.Floor != 21 {
-				t.Errorf("%v", err)
+// TestARestoreOfWhatIsGoneBeginsAnewFromALaterCheckpointInsteadOfWaiting: no vault that comes back has what is trimmed, nor what is kept for a shadow
+// when all vaults were replaced since.
+func TestARestoreOfWhatIsGoneBeginsAnewFromALaterCheckpointInsteadOfWaiting(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			gone := []topology.Process{{Node: "lost", Boot: 7}}
+			all := topology.Range{From: 0, To: 16}
+			st := &raftfsm.Stage{Groups: 16, Partitions: []topology.Assignment{{Range: all, Process: gone[0], Instance: 1}}, Vaults: []topology.VaultSet{{Version: 1, Members: gone}}}
+			if kept {
+				st.Shadows = []topology.Shadow{{Range: all, Process: gone[0], Instance: 2, Restore: 10}}
 			}
-		case <-time.After(time.Minute):
-			t.Error("it waits")
-			r.end()
-			<-done
-		}
-	})
+			r := unattended(t, &raftfsm.Query{Name: "q", ID: topology.QueryID{Incarnation: 1, Generation: 1}, Complete: 20, Instances: 2, Stages: []*raftfsm.Stage{st}})
+			defer r.end()
+			done := make(chan error, 1)
+			go func() {
+				_, err := r.restore(r.ctx, 0, all, 10, nil)
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				var trimmed *dataplane.TrimmedError
+				if !errors.As(err, &trimmed) || trimmed.Floor != 21 {
+					t.Errorf("%v", err)
+				}
+			case <-time.After(time.Minute):
+				t.Error("it waits")
+				r.end()
+				<-done
+			}
+		})
+	}
 }

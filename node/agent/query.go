@@ -261,9 +261,10 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
 		}
-		if trim := w.TrimPoint(); trim > epoch {
-			// It is gone for good; a later one is complete, and the partition begins anew from that.
-			return nil, &dataplane.TrimmedError{From: epoch + 1, Floor: trim + 1}
+		if w.Complete > epoch {
+			// A later one is complete, and the partition begins anew from that: this one may be gone for good. Who became a vault since has the
+			// later one alone, whatever is kept for shadows.
+			return nil, &dataplane.TrimmedError{From: epoch + 1, Floor: w.Complete + 1}
 		}
 		r.waitsFor(stage, err.Error())
 		if !sleep(ctx, fetchAgain) {

@@ -71,6 +71,7 @@ func (p *partition) needBases(overtaken *capture) {
 func (p *partition) takeBases() map[topology.KeyGroup]bool {
 	p.report.Lock()
 	defer p.report.Unlock()
+	p.saveMore = false
 	if len(p.bases) == 0 {
 		return nil
 	}
@@ -229,11 +230,11 @@ func (p *partition) saveAgain() error {
 	return p.checkpoint(p.saved, false)
 }
 
-// saveWaits says whether bases are asked for.
+// saveWaits says whether the last checkpoint is to be saved once more.
 func (p *partition) saveWaits() bool {
 	p.report.Lock()
 	defer p.report.Unlock()
-	return len(p.bases) > 0
+	return len(p.bases) > 0 || p.saveMore
 }
 
 func (p *partition) keptChanged(g topology.KeyGroup, from topology.Epoch) bool {

@@ -470,7 +470,8 @@ func (p *partition) acknowledged(c topology.Epoch, bytes int64, version uint64) 
 	p.query.statusChanged()
 }
 
-// needBase takes note of key groups whose whole state the next checkpoint is to bring.
+// needBase takes note of key groups whose whole state the next checkpoint is to bring. Of those that were given away since the one for which they
+// are asked for, it has nothing to bring: but that one was not acknowledged.
 func (p *partition) needBase(groups []topology.KeyGroup) {
 	p.report.Lock()
 	if p.bases == nil {
@@ -479,6 +480,8 @@ func (p *partition) needBase(groups []topology.KeyGroup) {
 	for _, g := range groups {
 		if p.rng.Contains(g) {
 			p.bases[g] = true
+		} else {
+			p.saveMore = true
 		}
 	}
 	p.report.Unlock()

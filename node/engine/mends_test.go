@@ -35,6 +35,30 @@ func TestBasesThatAreAskedForWhileSourcesStandStillAreSavedWithTheLastCheckpoint
 	})
 }
 
+// TestTheLastCheckpointIsSavedOnceMoreForBasesOfKeyGroupsThatWereGivenAway: it was of these too, so that the vault which asks has not taken it, and
+// when everything has ended there is no later one.
+func TestTheLastCheckpointIsSavedOnceMoreForBasesOfKeyGroupsThatWereGivenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		p.role, p.next = Active, 121
+		p.mustCheckpoint(t, 128, true)
+		p.stats.final.Store(128)
+		given := p.rng.To - 1
+		p.narrowTo(topology.Range{From: p.rng.From, To: given})
+		p.needBase([]topology.KeyGroup{given})
+		for range 3 { // once more, and not again and again
+			if err := p.saveEnd(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if want := []topology.Epoch{128, 128}; !slices.Equal(b.epochs(), want) {
+			t.Fatalf("saved %v, want %v", b.epochs(), want)
+		}
+	})
+}
+
 // TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain: a consumer that has had the end of a producer reads no more of it.
 func TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain(t *testing.T) {
 	l := dataplane.NewLog(1, dataplane.Limits{Bytes: 1 << 20, Epochs: 64}, true, nil, nil)

@@ -10,19 +10,15 @@ import (
 
 // narrowing is what the next entry of the logs says of key groups that were given away before it.
 type narrowing struct {
-	on      bool
-	unknown bool     // within an epoch: the chains stand behind it already
-	before  []uint64 // by output: the sum of the chains of those that stay
+	on     bool
+	before []uint64 // by output: the sum of the chains, before the entry, of those that stay
 }
 
 func (n *narrowing) mark(output int, e *dataplane.Entry) {
 	if !n.on {
 		return
 	}
-	e.Narrowed, e.ChainUnknown = true, n.unknown
-	if !n.unknown {
-		e.ChainBefore = n.before[output]
-	}
+	e.Narrowed, e.ChainBefore = true, n.before[output]
 }
 
 // narrow gives up the key groups that the placement has put on others meanwhile: between two epochs, whichever these are. The rest goes on
@@ -33,17 +29,17 @@ func (p *partition) narrow() {
 		return
 	}
 	p.narrowTo(p.placed.Range)
-	if p.narrowed.on && p.narrowed.unknown {
-		return
-	}
 	p.narrowed = narrowing{on: true}
 	for o := range p.logs {
-		sum := uint64(0)
-		for _, c := range p.chains[o] {
-			sum += c
-		}
-		p.narrowed.before = append(p.narrowed.before, sum)
+		p.narrowed.before = append(p.narrowed.before, sumOf(p.chains[o]))
 	}
+}
+
+func sumOf(chains []uint64) (sum uint64) {
+	for _, c := range chains {
+		sum += c
+	}
+	return sum
 }
 
 // narrowWithin gives up key groups of a source that went to another owner while an epoch was being sealed: what that says of them is the new
@@ -60,9 +56,25 @@ func (p *partition) narrowWithin() bool {
 		}
 		x.touch = slices.DeleteFunc(x.touch, func(t touchedGroup) bool { return !to.Contains(t.group.ID) })
 	}
+	at, end := to.From-p.rng.From, to.To-p.rng.From
 	p.narrowTo(to)
-	p.narrowed = narrowing{on: true, unknown: true}
+	p.narrowed = narrowing{on: true}
+	for o := range p.logs {
+		p.narrowed.before = append(p.narrowed.before, sumOf(p.chainsBefore[o][at:end]))
+	}
 	return true
+}
+
+// keepChains keeps the chains of a source's outputs as they stand before the epoch that it is about to seal: key groups may be given away while
+// it does that.
+func (p *partition) keepChains() {
+	if p.query.sealing == nil {
+		return
+	}
+	p.chainsBefore = resize(p.chainsBefore, len(p.logs))
+	for o := range p.logs {
+		p.chainsBefore[o] = append(p.chainsBefore[o][:0], p.chains[o]...)
+	}
 }
 
 func (p *partition) narrows(to topology.Range) bool {

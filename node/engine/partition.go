@@ -56,22 +56,25 @@ type partition struct {
 	report     sync.Mutex // guards what follows
 	lines      []line
 	bases      map[topology.KeyGroup]bool
+	saveMore   bool // the last checkpoint is to be saved once more, with what there is now
 	lineChains []lineChains
 	loadShown  []int64
 	hotShown   string // the hottest key, and its share of its key group's rows
 	hotShare   float64
 	taken      []Taken
 
-	inlets    [][]*inlet // by stage input, then by producer partition, ascending
-	logs      []*dataplane.Log
-	pools     []*rowsPool
-	groups    [][]relational.Group // by op, then key group of rng; nil for operators without state
-	chains    [][]uint64           // by output, then fused or lane sinks, then key group of rng
-	sinkOps   []int                // ops that are sinks
-	lanes     [][]connector.Lane   // by sinkOps; one lane for a fused sink, one per key group otherwise
-	tails     []*tail.Part         // by sinkOps
-	source    *source
-	needsBase bool
+	inlets [][]*inlet // by stage input, then by producer partition, ascending
+	logs   []*dataplane.Log
+	pools  []*rowsPool
+	groups [][]relational.Group // by op, then key group of rng; nil for operators without state
+	chains [][]uint64           // by output, then fused or lane sinks, then key group of rng
+	// chainsBefore are, of a source, the chains by output and key group before the epoch that is being sealed.
+	chainsBefore [][]uint64
+	sinkOps      []int              // ops that are sinks
+	lanes        [][]connector.Lane // by sinkOps; one lane for a fused sink, one per key group otherwise
+	tails        []*tail.Part       // by sinkOps
+	source       *source
+	needsBase    bool
 
 	executors []*executor // free ones
 	wake      chan struct{}

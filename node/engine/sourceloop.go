@@ -177,6 +177,7 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	if err := p.forkSource(last); err != nil {
 		return false, err
 	}
+	p.keepChains()
 	if err := p.runTasks(ctx); err != nil {
 		return false, err
 	}

@@ -222,9 +222,7 @@ func (p *partition) checkChains() error {
 			continue
 		}
 		if r := differing(st.parts, parts); r.Len() > 0 {
-			input := p.spec.Inputs[s]
-			stage := p.query.plan.Stages[input.Stage]
-			return &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: st.after, KeyGroup: r.From, Last: r.To - 1}
+			return p.mismatch(s, st.after, r)
 		}
 	}
 	return nil
@@ -288,20 +286,31 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 }
 
 // compareEnd holds producers that changed after the partition's last epoch against those before them: it takes nothing more of them than
-// that they have ended.
+// that they have ended. One that goes on where the one before it had ended gives something else.
 func (p *partition) compareEnd() error {
 	_, _, ok, err := p.ready()
 	if !ok || err != nil {
 		return err
 	}
-	for _, stream := range p.inlets {
+	for s, stream := range p.inlets {
 		for _, in := range stream {
-			if in.have {
-				in.ended, in.have, in.front = in.front.End, false, dataplane.Entry{}
+			if !in.have {
+				continue
 			}
+			if !in.front.End {
+				return p.mismatch(s, p.next-1, in.producer.Range)
+			}
+			in.ended, in.have, in.front = true, false, dataplane.Entry{}
 		}
 	}
 	return nil
+}
+
+// mismatch says that the producers r of a stream gave other rows than those before them up to an epoch.
+func (p *partition) mismatch(s int, epoch topology.Epoch, r topology.Range) *Mismatch {
+	input := p.spec.Inputs[s]
+	stage := p.query.plan.Stages[input.Stage]
+	return &Mismatch{Stage: stage.Name, Operator: ChainOperator(stage, input.Output), Epoch: epoch, KeyGroup: r.From, Last: r.To - 1}
 }
 
 // missing looks why a producer gives nothing: one that is gone, or whose connection is, is looked for again.
