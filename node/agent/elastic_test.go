@@ -15,6 +15,7 @@ import (
 
 	"github.com/seepnode/seepnode/autoscale"
 	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/node/operator"
 	"github.com/seepnode/seepnode/raftfsm"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
@@ -170,4 +171,68 @@ func (w *trial) move(ctx context.Context, q *raftfsm.Query, r *rand.Rand) {
 	by := agents[r.IntN(len(agents))]
 	k := moveCommand(q, &autoscale.Move{Query: q.ID, Stage: topology.StageID(s), Range: part.Range, From: part.Process, To: to, Text: "it is to go there"})
 	_, _ = by.member.Propose(ctx, raftfsm.Envelope{AtMs: by.clock.now().UnixMilli(), Command: k})
+}
+
+// TestInvariant25NothingRunsWhereTheFingerprintDiffers: nodes of another binary are in the cluster, with room, while stages are scaled, partitions moved,
+// nodes drained and lost.
+func TestInvariant25NothingRunsWhereTheFingerprintDiffers(t *testing.T) {
+	q := &faultQueries[1]
+	want := onOneNode(t, q.sql, q.sinks)
+	for _, seed := range seeds(t, 6, 1) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := prepareTrial(t, seed+5_000_000, 5, nil)
+				defer w.end()
+				w.own = map[string]*operator.Registry{"n2": burstsRegistry(t), "n4": burstsRegistry(t)} // whose operators change their fingerprint
+				w.found()
+				if _, err := w.person().AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: "SET 'standby' = '1';\n" + q.sql, Set: sinkPaths(t, w.dir, q.sinks)}); err != nil {
+					t.Fatal(err)
+				}
+				changes := rand.New(rand.NewPCG(seed, 25))
+				faults := drawFaults(w.r, w.names)
+				ctx, cancel := context.WithCancel(t.Context())
+				var people sync.WaitGroup
+				people.Go(func() {
+					for n := 6; n > 0 && ctx.Err() == nil && !w.finished("q"); n-- {
+						w.rescale(ctx, changes)
+						sleep(ctx, time.Duration(changes.IntN(300))*time.Millisecond)
+					}
+					for _, name := range w.names {
+						_, _ = w.person().UndrainNode(ctx, name)
+					}
+				})
+				ok := w.endure(faults, 2*time.Minute, func() bool {
+					w.samePrints()
+					return w.finished("q")
+				})
+				cancel()
+				people.Wait()
+				if !ok {
+					w.explain()
+					t.Errorf("the query did not finish\n%s", w.story())
+				}
+				sameFiles(t, sinkFiles(t, w.dir, q.sinks), want)
+			})
+		})
+	}
+}
+
+// samePrints looks that what runs of the query runs on processes of its fingerprint.
+func (w *trial) samePrints() {
+	q := w.latest().Query("q")
+	if q == nil {
+		return
+	}
+	for _, a := range w.running() {
+		work := a.working()
+		if work == nil || a.record.Fingerprint == q.Fingerprint {
+			continue
+		}
+		for _, r := range work.queries.all() {
+			if n := len(r.report().Partitions); n > 0 {
+				w.t.Errorf("%s has fingerprint %s and runs %d partitions of a query of %s", a.config.Name, a.record.Fingerprint, n, q.Fingerprint)
+			}
+		}
+	}
 }

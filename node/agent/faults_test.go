@@ -77,6 +77,7 @@ INSERT INTO out SELECT k, COUNT(*), SUM(v) FROM both_sides GROUP BY k`},
 // bursts groups the rows of a key that are no further apart than a gap, and emits a burst when the watermark has passed it.
 type bursts struct {
 	gap   int64
+	drag  func() time.Duration // how long a row takes; nil: no time
 	burst *state.Value[burst]
 }
 
@@ -87,6 +88,12 @@ type burst struct {
 
 func burstsRegistry(t *testing.T) *operator.Registry {
 	t.Helper()
+	return dragging(t, nil)
+}
+
+// dragging has bursts that take their time.
+func dragging(t *testing.T, drag func() time.Duration) *operator.Registry {
+	t.Helper()
 	r := &operator.Registry{}
 	err := r.Register(&operator.Definition{Name: "bursts", Bind: func(c operator.Call) (operator.Binding, error) {
 		gap, err := strconv.ParseInt(c.Args[0].Text, 10, 64)
@@ -94,7 +101,7 @@ func burstsRegistry(t *testing.T) *operator.Registry {
 			return operator.Binding{}, err
 		}
 		out := batch.NewSchema(batch.Field{Name: "started", Type: batch.TypeBigInt}, batch.Field{Name: "n", Type: batch.TypeBigInt}, batch.Field{Name: "r", Type: batch.TypeBigInt})
-		return operator.Binding{Output: out, New: func() operator.Operator { return &bursts{gap: gap} }}, nil
+		return operator.Binding{Output: out, New: func() operator.Operator { return &bursts{gap: gap, drag: drag} }}, nil
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +115,9 @@ func (b *bursts) Open(s operator.Setup) (err error) {
 }
 
 func (b *bursts) Row(ctx *operator.Context, row batch.Row) error {
+	if b.drag != nil {
+		time.Sleep(b.drag())
+	}
 	at := row.Int64(row.Batch.Schema.Index("ts"))
 	v, ok := b.burst.Get()
 	if !ok {

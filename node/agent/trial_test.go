@@ -31,6 +31,7 @@ type trial struct {
 	r         *rand.Rand
 	names     []string
 	operators *operator.Registry
+	own       map[string]*operator.Registry // of nodes that have others
 	clocks    map[string]*steppedClock
 	closing   map[string]chan struct{} // processes that were killed and have not ended yet
 	leaving   map[string]context.CancelFunc
@@ -237,6 +238,9 @@ func (w *trial) launch(name string, expect int) {
 	w.t.Helper()
 	config := w.config(name)
 	config.Operators, config.BootstrapExpect = w.operators, expect
+	if own := w.own[name]; own != nil {
+		config.Operators = own
+	}
 	for _, n := range w.names {
 		config.Join = append(config.Join, net.JoinHostPort(n, "7601"))
 	}

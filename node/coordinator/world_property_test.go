@@ -123,6 +123,36 @@ func TestInvariants11And14And22HoldWhateverDiesWhileStagesAreScaledAndNodesDrain
 	whateverHappens(t, elastic)
 }
 
+// TestInvariant25NothingIsPlacedWhereTheFingerprintDiffers: nodes come back as other binaries than they were, and stay that or not, while everything else
+// happens to them.
+func TestInvariant25NothingIsPlacedWhereTheFingerprintDiffers(t *testing.T) {
+	others := 0
+	for seed := range 20 {
+		w := newWorld(t, uint64(seed), 6)
+		w.harms = elastic
+		w.addQuery("a")
+		w.addQueryWith("b", 1)
+		w.runFor(600)
+		for range 15 {
+			if a := w.nodes[w.rng.IntN(4)]; w.rng.IntN(3) == 0 { // two stay as they are
+				w.kill(a)
+				a.print = []topology.Fingerprint{"f", "g"}[w.rng.IntN(2)]
+				w.start(a)
+			}
+			w.harm()
+			w.runFor(int64(20 + w.rng.IntN(600)))
+			for _, n := range w.state.Nodes {
+				if n.Fingerprint == "g" {
+					others++
+				}
+			}
+		}
+	}
+	if others == 0 {
+		t.Error("no node had another fingerprint")
+	}
+}
+
 func whateverHappens(t *testing.T, harms int) {
 	schedules := 60
 	if testing.Short() {

@@ -58,6 +58,7 @@ type agent struct {
 	boot       topology.BootID
 	up, frozen bool
 	slow       bool // what runs there falls behind
+	print      topology.Fingerprint
 	view       *raftfsm.State
 	seq        uint64
 	disk       map[diskKey]map[topology.Epoch]bool
@@ -81,7 +82,7 @@ func newWorld(t testing.TB, seed uint64, nodes int) *world {
 		refused: map[string]int64{}, cut: map[[2]int]bool{}, boots: 100, kinds: map[raftfsm.Kind]int{}}
 	w.apply(&raftfsm.ClusterInit{ID: 7})
 	for i := range nodes {
-		a := &agent{n: i, id: topology.NodeID(fmt.Sprintf("n%d", i)), disk: map[diskKey]map[topology.Epoch]bool{}}
+		a := &agent{n: i, print: "f", id: topology.NodeID(fmt.Sprintf("n%d", i)), disk: map[diskKey]map[topology.Epoch]bool{}}
 		w.nodes = append(w.nodes, a)
 		w.start(a)
 	}
@@ -104,6 +105,7 @@ func (w *world) apply(k raftfsm.Command) raftfsm.Outcome {
 		if c, ok := k.(*raftfsm.CheckpointComplete); ok {
 			w.checkCopies(next, c)
 		}
+		w.checkPrints(next)
 	}
 	w.state = next
 	return out
@@ -136,6 +138,26 @@ func (w *world) checkCopies(s *raftfsm.State, c *raftfsm.CheckpointComplete) {
 	}
 }
 
+// checkPrints is invariant 25.
+func (w *world) checkPrints(s *raftfsm.State) {
+	for _, q := range s.Queries {
+		for st, stage := range q.Stages {
+			for _, a := range stage.Partitions {
+				w.checkPrint(s, q, st, a.Process)
+			}
+			for _, a := range stage.Shadows {
+				w.checkPrint(s, q, st, a.Process)
+			}
+		}
+	}
+}
+
+func (w *world) checkPrint(s *raftfsm.State, q *raftfsm.Query, stage int, p topology.Process) {
+	if n := s.Node(p.Node); n != nil && n.Process() == p && n.Fingerprint != q.Fingerprint {
+		w.t.Fatalf("query %s has fingerprint %s, and stage %d of it is on %v, which has %s", q.Name, q.Fingerprint, stage, p, n.Fingerprint)
+	}
+}
+
 func (w *world) start(a *agent) {
 	w.boots++
 	a.boot, a.up, a.frozen, a.instances, a.since = w.boots, true, false, nil, map[int]int64{}
@@ -143,7 +165,7 @@ func (w *world) start(a *agent) {
 }
 
 func (w *world) join(a *agent) {
-	k := &raftfsm.NodeJoin{Node: raftfsm.Node{ID: a.id, Boot: a.boot, Addresses: raftfsm.Addresses{Data: string(a.id)}, Fingerprint: "f"}}
+	k := &raftfsm.NodeJoin{Node: raftfsm.Node{ID: a.id, Boot: a.boot, Addresses: raftfsm.Addresses{Data: string(a.id)}, Fingerprint: a.print}}
 	if have := w.state.Node(a.id); have != nil {
 		k.Version = have.Version
 	}

@@ -222,8 +222,12 @@ func (p *partition) saveEnd() error {
 }
 
 // saveAgain saves the checkpoint that the partition stands at once more, with the bases that were asked for since: while sources stand still
-// there is no next one that would bring them.
+// there is no next one that would bring them. One that came there as a shadow saves it for the first time: sources may stand still until it is
+// complete.
 func (p *partition) saveAgain() error {
+	if at := p.next - 1; p.role == Active && at%p.checkpointEpochs() == 0 && at > max(p.saved, p.from) {
+		return p.checkpoint(at, false)
+	}
 	if p.role != Active || p.saved == 0 || p.saved != p.next-1 || topology.Epoch(p.acked.Load()) >= p.saved || !p.saveWaits() || p.saving.full() {
 		return nil
 	}

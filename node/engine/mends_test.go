@@ -35,6 +35,33 @@ func TestBasesThatAreAskedForWhileSourcesStandStillAreSavedWithTheLastCheckpoint
 	})
 }
 
+// TestAShadowThatTakesOverWhileSourcesStandStillSavesTheCheckpointThatItStandsAt: they wait for that to be complete, and no later one comes before.
+func TestAShadowThatTakesOverWhileSourcesStandStillSavesTheCheckpointThatItStandsAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		line := p.checkpointEpochs()
+		p.role, p.next, p.from = Active, 3*line+1, line
+		for range 3 { // once
+			if err := p.saveAgain(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if want := []topology.Epoch{3 * line}; !slices.Equal(b.epochs(), want) {
+			t.Fatalf("saved %v, want %v", b.epochs(), want)
+		}
+		p.next++ // between two of them there is nothing to save
+		if err := p.saveAgain(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(b.epochs()) != 1 {
+			t.Errorf("saved %v", b.epochs())
+		}
+	})
+}
+
 // TestTheLastCheckpointIsSavedOnceMoreForBasesOfKeyGroupsThatWereGivenAway: it was of these too, so that the vault which asks has not taken it, and
 // when everything has ended there is no later one.
 func TestTheLastCheckpointIsSavedOnceMoreForBasesOfKeyGroupsThatWereGivenAway(t *testing.T) {
