@@ -100,8 +100,11 @@ func (v *Vault) fenced(l *sealLog) *FencedLog {
 	f := &FencedLog{vault: v, query: l.query, State: v.logState(l)}
 	for i := range l.entries {
 		e := &l.entries[i]
-		if e.ref.none() {
-			break // put by the fencing term itself since
+		if e.ref.none() { // put by the fencing term itself since
+			if i == 0 {
+				f.State.Next = e.first
+			}
+			break
 		}
 		s := v.byNumber[e.ref.segment]
 		s.pin()

@@ -197,3 +197,13 @@ func TestAdoptionInPartsCountsOnlyWithItsEnd(t *testing.T) {
 	}
 	wantFenced(t, v, 7, "1a 2b 3C")
 }
+
+// TestAFencedLogEndsBeforeWhatIsNotOnDiskYet: a successor takes the end of a log without seals for where it was trimmed, and waits for a checkpoint
+// there, which what was never released cannot bring.
+func TestAFencedLogEndsBeforeWhatIsNotOnDiskYet(t *testing.T) {
+	v := &Vault{queries: map[topology.QueryID]*queryIndex{}}
+	l := &sealLog{entries: []sealEntry{{first: 161, last: 164}, {first: 165, last: 170}}, next: 171}
+	if f := v.fenced(l); f.State.Next != 161 || f.State.Seals != 0 {
+		t.Errorf("it has %d seals and ends before epoch %d, want 0 and 161", f.State.Seals, f.State.Next)
+	}
+}

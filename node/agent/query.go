@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
@@ -255,7 +256,10 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 			return nil, fmt.Errorf("query %s is gone", r.name)
 		}
 		request := stateRequest(r.of.machine, w, stage, rng, epoch)
-		request.Got = got
+		var came atomic.Int64 // in this attempt: to fetch the same again and again is no progress
+		if got != nil {
+			request.Got = func(bytes int64) { got(came.Add(bytes)) }
+		}
 		deltas, err := r.of.fetchInTurn(ctx, request, w.Stages[stage].Source)
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {

@@ -11,6 +11,7 @@ import (
 // ShadowSeen is how far a shadow has come, and when it last came further.
 type ShadowSeen struct {
 	Instance uint64
+	Purpose  topology.Purpose
 	SinceMs  int64
 	Best     Progress
 }
@@ -121,8 +122,11 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 	var seen []ShadowSeen
 	for s, st := range q.Stages {
 		for i := range st.Shadows {
-			x := ShadowSeen{st.Shadows[i].Instance, v.NowMs, v.progressOf(q, topology.StageID(s), &st.Shadows[i])}
-			if k := slices.IndexFunc(m.Shadows, func(y ShadowSeen) bool { return y.Instance == x.Instance }); k >= 0 && !x.Best.beyond(m.Shadows[k].Best) {
+			sh := &st.Shadows[i]
+			x := ShadowSeen{sh.Instance, sh.Purpose, v.NowMs, v.progressOf(q, topology.StageID(s), sh)}
+			// A standby that has become something else has its time before it.
+			same := func(y ShadowSeen) bool { return y.Instance == x.Instance && y.Purpose == x.Purpose }
+			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !x.Best.beyond(m.Shadows[k].Best) {
 				x = m.Shadows[k]
 			}
 			seen = append(seen, x)
@@ -203,6 +207,9 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
 		if !caughtUp(r) || !both || r.Restored > q.Complete || !v.due(q, s, sh, r) {
 			return d
+		}
+		if r.Phase == PhaseRunning && sh.Purpose == topology.ForChange && !q.Stages[s].Source && v.behind(q, s, sh, r)*q.EpochMs > takeOverMs {
+			return d // it had caught up, and has fallen behind since
 		}
 		if q.Stages[s].Source && q.State == raftfsm.Finished && r.Phase != PhaseEnded {
 			return d // it restores the end: nobody has the seals up to it any more

@@ -206,6 +206,24 @@ func TestAShadowThatIsReadyWaitsForItsNeighboursThatComeFurther(t *testing.T) {
 	}
 }
 
+// TestAShadowThatHasFallenBehindDoesNotTakeOver: its consumers would wait for it.
+func TestAShadowThatHasFallenBehindDoesNotTakeOver(t *testing.T) {
+	x := newStaged(t, 1, 0)
+	x.bring(topology.ForChange, raftfsm.Part{Range: x.parts()[0].Range, Process: x.idle()})
+	at := x.query().Complete
+	say := func(behind topology.Epoch) func(*PartitionReport) {
+		return func(p *PartitionReport) {
+			p.Epoch -= behind
+			p.Chains = append(p.Chains, chainOf(p.Range, at))
+		}
+	}
+	x.say(x.parts()[0].Instance, say(0))
+	x.say(x.shadows()[0].Instance, say(300))
+	none(t, x.after(100, Switch))
+	x.say(x.shadows()[0].Instance, say(20))
+	only[*raftfsm.Switch](t, x.after(100, Switch))
+}
+
 // TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver: that all have ended is no longer said of all.
 func TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver(t *testing.T) {
 	x := newStaged(t, 0, 0)

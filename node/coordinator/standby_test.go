@@ -83,9 +83,11 @@ func TestADrainUsesStandbys(t *testing.T) {
 	sh := x.shadows()[i]
 	q := x.query()
 	x.asked(&raftfsm.CheckpointComplete{Query: q.ID, Complete: q.Complete + 160, Kept: []uint64{sh.Instance}})
+	x.keepsUp()
+	none(t, x.after(0, Switch))
+	none(t, x.after(10*x.viewAt().Timing.Converge, Switch)) // it has stood by for long
 	n := x.state.Node(a.Process.Node)
 	x.apply(&raftfsm.NodeDrain{Node: n.ID, Version: n.Version, Drain: true})
-	x.said = map[uint64]func(*PartitionReport){}
 	for done := false; !done; {
 		k := only[*raftfsm.ShadowStart](t, x.after(20, Drain))
 		if done = k.Stage == 1; done && (k.Parts[0] != raftfsm.Part{Range: a.Range, Process: sh.Process}) {
@@ -95,7 +97,6 @@ func TestADrainUsesStandbys(t *testing.T) {
 			t.Fatal(out.Text)
 		}
 	}
-	x.keepsUp()
 	d := x.after(20, Switch)
 	for len(d.Commands) == 1 && d.Commands[0].Kind() == raftfsm.KindShadowDrop { // standbys on the node
 		x.apply(d.Commands[0])

@@ -39,6 +39,8 @@ const (
 	// sameRowDeaths processes that died of the same epochs fail the query; suspectDeaths when that is only likely, because the
 	// leader does not know how far they got; unheardDeaths when it never heard that they had the range at all.
 	sameRowDeaths, suspectDeaths, unheardDeaths = 2, 3, 6
+	// takeOverMs is how far a shadow may be behind what is active when it takes over, by reports that may be a second apart.
+	takeOverMs = 2500
 	// nearerEpochs is how many epochs nearer to what is active a shadow comes at least while it makes progress.
 	nearerEpochs = 4
 	// restorePieceBytes are restored in 200 ms at 200 MB/s.

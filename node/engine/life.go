@@ -140,7 +140,7 @@ func (p *partition) begin(ctx context.Context) error {
 	}
 	from := max(p.placed.Restore, p.placement.Load().Complete)
 	if from > 0 {
-		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from, func(bytes int64) { p.stats.restoredBytes.Add(bytes) })
+		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from, func(bytes int64) { raise(&p.stats.restoredBytes, bytes) })
 		if err != nil {
 			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
 		}

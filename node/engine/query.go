@@ -40,7 +40,7 @@ type QueryConfig struct {
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
 	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group. It
-	// tells got of the bytes as they come, from any goroutine, before it returns.
+	// tells got how many bytes have come so far, again from 0 when it begins anew, from any goroutine, before it returns.
 	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error)
 	// Until ends a Replay that is of a query's past: every partition takes the epochs up to it, and no more. 0: the Replay has the query's end.
 	Until topology.Epoch
