@@ -155,7 +155,7 @@ func (w *SealWriter) choose(candidates []topology.Process, shunned map[topology.
 	places = max(places, w.config.Copies-len(want))
 	// A node that has restarted is the first choice for its former place: it has most of the log on disk.
 	for _, p := range w.set.Members {
-		if places > 0 && !w.config.Alive(p) && take(func(q topology.Process) bool { return q.Node == p.Node }) {
+		if places > 0 && !w.config.Alive(p) && take(func(q topology.Process) bool { return q.Node == p.Node && w.standing(q) < standingFails }) {
 			places--
 		}
 	}
@@ -190,13 +190,29 @@ func (w *SealWriter) sameMembers(want []topology.Process) bool {
 	return len(want) == len(w.set.Members) && !slices.ContainsFunc(want, func(p topology.Process) bool { return !containsProcess(w.set.Members, p) })
 }
 
-// compareFresh puts those that hold a copy already first, then orders by rendezvous hash.
+// Standings of a process that may take a place, the best first.
+const (
+	standingCopies = iota // it is being brought up
+	standingUntried
+	standingFails // it is alive and does not take the log: one that has just started, say, and reads its disk
+)
+
+// standing of a process that is no member yet; w.mu is held.
+func (w *SealWriter) standing(p topology.Process) int {
+	switch m := w.members[p]; {
+	case m == nil:
+		return standingUntried
+	case !m.joined && m.err != nil:
+		return standingFails
+	}
+	return standingCopies
+}
+
+// compareFresh puts those that are being brought up first and those that do not take the log last, then orders by rendezvous hash: seals are
+// not released before the place is taken, so nobody is waited for where another one can have it.
 func (w *SealWriter) compareFresh(a, b topology.Process) int {
-	if x, y := w.members[a] != nil, w.members[b] != nil; x != y {
-		if x {
-			return -1
-		}
-		return 1
+	if x, y := w.standing(a), w.standing(b); x != y {
+		return x - y
 	}
 	if x, y := w.weight(a), w.weight(b); x != y {
 		if x > y {

@@ -599,3 +599,26 @@ func TestDurableIsOnlyWhatEveryVaultOfTheSetHasFsynced(t *testing.T) {
 		})
 	}
 }
+
+// TestAProcessThatDoesNotTakeTheLogKeepsNobodyWaitingWhereAnotherDoes: one that has just started lives before its vault answers.
+func TestAProcessThatDoesNotTakeTheLogKeepsNobodyWaitingWhereAnotherDoes(t *testing.T) {
+	for _, silent := range []topology.NodeID{"n3", "n4"} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newTestCluster(t, 1, "n1", "n2", "n3", "n4", "own")
+			o := &owner{log: 1, next: 1, w: c.writer("own", 1, 2, "n1", "n2")}
+			defer c.stop(o.w)
+			o.seal(1)
+			settle(time.Second)
+			c.node(silent).kill() // and the cluster thinks that it lives
+			c.node("n2").kill()
+			c.node("n2").tell()
+			o.w.Repair()
+			o.seal(1)
+			settle(repairInterval / 2)
+			if r, _ := o.w.Marks(); r != 2 {
+				set, _ := c.set(1)
+				t.Errorf("without %s released %d, set %+v", silent, r, set)
+			}
+		})
+	}
+}
