@@ -7,10 +7,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // How much is written in one call while segments are rewritten.
 const rewriteBytes = 1 << 20
+
+// A rewrite looks each yieldStep whether chains are still being read, and waits for that no longer than yieldMost in all: what is read is what
+// somebody restores, and space is given back a little later.
+const (
+	yieldStep = 5 * time.Millisecond
+	yieldMost = 2 * time.Second
+)
 
 // mergeSegments is how many neighbours are merged for their number alone.
 const mergeSegments = 4
@@ -170,9 +178,12 @@ func compareRefs(a, b ref) int {
 
 // fill copies what is live into s, checked on the way, and fsyncs it.
 func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
-	out, at := s.header.encode(), int64(0)
+	out, at, patience := s.header.encode(), int64(0), yieldMost
 	var buf []byte
 	flush := func() error {
+		for v.chains.Load() > 0 && patience > 0 && v.yield(ctx) {
+			patience -= yieldStep
+		}
 		if _, err := s.file.WriteAt(out, at); err != nil {
 			return fmt.Errorf("vault: writing anew %s: %w", s.path, err)
 		}
@@ -207,6 +218,19 @@ func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
 		return fmt.Errorf("vault: fsync of new %s: %w", filepath.Base(s.path), err)
 	}
 	return nil
+}
+
+// yield waits for a moment; false when there is no time for that.
+func (v *Vault) yield(ctx context.Context) bool {
+	t := time.NewTimer(yieldStep)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-v.closing:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // replace makes the index refer to s instead of run.

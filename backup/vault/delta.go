@@ -110,6 +110,8 @@ func (v *Vault) Chain(ctx context.Context, r ChainRequest, take func(d *Delta) e
 	if err != nil {
 		return err
 	}
+	v.chains.Add(1)
+	defer v.chains.Add(-1)
 	defer func() {
 		for _, p := range parts {
 			v.unpin(p.segment)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -34,6 +35,7 @@ type Vault struct {
 	workers sync.WaitGroup
 	// compacting holds one element while segments are rewritten.
 	compacting chan struct{}
+	chains     atomic.Int32 // that are being read
 
 	mu      sync.Mutex
 	queries map[topology.QueryID]*queryIndex
