@@ -18,7 +18,9 @@
 //     read that ended earlier, at whatever peer, and so is their least. It rests on asking the processes that the FSM names: a
 //     peer that lags behind the FSM may still ask a process that has been replaced. Therefore a Reader also never takes an epoch
 //     below one it gave before, and a caller who moves between peers may name the newest epoch it has seen (Request.AtLeast).
-//     A key read takes the same E as a scan, so that reads of different kinds do not go back either.
+//     A read by key, where its key group is known, takes what the parts of its keys have committed, whatever the others show. A scan that comes later,
+//     through any peer, waits until all parts show that much; a read of keys in other parts, through another peer, does so only when it
+//     names the epoch.
 //
 // A row's primary key is kept as canonical key bytes: a floating-point key -0 reads as 0.
 package table

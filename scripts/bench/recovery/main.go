@@ -112,6 +112,8 @@ func run(ctx context.Context, o options) error {
 // result is what was measured of one kind at one size.
 type result struct {
 	lost                                             time.Time // the last time
+	lostBytes                                        int64     // of state, the last time
+	lostParts                                        int       // of the keyed stage, the last time
 	stateBytes                                       int64     // of a lost partition, the mean
 	first, caughtUp, detect, commit, restore, replay sample.Sample
 }

@@ -63,8 +63,8 @@ func measureSize(ctx context.Context, o options, size int) (_ map[string]*result
 			if err := b.lose(ctx, kind, r); err != nil {
 				return nil, fmt.Errorf("loss %d of a %s: %w", n+1, kind, err)
 			}
-			fmt.Fprintf(os.Stderr, "%s %3d MB, %-10s %3d of %d: first result %s ms, caught up %s ms\n", r.lost.Format("15:04:05.000"), size, kind, n+1, o.losses,
-				sample.Ms(r.first[len(r.first)-1]), sample.Ms(r.caughtUp[len(r.caughtUp)-1]))
+			fmt.Fprintf(os.Stderr, "%s %3d MB, %-10s %3d of %d: first result %s ms, caught up %s ms, of %.1f MB in %d partitions\n", r.lost.Format("15:04:05.000"), size, kind,
+				n+1, o.losses, sample.Ms(r.first[len(r.first)-1]), sample.Ms(r.caughtUp[len(r.caughtUp)-1]), float64(r.lostBytes)/1e6, r.lostParts)
 		}
 		r.stateBytes /= int64(o.losses)
 	}
@@ -188,7 +188,8 @@ func (b *bench) lose(ctx context.Context, kind string, r *result) error {
 	if err := b.observe(ctx, others, v, at, recoveries, r); err != nil {
 		return err
 	}
-	r.stateBytes += v.states
+	r.lostBytes, r.lostParts = v.states, len(v.parts)
+	r.stateBytes += v.states / int64(len(v.parts))
 	if kind == kindVanished {
 		if err := b.Kill(v.agent); err != nil {
 			return err
@@ -235,7 +236,6 @@ func (b *bench) choose(ctx context.Context, kind string) (*victim, error) {
 			v.states += p.StateBytes
 		}
 	}
-	v.states /= int64(len(v.parts))
 	v.key = -1
 	for k := range int64(hotKeys) {
 		if v.key < 0 && v.parts[0].Range.Contains(b.groups[k]) {
