@@ -30,7 +30,7 @@ type queries struct {
 	now     func() time.Time
 
 	ended chan struct{} // some query has ended here, and may begin anew
-	turns chan struct{} // holds one element for each state that is being fetched in turn
+	turns chan struct{} // holds one element for each state of an active partition that is being fetched in turn
 
 	mu      sync.Mutex
 	running map[topology.QueryID]*running
@@ -42,12 +42,12 @@ func newQueries(self topology.Process, machine *raftfsm.Machine, node *engine.No
 }
 
 // turnMost is how long a state waits for its turn: those before it may ask a vault that does not answer.
-const turnMost = time.Second
+const turnMost = 300 * time.Millisecond
 
-// fetchInTurn lets a few states be fetched at a time, one after the other, rather than all at once: the first are there earlier, and the last not
-// later. Sources, which are small and which all others need, do not wait.
-func (q *queries) fetchInTurn(ctx context.Context, r backup.FetchRequest, source bool) ([]backup.GroupDelta, error) {
-	if source {
+// fetch asks vaults for a state once. In turn, the states of a few active partitions are fetched at a time, one after the other, rather than all at
+// once: the first are there earlier, and the last not later.
+func (q *queries) fetch(ctx context.Context, r backup.FetchRequest, inTurn bool) ([]backup.GroupDelta, error) {
+	if !inTurn {
 		return backup.Fetch(ctx, q.vaults, r)
 	}
 	patience := time.NewTimer(turnMost)

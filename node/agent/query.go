@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -249,7 +250,7 @@ func vaultSets(w *raftfsm.Query) [][]topology.VaultSet {
 // name other vaults, or one comes back with its disk.
 func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error) {
 	defer r.waitsFor(stage, "")
-	for {
+	for first := true; ; {
 		s := r.of.machine.View()
 		w := s.Incarnation(r.id.Incarnation)
 		if w == nil || w.ID != r.id {
@@ -260,7 +261,8 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		if got != nil {
 			request.Got = func(bytes int64) { got(came.Add(bytes)) }
 		}
-		deltas, err := r.of.fetchInTurn(ctx, request, w.Stages[stage].Source)
+		deltas, err := r.of.fetch(ctx, request, first && r.inTurn(w, stage, rng))
+		first = false
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
 			return deltas, err
@@ -275,6 +277,13 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// inTurn says whether the state of a range is fetched in turn with others. Sources, which are small and which all others need, do not wait; nor do
+// shadows, for which no result waits: they would keep those waiting for which one does.
+func (r *running) inTurn(w *raftfsm.Query, stage topology.StageID, rng topology.Range) bool {
+	st := w.Stages[stage]
+	return !st.Source && slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool { return a.Process == r.of.self && a.Range.Overlaps(rng) })
 }
 
 // stateRequest asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back
