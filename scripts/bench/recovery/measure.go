@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -34,6 +36,7 @@ type bench struct {
 	*cluster.Cluster
 	clock  sample.Clock
 	groups map[int64]topology.KeyGroup // of the hot keys
+	wanted int64                       // bytes of state that a loss is to take
 }
 
 // measureSize measures all kinds of loss with size MB in each partition.
@@ -50,7 +53,7 @@ func measureSize(ctx context.Context, o options, size int) (_ map[string]*result
 	if err := nodes.Start(ctx, 5); err != nil {
 		return nil, err
 	}
-	b := &bench{Cluster: nodes}
+	b := &bench{Cluster: nodes, wanted: int64(size) * 1e6}
 	keys := max(hotKeys, size*1e6*partitions/keyBytes)
 	if err := b.add(ctx, keys, o.rows); err != nil {
 		return nil, err
@@ -201,7 +204,10 @@ func (b *bench) lose(ctx context.Context, kind string, r *result) error {
 	return b.calm(ctx)
 }
 
-// choose finds a node that runs a partition of the keyed stage and leads or does not. A leader is made of one that does not lead.
+func abs(x int64) int64 { return max(x, -x) }
+
+// choose finds a node that runs partitions of the keyed stage and leads or does not: recoveries cut partitions up and leave nodes with more or
+// less, so it is the one with the state nearest to what is to be lost. A leader is made of one that does not lead.
 func (b *bench) choose(ctx context.Context, kind string) (*victim, error) {
 	asks, err := b.Client()
 	if err != nil {
@@ -220,22 +226,27 @@ func (b *bench) choose(ctx context.Context, kind string) (*victim, error) {
 	if stage == nil {
 		return nil, errors.New("the query has no keyed stage")
 	}
-	v := &victim{agent: -1}
+	victims := map[string]*victim{}
 	for _, p := range stage.Partitions {
-		if p.Role == client.RoleActive && p.Node != status.Leader && v.agent < 0 {
-			v.agent = b.Find(p.Node)
+		if p.Role != client.RoleActive || p.Node == status.Leader {
+			continue
+		}
+		if victims[p.Node] == nil {
+			victims[p.Node] = &victim{agent: b.Find(p.Node)}
+		}
+		victims[p.Node].parts = append(victims[p.Node].parts, p)
+		victims[p.Node].states += p.StateBytes
+	}
+	var v *victim
+	for _, name := range slices.Sorted(maps.Keys(victims)) {
+		if x := victims[name]; v == nil || abs(x.states-b.wanted) < abs(v.states-b.wanted) {
+			v = x
 		}
 	}
-	if v.agent < 0 {
+	if v == nil {
 		return nil, errors.New("no node but the leader runs a partition of the keyed stage")
 	}
 	name := b.Agent(v.agent).Name
-	for _, p := range stage.Partitions {
-		if p.Role == client.RoleActive && p.Node == name {
-			v.parts = append(v.parts, p)
-			v.states += p.StateBytes
-		}
-	}
 	v.key = -1
 	for k := range int64(hotKeys) {
 		if v.key < 0 && v.parts[0].Range.Contains(b.groups[k]) {
