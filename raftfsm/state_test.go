@@ -394,6 +394,18 @@ func TestAVaultSetRemembersWhenANodeWasAdded(t *testing.T) {
 	}
 }
 
+func TestAQueryThatFailedKeepsNoNodeFromLeaving(t *testing.T) {
+	s := founded(t)
+	q := s.Query("q")
+	if len(s.NamedBy("n3", 100)) == 0 {
+		t.Fatal("n3 has nothing")
+	}
+	s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: Failed, Reason: "a row"})
+	if named := s.NamedBy("n3", 100); len(named) > 0 {
+		t.Fatalf("n3 is named by %v", named)
+	}
+}
+
 func TestALogIsAdoptedOnceByAProcessThatGetsItsKeyGroupsBack(t *testing.T) {
 	s := founded(t)
 	id := s.Query("q").ID
