@@ -187,7 +187,7 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patien
 			}
 			continue
 		}
-		if sign > c.beganMs+v.Timing.Slack {
+		if sign > c.beganMs+v.Timing.Slack || v.told(p, c, all) {
 			pairs = append(pairs, Pair{Reporter: c.by, Of: p})
 			continue
 		}
@@ -217,6 +217,13 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patien
 		return &Loss{p, v.NowMs, v.NowMs - heard, fmt.Sprintf("it has not reported for %d ms", v.NowMs-heard), false}, nil
 	}
 	return nil, slices.Compact(pairs)
+}
+
+// told says that p itself tells of the end that c is about: it lived after that, and only the connection is gone.
+func (v *View) told(p topology.Process, c complaint, all []complaint) bool {
+	return c.kind == ComplaintEnded && slices.ContainsFunc(all, func(o complaint) bool {
+		return o.by == p && o.of == c.by && o.kind == ComplaintEnded && o.beganMs >= c.beganMs-v.Timing.Slack
+	})
 }
 
 // heardBy says whether somebody else reports, who would complain of p.

@@ -44,6 +44,10 @@ func TestWhoIsTakenForLost(t *testing.T) {
 	}{
 		{"nobody complains", 0, nil},
 		{"one saw its connection end", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(500), at(ComplaintEnded, 1, 20)}},
+		{"both tell that the connection between them ended", 0, []func(*View, []topology.Process){heard(20), at(ComplaintEnded, 1, 20), func(v *View, p []topology.Process) {
+			r := v.Reports[3].Report
+			r.Complaints = append(r.Complaints, Complaint{p[1], ComplaintEnded, 20})
+		}}},
 		{"it reported after that", 0, []func(*View, []topology.Process){heard(0), at(ComplaintEnded, 1, 500)}},
 		{"one has heard nothing for 500 ms", 0, []func(*View, []topology.Process){heard(600), at(ComplaintSilent, 1, 500)}},
 		{"two have", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(600), at(ComplaintSilent, 1, 500), at(ComplaintSilent, 2, 450)}},
