@@ -91,14 +91,25 @@ func (a *Agent) bringHome(ctx context.Context) {
 }
 
 func (a *Agent) drainOwn(ctx context.Context, id topology.NodeID) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveCommand)
-	defer cancel()
-	for {
-		n := a.Machine().View().Node(id)
+	return a.command(ctx, func(s *raftfsm.State) raftfsm.Command {
+		n := s.Node(id)
 		if n == nil || n.Drain || n.Status != raftfsm.Alive {
 			return nil
 		}
-		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeDrain{Node: id, Version: n.Version, Drain: true, By: raftfsm.ByPool}})
+		return &raftfsm.NodeDrain{Node: id, Version: n.Version, Drain: true, By: raftfsm.ByPool}
+	})
+}
+
+// command proposes what next makes of the newest metadata that is known here, until it is done, refused, or nil since there is nothing to do.
+func (a *Agent) command(ctx context.Context, next func(s *raftfsm.State) raftfsm.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveCommand)
+	defer cancel()
+	for {
+		k := next(a.Machine().View())
+		if k == nil {
+			return nil
+		}
+		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: k})
 		switch {
 		case err != nil:
 			return err
@@ -142,25 +153,11 @@ func (a *Agent) handOver(ctx context.Context) {
 
 // sayLeaving makes this node's record say that it leaves.
 func (a *Agent) sayLeaving(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveCommand)
-	defer cancel()
-	for {
-		n := a.Machine().View().Node(a.self.Node)
+	return a.command(ctx, func(s *raftfsm.State) raftfsm.Command {
+		n := s.Node(a.self.Node)
 		if n == nil || n.Boot != a.self.Boot || n.Status == raftfsm.Leaving || n.Status == raftfsm.Lost {
 			return nil
 		}
-		out, err := a.member.Propose(ctx, raftfsm.Envelope{AtMs: a.clock.now().UnixMilli(), Command: &raftfsm.NodeStatus{Process: a.self, Version: n.Version,
-			Status: raftfsm.Leaving, Reason: "asked to stop"}})
-		switch {
-		case err != nil:
-			return err
-		case out.Done():
-			return nil
-		case out.Code == raftfsm.Refused:
-			return out.Err()
-		}
-		if _, err := a.Machine().WaitVersion(ctx, out.Version); err != nil {
-			return err
-		}
-	}
+		return &raftfsm.NodeStatus{Process: a.self, Version: n.Version, Status: raftfsm.Leaving, Reason: "asked to stop"}
+	})
 }

@@ -219,10 +219,11 @@ func (v *View) judge(p topology.Process, m *NodesMemory, all []complaint, patien
 	return nil, slices.Compact(pairs)
 }
 
-// told says that p itself tells of the end that c is about: it lived after that, and only the connection is gone.
+// told says that p itself tells of the end that c is about: it lived after that, and only the connection is gone. What it told before it fell
+// silent says nothing of now.
 func (v *View) told(p topology.Process, c complaint, all []complaint) bool {
 	return c.kind == ComplaintEnded && slices.ContainsFunc(all, func(o complaint) bool {
-		return o.by == p && o.of == c.by && o.kind == ComplaintEnded && o.beganMs >= c.beganMs-v.Timing.Slack
+		return o.by == p && o.of == c.by && o.fresh && o.kind == ComplaintEnded && o.beganMs >= c.beganMs-v.Timing.Slack
 	})
 }
 

@@ -18,6 +18,21 @@ func commandsOf(d Decision) (out []raftfsm.Kind) {
 	return out
 }
 
+// eachReported changes what is reported of each partition, in reports of the view's own; i is the report's number.
+func eachReported(v *View, change func(i int, p *PartitionReport)) {
+	for i := range v.Reports {
+		r := *v.Reports[i].Report
+		r.Queries = slices.Clone(r.Queries)
+		for j := range r.Queries {
+			r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
+			for k := range r.Queries[j].Partitions {
+				change(i, &r.Queries[j].Partitions[k])
+			}
+		}
+		v.Reports[i].Report = &r
+	}
+}
+
 func TestWhoIsTakenForLost(t *testing.T) {
 	const now = 100_000
 	at := func(kind string, by int, since int64) func(*View, []topology.Process) {
@@ -45,6 +60,10 @@ func TestWhoIsTakenForLost(t *testing.T) {
 		{"nobody complains", 0, nil},
 		{"one saw its connection end", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(500), at(ComplaintEnded, 1, 20)}},
 		{"both tell that the connection between them ended", 0, []func(*View, []topology.Process){heard(20), at(ComplaintEnded, 1, 20), func(v *View, p []topology.Process) {
+			r := v.Reports[3].Report
+			r.Complaints = append(r.Complaints, Complaint{p[1], ComplaintEnded, 20})
+		}}},
+		{"both told, and one has told nothing since", raftfsm.KindNodeStatus, []func(*View, []topology.Process){heard(1500), at(ComplaintEnded, 1, 1500), func(v *View, p []topology.Process) {
 			r := v.Reports[3].Report
 			r.Complaints = append(r.Complaints, Complaint{p[1], ComplaintEnded, 20})
 		}}},
@@ -246,19 +265,10 @@ func TestFormerVaultsAreKeptWhileOnlyTheyMayHaveWhatIsToBeComplete(t *testing.T)
 			w.runFor(2000)
 			v := w.viewAt()
 			q := v.State.Query("a")
-			for i := range v.Reports {
-				r := *v.Reports[i].Report
-				r.Queries = slices.Clone(r.Queries)
-				for j := range r.Queries {
-					r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
-					for k := range r.Queries[j].Partitions {
-						p := &r.Queries[j].Partitions[k]
-						p.Copied, p.Lines, p.LineVersions, p.Ended = 9, nil, nil, 0
-						c.say(p, q.Complete)
-					}
-				}
-				v.Reports[i].Report = &r
-			}
+			eachReported(v, func(i int, p *PartitionReport) {
+				p.Copied, p.Lines, p.LineVersions, p.Ended = 9, nil, nil, 0
+				c.say(p, q.Complete)
+			})
 			for s := range q.Stages {
 				for b := range q.Stages[s].Vaults {
 					set := &q.Stages[s].Vaults[b]
@@ -369,19 +379,10 @@ func TestAQueryFinishesWhenAllHaveEndedAndTheLastCheckpointIsComplete(t *testing
 	q := w.state.Query("a")
 	v := w.viewAt()
 	n := topology.Epoch(0)
-	for i := range v.Reports {
-		r := *v.Reports[i].Report
-		r.Queries = slices.Clone(r.Queries)
-		for j := range r.Queries {
-			r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
-			for k := range r.Queries[j].Partitions {
-				n++
-				p := &r.Queries[j].Partitions[k]
-				p.Phase, p.Lines, p.Ended = PhaseEnded, nil, q.Complete+n*16
-			}
-		}
-		v.Reports[i].Report = &r
-	}
+	eachReported(v, func(i int, p *PartitionReport) {
+		n++
+		p.Phase, p.Lines, p.Ended = PhaseEnded, nil, q.Complete+n*16
+	})
 	d := Checkpoint(v, q)
 	if k, ok := d.Commands[0].(*raftfsm.CheckpointComplete); !ok || k.Complete != q.Complete+n*16 || len(d.Commands) != 1 {
 		t.Fatalf("%+v", d.Commands)
@@ -512,19 +513,10 @@ func TestAStageWantedForMoreNodesThanThereAreComesToRest(t *testing.T) {
 	}
 	// Rows are counted since instances began: what has moved says little at first.
 	v := w.viewAt()
-	for i := range v.Reports {
-		r := *v.Reports[i].Report
-		r.Queries = slices.Clone(r.Queries)
-		for j := range r.Queries {
-			r.Queries[j].Partitions = slices.Clone(r.Queries[j].Partitions)
-			for k := range r.Queries[j].Partitions {
-				p := &r.Queries[j].Partitions[k]
-				p.Groups = make([]int64, p.Range.Len())
-				p.Groups[0] = int64(1 + 1000*i)
-			}
-		}
-		v.Reports[i].Report = &r
-	}
+	eachReported(v, func(i int, p *PartitionReport) {
+		p.Groups = make([]int64, p.Range.Len())
+		p.Groups[0] = int64(1 + 1000*i)
+	})
 	if d := Rescale(v, q, new(QueryMemory)); len(d.Commands) > 0 {
 		t.Errorf("it is cut anew: %+v", d.Commands[0])
 	}
