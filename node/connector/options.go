@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // CheckOptions holds what a WITH clause gives against what is declared: names, values by kind, required ones, and that a '#'
@@ -145,36 +146,13 @@ func columnOfOption(pattern, name string, schema *batch.Schema) bool {
 }
 
 func unknownOption(declared []Option, name string) string {
-	best, bestDistance := "", len(name)/2+1
-	for _, o := range declared {
-		if d := editDistance(o.Name, name); d < bestDistance {
-			best, bestDistance = o.Name, d
-		}
+	names := make([]string, len(declared))
+	for i, o := range declared {
+		names[i] = o.Name
 	}
+	best := spelling.Nearest(name, names)
 	if best == "" {
 		return fmt.Sprintf("option '%s' is unknown", name)
 	}
 	return fmt.Sprintf("option '%s' is unknown; did you mean '%s'?", name, best)
-}
-
-// editDistance is Levenshtein's, over bytes of at most 64 of each.
-func editDistance(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

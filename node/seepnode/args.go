@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // The command-line library stops reading flags at the first argument and drops the later ones without a word. So arguments are
@@ -130,7 +132,7 @@ func unknownCommand(commands []*cli.Command, path []string, word string) error {
 		return usagef("command %q is not supported yet", full)
 	}
 	names := commandNames(commands)
-	if best := nearest(word, names); best != "" {
+	if best := spelling.Nearest(word, names); best != "" {
 		return usagef("unknown command %q; did you mean %q?", full, strings.Join(append(slices.Clone(path), best), " "))
 	}
 	return usagef("unknown command %q; there are: %s", full, strings.Join(names, ", "))
@@ -145,7 +147,7 @@ func unknownFlag(own flagTable, f givenFlag, path []string) error {
 	}
 	slices.Sort(names)
 	of := strings.Join(append([]string{"seepnode"}, path...), " ")
-	if best := nearest(f.name, names); best != "" {
+	if best := spelling.Nearest(f.name, names); best != "" {
 		return usagef("unknown flag %q of %s; did you mean \"--%s\"?", f.text, of, best)
 	}
 	return usagef("unknown flag %q of %s; see %s --help", f.text, of, of)
@@ -157,53 +159,4 @@ func commandNames(commands []*cli.Command) []string {
 		names = append(names, c.Name)
 	}
 	return names
-}
-
-// nearest is the name that word most likely stands for: the one with the fewest slips, if they are few for its length, the first
-// of equals; "" without.
-func nearest(word string, names []string) string {
-	best, fewest := "", 4
-	for _, name := range names {
-		slips := editDistance(word, name)
-		if slips < fewest && slips <= (max(len(word), len(name))+1)/3 {
-			best, fewest = name, slips
-		}
-	}
-	if best == "" && len(word) >= 3 {
-		for _, name := range names {
-			if strings.HasPrefix(name, word) {
-				return name
-			}
-		}
-	}
-	return best
-}
-
-// wordMax bounds the words that are compared, in bytes.
-const wordMax = 64
-
-// editDistance counts insertions, deletions, replacements and swaps of neighbours between a and b, byte by byte.
-func editDistance(a, b string) int {
-	if len(a) > wordMax || len(b) > wordMax {
-		return wordMax
-	}
-	before, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		next[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			next[j] = min(row[j]+1, next[j-1]+1, row[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				next[j] = min(next[j], before[j-2]+1)
-			}
-		}
-		before, row, next = row, next, before
-	}
-	return row[len(b)]
 }

@@ -110,18 +110,6 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	}
 }
 
-func TestNearestNameIsFewSlipsAway(t *testing.T) {
-	names := []string{"query", "run", "version", "validate", "verbose"}
-	for word, want := range map[string]string{
-		"rnu": "run", "rum": "run", "r": "", "runn": "run", "qurey": "query", "versoin": "version", "agent": "", "vali": "validate",
-		"valdiate": "validate", "": "", "xyz": "", "verb": "verbose", strings.Repeat("run", 100): "",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}
-
 func FuzzArrange(f *testing.F) {
 	for _, s := range []string{"run q --set a=b", "query plan -json -", "-- --", "rnu", "--=x", "---", "-", "", "run --set", "help help"} {
 		f.Add(s)

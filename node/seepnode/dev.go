@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/api/client"
 )
 
@@ -99,7 +99,7 @@ func (d *devCluster) run(n int, signals <-chan os.Signal) error {
 
 // plan gives the agents names, ports and directories.
 func (d *devCluster) plan(n int) error {
-	ports, err := freePorts(3 * n)
+	ports, err := port.Free(3 * n)
 	if err != nil {
 		return err
 	}
@@ -114,35 +114,6 @@ func (d *devCluster) plan(n int) error {
 		})
 	}
 	return nil
-}
-
-// freePorts finds n ports of the loopback that are free for TCP and UDP, below those that systems give to connections: one of these would
-// be taken again before an agent listens on it. Another program may still do so; the agent then says so.
-func freePorts(n int) (ports []int, err error) {
-	const lowest, count, triesMax = 20_000, 12_000, 10_000
-	var held []io.Closer
-	defer func() {
-		for _, h := range held {
-			err = errors.Join(err, h.Close())
-		}
-	}()
-	for range triesMax {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := lowest + rand.IntN(count)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue // it is taken
-		}
-		held = append(held, l)
-		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		if err != nil {
-			continue
-		}
-		held, ports = append(held, u), append(ports, port)
-	}
-	return nil, fmt.Errorf("found no %d free ports between %d and %d", n, lowest, lowest+count)
 }
 
 // start starts all agents and says how many it has started. The system ends them with the thread that started them, so that one

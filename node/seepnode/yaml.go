@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // Limits of a configuration file. Those of lines and brackets bound how deep it nests: the parser's time grows with the square of it.
@@ -125,7 +127,7 @@ func unknownSetting(place, key string) error {
 	if dashed := strings.ToLower(strings.ReplaceAll(key, "_", "-")); findSetting(dashed) != nil {
 		return usagef("%sunknown key %q; did you mean %q?", place, key, dashed)
 	}
-	if best := nearest(key, names); best != "" {
+	if best := spelling.Nearest(key, names); best != "" {
 		return usagef("%sunknown key %q; did you mean %q?", place, key, best)
 	}
 	return usagef("%sunknown key %q; there are: %s", place, key, strings.Join(names, ", "))

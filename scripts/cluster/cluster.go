@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/api/client"
 )
 
@@ -174,7 +175,7 @@ func (c *Cluster) place(a *Agent, number int) (err error) {
 			return fmt.Errorf("giving %s a network: %w", a.Name, err)
 		}
 	} else {
-		ports, err := freePorts(3)
+		ports, err := port.Free(3)
 		if err != nil {
 			return err
 		}

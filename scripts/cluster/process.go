@@ -2,9 +2,7 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -195,32 +193,3 @@ func environment(all []string) []string {
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
-
-// freePorts finds n ports of the loopback that are free for TCP and UDP, below those that systems give to connections: one of these would
-// be taken again before an agent listens on it. Another program may still do so; the agent then says so.
-func freePorts(n int) (ports []int, err error) {
-	const lowest, count, triesMax = 20_000, 12_000, 10_000
-	var held []io.Closer
-	defer func() {
-		for _, h := range held {
-			err = errors.Join(err, h.Close())
-		}
-	}()
-	for range triesMax {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := lowest + rand.IntN(count)
-		l, err := net.Listen("tcp", hostPort("127.0.0.1", port))
-		if err != nil {
-			continue // it is taken
-		}
-		held = append(held, l)
-		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		if err != nil {
-			continue
-		}
-		held, ports = append(held, u), append(ports, port)
-	}
-	return nil, fmt.Errorf("found no %d free ports between %d and %d", n, lowest, lowest+count)
-}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // Error is a mistake in the query text.
@@ -84,33 +86,9 @@ func nearest(word string, candidates []string) string {
 		if min(len(c), len(word)) < 3 {
 			continue
 		}
-		if d := editDistance(word, c); d <= limit && d < bestDistance {
+		if d := spelling.Distance(word, c); d <= limit && d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}
 	return best
-}
-
-// editDistance counts insertions, deletions, replacements and swaps of neighbours between a and b.
-func editDistance(a, b string) int {
-	before, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		next[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			d := min(row[j]+1, next[j-1]+1, row[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d = min(d, before[j-2]+1)
-			}
-			next[j] = d
-		}
-		before, row, next = row, next, before
-	}
-	return row[len(b)]
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/query/ast"
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // Scope resolves names while checking.
@@ -131,7 +132,7 @@ func fieldOf(x *Node, name ast.Name) (*Node, error) {
 		names[i] = f.Name
 	}
 	hint := "its fields are " + strings.Join(names, ", ")
-	if near := nearest(name.Text, names); near != "" {
+	if near := spelling.Nearest(name.Text, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	return nil, &ast.Error{Pos: name.Pos, Msg: fmt.Sprintf("%s has no field %s", x, name.Text), Hint: hint}
@@ -517,7 +518,7 @@ func unknownFunction(name string, pos ast.Pos) error {
 			Hint: "write FROM ..., LATERAL TABLE(" + name + "(...)) AS t(c)"}
 	}
 	hint := ""
-	if near := nearest(name, append(aggregates[:5:5], Functions()...)); near != "" {
+	if near := spelling.Nearest(name, append(aggregates[:5:5], Functions()...)); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	return &ast.Error{Pos: pos, Msg: "there is no function " + name, Hint: hint}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/node/query/ast"
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 func isTemporal(t batch.Type) bool {
@@ -81,7 +82,7 @@ func unitOf(n *Node) (string, error) {
 	}
 	if !unitKnown(u) {
 		hint := ""
-		if near := nearest(u, units); near != "" {
+		if near := spelling.Nearest(u, units); near != "" {
 			hint = "; did you mean " + near + "?"
 		}
 		return "", fmt.Errorf("%s is not a time unit%s", n, hint)

@@ -286,34 +286,3 @@ func ordinal(i int) string {
 	}
 	return fmt.Sprintf("%d.", i+1)
 }
-
-// nearest is the name among names that is closest to name, or "" when none is close.
-func nearest(name string, names []string) string {
-	best, bestDist := "", len(name)/3+2
-	for _, n := range names {
-		if d := editDistance(name, n); d < bestDist {
-			best, bestDist = n, d
-		}
-	}
-	return best
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		prev := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := prev
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			prev = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/query/ast"
 	"github.com/seepnode/seepnode/node/query/expr"
+	"github.com/seepnode/seepnode/node/query/spelling"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -193,7 +194,7 @@ func (c *compiler) readSettings(script *ast.Script, overrides map[string]string)
 }
 
 func unknownSettingHint(key string) string {
-	if best := nearest(key, settingKeys()); best != "" {
+	if best := spelling.Nearest(key, settingKeys()); best != "" {
 		return fmt.Sprintf("did you mean '%s'?", best)
 	}
 	return "there are '" + strings.Join(settingKeys(), "', '") + "'"
@@ -221,7 +222,7 @@ func (c *compiler) checkOverrides() error {
 		for i, t := range c.order {
 			names[i] = t.name
 		}
-		if best := nearest(name, names); best != "" {
+		if best := spelling.Nearest(name, names); best != "" {
 			hint = fmt.Sprintf("did you mean %q?", best+"."+option)
 		}
 	}

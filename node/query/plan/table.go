@@ -11,6 +11,7 @@ import (
 	"github.com/seepnode/seepnode/node/connector"
 	"github.com/seepnode/seepnode/node/query/ast"
 	"github.com/seepnode/seepnode/node/query/expr"
+	"github.com/seepnode/seepnode/node/query/spelling"
 )
 
 // table is a declared table.
@@ -371,7 +372,7 @@ func unknownOptionHint(key string, declared []connector.Option) string {
 	for _, o := range slices.Concat(declared, engineOptions) {
 		names = append(names, o.Name)
 	}
-	if best := nearest(key, names); best != "" {
+	if best := spelling.Nearest(key, names); best != "" {
 		return fmt.Sprintf("did you mean '%s'?", best)
 	}
 	slices.Sort(names)
