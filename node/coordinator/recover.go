@@ -14,10 +14,12 @@ type QueryMemory struct {
 	ID topology.QueryID
 	// WaitsMs is since when a node says that it waits, 0 when none does.
 	WaitsMs int64
-	Commits []Commit     // of the last reassignments
-	Shadows []ShadowSeen // ascending by instance
-	Tried   []Tried
-	Lagging []Lagging
+	// RecoversMs is since when something is recovered without a break, 0 when nothing is.
+	RecoversMs int64
+	Commits    []Commit     // of the last reassignments
+	Shadows    []ShadowSeen // ascending by instance
+	Tried      []Tried
+	Lagging    []Lagging
 }
 
 // lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are

@@ -12,10 +12,11 @@ import (
 // chains on that node's disk, and is replaced by the node's present process first of all. Who is replaced by another node gets no new
 // checkpoints, which it would hold up, and stays a former member, with what it has, until the active partitions say that the present
 // ones hold everything. At most vaultBatch blocks are changed by one command. What a node's loss leaves to be copied waits for what it leaves to be
-// recovered, for Timing.Copies at most: results come back first, and nothing is copied where a node is only restarted.
-func Replicate(v *View, q *raftfsm.Query) Decision {
+// recovered, for Timing.Copies at most, however many recoveries follow each other: results come back first, and nothing is copied where a node
+// is only restarted.
+func Replicate(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
-	if !placed(q.State) || v.recovering(q) {
+	if !placed(q.State) || v.copiesWait(q, m) {
 		return d
 	}
 	k := &raftfsm.VaultsChange{Query: q.ID}
@@ -49,6 +50,19 @@ func Replicate(v *View, q *raftfsm.Query) Decision {
 	}
 	d.command(k)
 	return d
+}
+
+// copiesWait says whether what is to be copied waits for what is to be recovered. It remembers since when: a node that is lost again and again
+// has something recovered all the time.
+func (v *View) copiesWait(q *raftfsm.Query, m *QueryMemory) bool {
+	if !v.recovering(q) {
+		m.RecoversMs = 0
+		return false
+	}
+	if m.RecoversMs == 0 {
+		m.RecoversMs = v.NowMs
+	}
+	return v.NowMs-m.RecoversMs < v.Timing.Copies
 }
 
 // recovering says whether ranges of q were lost lately and do not run again yet.

@@ -19,7 +19,7 @@ func StepQuery(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	if len(d.Commands) > 0 {
 		return d
 	}
-	d.add(Replicate(v, q))
+	d.add(Replicate(v, q, m))
 	recovered := Recover(v, q, m)
 	d.add(recovered)
 	d.add(Recovered(v, q, m))

@@ -279,7 +279,7 @@ func TestFormerVaultsAreKeptWhileOnlyTheyMayHaveWhatIsToBeComplete(t *testing.T)
 				}
 			}
 			forgets := 0
-			for _, k := range Replicate(v, q).Commands {
+			for _, k := range Replicate(v, q, new(QueryMemory)).Commands {
 				for _, ch := range k.(*raftfsm.VaultsChange).Changes {
 					if ch.Forget {
 						forgets++
@@ -293,6 +293,48 @@ func TestFormerVaultsAreKeptWhileOnlyTheyMayHaveWhatIsToBeComplete(t *testing.T)
 	}
 }
 
+// Nodes flap: each in turn falls silent and comes back, before what the ones before it had runs again.
+func TestCopiesDoNotWaitForRecoveriesThatFollowEachOtherWithoutABreak(t *testing.T) {
+	w := newWorld(t, 1, 7)
+	q := w.addQuery("a")
+	w.runFor(2000)
+	i := slices.IndexFunc(q.Stages[1].Vaults[0].Members, func(p topology.Process) bool { return p != w.leader.process() })
+	gone := w.at(q.Stages[1].Vaults[0].Members[i])
+	w.kill(gone)
+	var flapping *agent
+	for end, next := w.now+2*w.viewAt().Timing.Copies, w.now; w.now < end; w.step() {
+		for _, a := range w.nodes {
+			for _, x := range a.instances {
+				if x.Phase == PhaseCatchingUp {
+					x.ready = w.now + 1000 // it takes for ever
+				}
+			}
+		}
+		if w.now < next {
+			continue
+		}
+		next = w.now + 2000
+		if flapping != nil {
+			flapping.frozen = false
+		}
+		i := slices.IndexFunc(w.nodes, func(a *agent) bool { return a != w.leader && a != flapping && a.runs() && len(a.instances) > 0 })
+		flapping = w.nodes[i]
+		flapping.frozen = true
+	}
+	v := w.viewAt()
+	q = v.State.Query("a")
+	if q.State != raftfsm.Running || !v.recovering(q) {
+		t.Fatalf("the query is %v, something is recovered: %v", q.State, v.recovering(q))
+	}
+	for s, st := range q.Stages {
+		for b := range st.Vaults {
+			if slices.ContainsFunc(st.Vaults[b].Members, func(p topology.Process) bool { return p.Node == gone.id }) {
+				t.Errorf("block %d of stage %d is to have a copy on the node that is gone", b, s)
+			}
+		}
+	}
+}
+
 func TestABlockLeavesAFullVaultAndTakesItBackWhenItHasRoom(t *testing.T) {
 	for _, nodes := range []int{3, 4} {
 		w := newWorld(t, 1, nodes)
@@ -302,7 +344,7 @@ func TestABlockLeavesAFullVaultAndTakesItBackWhenItHasRoom(t *testing.T) {
 		reports := w.reports
 		replicate := func() (on, shortest int) {
 			for range 10 {
-				for _, k := range Replicate(w.viewAt(), w.state.Query("a")).Commands {
+				for _, k := range Replicate(w.viewAt(), w.state.Query("a"), new(QueryMemory)).Commands {
 					w.apply(k)
 				}
 			}
