@@ -88,7 +88,7 @@ func (q *Query) restart(keepSeals bool) {
 				a.Adopt = nil
 			}
 			q.Instances++
-			a.Instance, a.Restore, a.Deaths, a.DiedAt = q.Instances, q.Complete, 0, 0
+			a.Instance, a.Restore, a.Deaths, a.DiedAt, a.Died = q.Instances, q.Complete, 0, 0, topology.Process{}
 		}
 	}
 	if !keepSeals {

@@ -48,7 +48,7 @@ func oneOfEach() []Envelope {
 		&NodeStatus{process(1), 1, Lost, "connection ended without goodbye"},
 		&Reassign{Query: id, Version: 6, Lost: processes(1), Moves: []Move{
 			{Stage: 0, Range: keyRange(0, 32), Process: process(2), Restore: 160},
-			{Stage: 1, Range: keyRange(16, 32), Process: process(3), Restore: 160, Deaths: 1, DiedAt: 201},
+			{Stage: 1, Range: keyRange(16, 32), Process: process(3), Restore: 160, Deaths: 1, DiedAt: 201, Died: process(1)},
 		}, Seals: []SealGrant{{process(2), processes(3, 4)}}, Why: "n1 is lost"},
 		&SealsAdopted{id, 0, 8, []topology.SealLog{1}},
 		&QueryStateChange{id, 1, Waiting, "seals are lost", "n3 coming back", 0},

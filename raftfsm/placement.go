@@ -49,6 +49,7 @@ type Move struct {
 	Restore topology.Epoch   `json:"restore"`
 	Deaths  int              `json:"deaths,omitempty"`  // see topology.Assignment
 	DiedAt  topology.Epoch   `json:"died_at,omitempty"` // see topology.Assignment
+	Died    topology.Process `json:"died,omitzero"`     // see topology.Assignment
 }
 
 func (*Reassign) Kind() Kind { return KindReassign }
@@ -165,7 +166,7 @@ func (q *Query) start(st *Stage, m *Move) (topology.Assignment, Outcome) {
 		q.Instances++
 		instance = q.Instances
 	}
-	return topology.Assignment{Range: m.Range, Process: m.Process, Instance: instance, Restore: m.Restore, Deaths: max(0, m.Deaths), DiedAt: max(0, m.DiedAt)}, Outcome{}
+	return topology.Assignment{Range: m.Range, Process: m.Process, Instance: instance, Restore: m.Restore, Deaths: max(0, m.Deaths), DiedAt: max(0, m.DiedAt), Died: m.Died}, Outcome{}
 }
 
 // fence raises the term of the seal log of a's process, so that a successor can fence it, and gives the logs that the successor

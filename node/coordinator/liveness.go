@@ -128,6 +128,8 @@ func (m *NodesMemory) seeLives(v *View, first bool) {
 			l.AtMs = m.Lives[i].AtMs
 		case first:
 			l.AtMs = 0
+		default: // whatever it was lost of before, it had not died
+			m.Losses = slices.DeleteFunc(slices.Clone(m.Losses), func(x Loss) bool { return x.Process == l.Process }) // views share the slice
 		}
 		lives = append(lives, l)
 	}

@@ -63,6 +63,9 @@ func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	k, culprit := v.reassign(h, q, lost, blamed)
 	if culprit != "" && canFail(q.State) {
+		if v.mayLive(lost) {
+			return d // it is known soon
+		}
 		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Failed, Reason: cut(culprit)})
 		return d
 	}
@@ -104,17 +107,17 @@ func (v *View) reassign(h *hosts, q *raftfsm.Query, lost, blamed []topology.Proc
 // moves gives the range of one lost partition to others; text names the query of death.
 func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (moves []raftfsm.Move, text string) {
 	st := q.Stages[s]
-	deaths, diedAt, text := v.deaths(q, s, a)
+	died, text := v.deaths(q, s, a)
 	bytes := int64(-1)
 	if r := v.active(q, s, a); r != nil && r.Range.Len() > 0 {
 		bytes = r.StateBytes / int64(r.Range.Len()) * int64(a.Range.Len())
 	}
-	if deaths > 0 {
+	if died.count > 0 {
 		on := v.queriesOn(a.Process)
 		h = h.apart(slices.Index(on, q), len(on))
 	}
 	give := func(r topology.Range, p topology.Process) {
-		moves = append(moves, raftfsm.Move{Stage: s, Range: r, Process: p, Restore: q.Complete, Deaths: deaths, DiedAt: diedAt})
+		moves = append(moves, raftfsm.Move{Stage: s, Range: r, Process: p, Restore: q.Complete, Deaths: died.count, DiedAt: died.at, Died: died.last})
 	}
 	rest := a.Range.From // from where on nobody has it yet
 	anew := func(to topology.KeyGroup) {
@@ -143,50 +146,75 @@ func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology
 	return moves, text
 }
 
-// deaths counts the processes that died one after the other at the same place of a range, and gives the text of the failure when
-// they are too many. Who had caught up or ended got past that place. A process that is only blamed or out of reach, or that this leader
-// never heard of, did not die of its input as far as one can tell.
-func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (deaths int, diedAt topology.Epoch, text string) {
+// deaths are the processes that died one after the other at the same place of a range.
+type deaths struct {
+	count int
+	at    topology.Epoch // the last that the first of them is known to have done
+	last  topology.Process
+}
+
+// deaths counts the processes that died of a range, and gives the text of the failure when they are too many. Who had caught up or ended
+// got past that place. A process that is only blamed or out of reach, or that this leader never heard of, did not die of its input as far
+// as one can tell; nor did one that lives.
+func (v *View) deaths(q *raftfsm.Query, s topology.StageID, a *topology.Assignment) (d deaths, text string) {
+	before := deaths{a.Deaths, a.DiedAt, a.Died}
+	if before.count > 0 && v.State.Lives(a.Died) {
+		before.count, before.last = before.count-1, topology.Process{}
+	}
+	if before.count == 0 {
+		before = deaths{}
+	}
 	if v.State.Lives(a.Process) || v.report(a.Process) == nil || !v.died(a.Process) {
-		return a.Deaths, a.DiedAt, ""
+		return before, ""
 	}
 	r := v.active(q, s, a)
 	switch {
 	case r != nil && r.Phase == PhaseEnded:
-		return 0, 0, ""
-	case a.Deaths == 0 && (r == nil || r.Phase == PhaseRestoring):
-		return 0, 0, "" // nothing is known of where it was
-	case a.Deaths == 0 || r != nil && r.Phase == PhaseRunning:
-		return 1, r.Epoch, ""
+		return deaths{}, ""
+	case before.count == 0 && (r == nil || r.Phase == PhaseRestoring):
+		return deaths{}, "" // nothing is known of where it was
+	case before.count == 0 || r != nil && r.Phase == PhaseRunning:
+		return deaths{1, r.Epoch, a.Process}, ""
 	}
-	deaths = a.Deaths + 1
+	d = deaths{before.count + 1, before.at, a.Process}
 	enough := suspectDeaths // it may have been killed before it had a row
 	if r == nil {
 		enough = unheardDeaths // or together with the one before it
 	}
 	if r != nil && r.Phase == PhaseCatchingUp {
 		switch {
-		case r.Epoch >= a.DiedAt-sameEpochs && r.Epoch <= a.DiedAt+sameEpochs:
+		case r.Epoch >= d.at-sameEpochs && r.Epoch <= d.at+sameEpochs:
 			if !v.shared(q, a.Process) {
 				enough = sameRowDeaths
 			}
 		case r.Epoch > r.Restored+firstEpochs:
-			return 1, r.Epoch, "" // elsewhere
+			return deaths{1, r.Epoch, a.Process}, "" // elsewhere
 		}
 	}
-	if deaths >= enough {
-		text = deathText(q, s, a, a.DiedAt)
+	if d.count >= enough {
+		text = deathText(q, s, a, d.at)
 	}
-	return deaths, a.DiedAt, text
+	return d, text
 }
 
 // died says whether a process that does not live has ended, as far as one can tell: another has its node's name, or its connections
 // ended and it did not just fall silent.
 func (v *View) died(p topology.Process) bool {
-	if n := v.State.Node(p.Node); n == nil || n.Boot != p.Boot {
-		return true
-	}
-	return slices.ContainsFunc(v.Losses, func(l Loss) bool { return l.Process == p && l.Died })
+	return v.replaced(p) || slices.ContainsFunc(v.Losses, func(l Loss) bool { return l.Process == p && l.Died })
+}
+
+// replaced says that p is gone for certain: another process has its node's name.
+func (v *View) replaced(p topology.Process) bool {
+	n := v.State.Node(p.Node)
+	return n == nil || n.Boot != p.Boot
+}
+
+// mayLive says whether one of the lost was found lost so lately that it may come back, and only its connection has ended: a process that
+// lives joins again as soon as it hears of its loss.
+func (v *View) mayLive(lost []topology.Process) bool {
+	return slices.ContainsFunc(v.Losses, func(l Loss) bool {
+		return v.NowMs-l.AtMs < v.Timing.Silence && slices.Contains(lost, l.Process) && !v.replaced(l.Process)
+	})
 }
 
 // shared says whether another query with a range whose processes die is on p too: then it is not known which of them it was.

@@ -392,3 +392,47 @@ func TestInvariant23ARowThatKillsItsProcessTakesTwoAtMost(t *testing.T) {
 		t.Fatalf("the other query is %v: %s", other.State, other.Reason)
 	}
 }
+
+// Connections of a process end, and it lives: it joins again when it hears that it was taken for lost, a while later. The next one is lost in the same
+// epochs, before or after that.
+func TestProcessesThatLiveHaveNotDiedOfARow(t *testing.T) {
+	for name, silent := range map[string]int64{"back before the next is lost": 100, "back after the next was lost": 1000} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3, 6)
+			w.addQuery("a")
+			w.runFor(1000)
+			at, losses := topology.Epoch(0), 0
+			back := map[*agent]int64{}
+			for end := w.now + 10_000; w.now < end; w.step() {
+				for a, ms := range back {
+					if w.now >= ms {
+						a.frozen = false
+						delete(back, a)
+					}
+				}
+				part := w.state.Query("a").Stages[2].Partitions[0]
+				a := w.at(part.Process)
+				if a == nil || !a.runs() || a == w.leader || losses >= 8 {
+					continue
+				}
+				for _, x := range a.instances {
+					if x.Stage != 2 || x.Instance != part.Instance || x.Phase == PhaseRestoring || at > 0 && x.Phase != PhaseCatchingUp {
+						continue
+					}
+					if at == 0 {
+						at = x.Epoch
+					}
+					x.Epoch = at // as far as it told
+					w.report(a)
+					a.frozen, a.reset, back[a] = true, true, w.now+silent
+					losses++
+					break
+				}
+			}
+			if q := w.state.Query("a"); w.kinds[raftfsm.KindReassign] < 4 || q.State != raftfsm.Running {
+				t.Fatalf("%d connections ended, %d recoveries; the query is %v: %s", losses, w.kinds[raftfsm.KindReassign], q.State, q.Reason)
+			}
+			w.converge(5000)
+		})
+	}
+}

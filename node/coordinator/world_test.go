@@ -58,6 +58,7 @@ type agent struct {
 	boot       topology.BootID
 	up, frozen bool
 	slow       bool // what runs there falls behind
+	reset      bool // while frozen its connections are reset, too
 	print      topology.Fingerprint
 	view       *raftfsm.State
 	seq        uint64
@@ -564,7 +565,7 @@ func (w *world) report(a *agent) {
 			a.since[i] = w.now
 		}
 		kind := ComplaintEnded
-		if n.Boot == b.boot && b.frozen || w.cut[[2]int{a.n, i}] {
+		if n.Boot == b.boot && b.frozen && !b.reset || w.cut[[2]int{a.n, i}] {
 			kind = ComplaintSilent
 		}
 		r.Complaints = append(r.Complaints, Complaint{n.Process(), kind, w.now - a.since[i]})

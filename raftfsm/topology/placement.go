@@ -51,6 +51,8 @@ type Assignment struct {
 	Deaths int `json:"deaths,omitempty"`
 	// DiedAt is the last epoch that the first of these is known to have done.
 	DiedAt Epoch `json:"died_at,omitempty"`
+	// Died is the last of these. When it turns out to live it had not died.
+	Died Process `json:"died,omitzero"`
 	// Adopt are, for a source, the logs of former owners that the process fences (with the log's term) and copies into its own
 	// before it seals, each once. Of a key group that several hold, what the greatest Instance sealed counts, and nothing that
 	// another one sealed, whatever the epoch: a copy into a log must therefore be whole (one record) before it counts at all.
