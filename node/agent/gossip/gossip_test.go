@@ -42,7 +42,10 @@ func (l *lockedBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// opener starts a member "n<i>" at 10.0.0.<i>, with changes to its configuration.
+// address is where member i is: 10.0.0.<i>, and in further networks from 250 on.
+func address(i int) string { return fmt.Sprintf("10.0.%d.%d", i/250, i%250) }
+
+// opener starts a member "n<i>" at its address, with changes to its configuration.
 type opener func(t *testing.T, i int, change func(c *Config)) *Serf
 
 func onLAN(t *testing.T, claim func(t *testing.T, l *lan, open opener, log *lockedBuffer)) {
@@ -52,7 +55,7 @@ func onLAN(t *testing.T, claim func(t *testing.T, l *lan, open opener, log *lock
 		l, log := newLAN(), &lockedBuffer{}
 		claim(t, l, func(t *testing.T, i int, change func(c *Config)) *Serf {
 			t.Helper()
-			ip := fmt.Sprintf("10.0.0.%d", i)
+			ip := address(i)
 			c := Config{Name: fmt.Sprintf("n%d", i), Logger: log.logger().With("node", i), Transport: l.open(t, ip, DefaultPort),
 				Tags: Tags{Data: ip + ":7602", HTTP: "127.0.0.1:7600", Boot: topology.BootID(0xb000 + i)}}
 			if change != nil {

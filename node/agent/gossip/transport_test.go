@@ -20,10 +20,19 @@ type lan struct {
 	mu    sync.Mutex
 	hosts map[string]*lanHost // by address
 	cut   map[string]bool     // IPs that packets neither leave nor reach
+
+	packets, packetBytes int // that were sent
 }
 
 func newLAN() *lan {
 	return &lan{streams: port.NewMemory(), hosts: map[string]*lanHost{}, cut: map[string]bool{}}
+}
+
+// sent is how many packets, of how many bytes together, all hosts have sent.
+func (l *lan) sent() (packets, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.packets, l.packetBytes
 }
 
 // setCut cuts a host off, or connects it again.
@@ -84,6 +93,7 @@ func (h *lanHost) WriteTo(b []byte, addr string) (time.Time, error) {
 	h.lan.mu.Lock()
 	defer h.lan.mu.Unlock()
 	now := time.Now()
+	h.lan.packets, h.lan.packetBytes = h.lan.packets+1, h.lan.packetBytes+len(b)
 	to := h.lan.hosts[addr]
 	if to == nil || h.lan.cut[h.ip] || h.lan.cut[to.ip] {
 		return now, nil
