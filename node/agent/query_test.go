@@ -59,6 +59,11 @@ func (c *cluster) explain() {
 		}
 	}
 	for _, a := range c.running() {
+		nodes := ""
+		for _, n := range a.Machine().View().Nodes {
+			nodes += fmt.Sprintf(" %v %v", n.Process(), n.Status)
+		}
+		c.t.Logf("%s: Raft %+v, metadata %d,%s", a.config.Name, a.member.Group().Status(), a.Machine().View().Version, nodes)
 		w := a.working()
 		if w == nil {
 			c.t.Logf("%s does not work: %v", a.config.Name, a.Err())

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -88,6 +89,17 @@ func (e *events) arm(t *trigger) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.armed = t
+}
+
+// disarm lets no trigger fire any more, and says whether none has: who died within its event has to be started again.
+func (e *events) disarm() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.armed != nil && e.armed.fired.Load() {
+		return false
+	}
+	e.armed = nil
+	return true
 }
 
 // aim says whom a trigger is about, unless it has fired, and gives whom it is about.
@@ -197,6 +209,22 @@ func TestASteppedClockGoesOn(t *testing.T) {
 	if d := after.UnixMilli() - before.UnixMilli(); d < 600_000 || d > 601_000 {
 		t.Errorf("the wall's part was stepped by %d ms", d)
 	}
+}
+
+// Else the next event kills processes that nobody starts again.
+func TestAScheduleThatIsCutShortLeavesNothingArmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := prepareTrial(t, 1, 3, nil)
+		defer w.end()
+		asked := 0
+		w.endure([]fault{{after: time.Hour, event: "never", nth: 1, kind: faultKillAll}}, time.Second, func() bool {
+			asked++
+			return asked > 2
+		})
+		if w.events.armed != nil {
+			t.Error("the next event would kill all")
+		}
+	})
 }
 
 // newTrial starts that many agents, n1, n2, ..., which found a cluster together over a network with small random delays.
