@@ -38,6 +38,7 @@ mkdir -p "$root/etc/seepnode"
   printf 'http: "0.0.0.0:7600"\n'
   printf 'token-file: /run/seepnode/token\n'
   printf 'encrypt-key-file: /run/seepnode/gossip.key\n'
+  if [ -n "$TLS_PARAMETERS" ]; then printf 'tls-%s: /run/seepnode/tls-%s.pem\n' cert cert key key ca ca; fi
   printf 'tag:\n  zone: "%s"\n' "$zone"
   if [ -n "$ROLE" ]; then printf '  role: "%s"\n' "$ROLE"; fi
   if [ "$market" = spot ]; then printf '  spot: "true"\n'; fi
@@ -56,8 +57,8 @@ metadata=http://169.254.169.254/latest
 # Credentials and requests go to curl as a configuration on its standard input.
 ask() { curl -fsS --retry 8 --retry-all-errors --max-time 10 -K -; }
 
-field() { # field NAME: a text without quotes and backslashes of a JSON object
-  tr -d '\n' | sed -n 's/.*"'"$1"'" *: *"\([^"\\]*\)".*/\1/p'
+field() { # field NAME: a text of a JSON object, without quotes and backslashes but those of line ends
+  tr -d '\n' | sed -n 's/.*"'"$1"'" *: *"\(\([^"\\]\|\\n\)*\)".*/\1/; T; s/\\n/\n/g; p'
 }
 
 token=$(ask <<<"request = PUT
@@ -92,15 +93,21 @@ url = \"https://$SSM_ENDPOINT/\"" | field Value)
 }
 fetch "$GOSSIP_KEY_PARAMETER" "$1/gossip.key"
 fetch "$TOKEN_PARAMETER" "$1/token"
+# The agent uses a new certificate as soon as its key is there, too.
+if [ -n "$TLS_PARAMETERS" ]; then
+  for name in ca cert key; do fetch "$TLS_PARAMETERS-$name" "$1/tls-$name.pem"; done
+fi
 SECRETS
 chmod 755 "$root/usr/local/lib/seepnode/secrets"
 printf "%s='%s'\n" REGION "$REGION" SSM_ENDPOINT "$SSM_ENDPOINT" GOSSIP_KEY_PARAMETER "$GOSSIP_KEY_PARAMETER" TOKEN_PARAMETER "$TOKEN_PARAMETER" \
+  TLS_PARAMETERS "$TLS_PARAMETERS" \
   >"$root/usr/local/lib/seepnode/fleet"
 
 cat >"$root/etc/systemd/system/seepnode.service.d/ec2.conf" <<UNIT
 [Service]
 Environment=AWS_REGION=$REGION
 ExecStartPre=+/usr/local/lib/seepnode/secrets /run/seepnode
+ExecReload=+/usr/local/lib/seepnode/secrets /run/seepnode
 # What cannot be had now may be had later: the instance is there to run this.
 Restart=always
 RestartSec=5s

@@ -4,11 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seepnode/seepnode/node/agent/port"
+	"github.com/seepnode/seepnode/node/agent/port/porttest"
 )
 
 const (
@@ -36,6 +40,9 @@ if [ -n "$config" ]; then
   put=$(sed -n 's/^request = \(.*\)$/\1/p' <<<"$config")
   session=$config
 fi
+pem() { # pem NAME: a file as a text of JSON
+  printf '{"Parameter":{"ARN":"x","Type":"SecureString","Value":"%s","Version":1}}' "$(awk '{ printf "%s\\n", $0 }' "$WORLD/$1")"
+}
 metadata=http://169.254.169.254/latest
 case $url in
   $metadata/api/token)
@@ -60,6 +67,9 @@ case $url in
     case $(sed -n 's/^data = "\(.*\)"$/\1/p' <<<"$config") in
       '{\"Name\":\"/seepnode/orders/gossip-key\",\"WithDecryption\":true}') printf '{"Parameter":{"ARN":"x","Type":"SecureString","Value":"%s","Version":1}}' "$GOSSIP_KEY" ;;
       '{\"Name\":\"/seepnode/orders/token\",\"WithDecryption\":true}') printf '{"Parameter":{"ARN":"x","Type":"SecureString","Value":"%s","Version":1}}' "$TOKEN" ;;
+      '{\"Name\":\"/seepnode/orders/tls-ca\",\"WithDecryption\":true}') pem tls-ca ;;
+      '{\"Name\":\"/seepnode/orders/tls-cert\",\"WithDecryption\":true}') pem tls-cert ;;
+      '{\"Name\":\"/seepnode/orders/tls-key\",\"WithDecryption\":true}') pem tls-key ;;
       *) exit 22 ;;
     esac ;;
   https://packages.example.com/*) cp "$WORLD/package" "$out" ;;
@@ -82,7 +92,7 @@ func newHost(t *testing.T) *host {
 	}
 	h := &host{t: t, root: t.TempDir(), world: t.TempDir(), settings: map[string]string{
 		"ROLE": "worker", "REGION": "eu-central-1", "SSM_ENDPOINT": "ssm.eu-central-1.amazonaws.com", "GOSSIP_KEY_PARAMETER": "/seepnode/orders/gossip-key",
-		"TOKEN_PARAMETER": "/seepnode/orders/token", "PACKAGE_URL": "", "PACKAGE_SHA256": "",
+		"TOKEN_PARAMETER": "/seepnode/orders/token", "TLS_PARAMETERS": "", "PACKAGE_URL": "", "PACKAGE_SHA256": "",
 		"AGENT": base64.StdEncoding.EncodeToString([]byte("\"join\":\n- \"10.0.0.1\"\n\"log-format\": \"json\"\n")),
 	}}
 	h.program("curl", curl)
@@ -226,6 +236,44 @@ func TestAgentTakesItsConfiguration(t *testing.T) {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in force:\n%s", want, out)
 		}
+	}
+}
+
+// TestNodesGetTheirCertificate ends where the agent has read certificate, key and authority and found that they belong together.
+func TestNodesGetTheirCertificate(t *testing.T) {
+	h := newHost(t).installed()
+	h.settings["TLS_PARAMETERS"] = "/seepnode/orders/tls"
+	files := porttest.New(t).Files("10.0.1.10")
+	for name, file := range map[string]string{"tls-cert": files.Cert, "tls-key": files.Key, "tls-ca": files.CA} {
+		h.write(filepath.Join(h.world, name), h.read(file), 0o600)
+	}
+	said := h.mustBoot() + h.fetch()
+	config := h.read(filepath.Join(h.root, "etc/seepnode/agent.yaml"))
+	for _, name := range []string{"tls-cert", "tls-key", "tls-ca"} {
+		if line := name + ": /run/seepnode/" + name + ".pem\n"; !strings.Contains(config, line) {
+			t.Errorf("agent.yaml lacks %q:\n%s", line, config)
+		}
+		fetched := filepath.Join(h.world, name+".pem")
+		if info, err := os.Stat(fetched); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", fetched, info, err)
+		}
+	}
+	here := port.CredentialFiles{Cert: filepath.Join(h.world, "tls-cert.pem"), Key: filepath.Join(h.world, "tls-key.pem"), CA: filepath.Join(h.world, "tls-ca.pem")}
+	if _, err := port.OpenCredentials(here, slog.New(slog.DiscardHandler)); err != nil {
+		t.Error(err)
+	}
+	key := strings.Split(h.read(files.Key), "\n")[1]
+	if strings.Contains(said, key) || strings.Contains(h.read(filepath.Join(h.world, "arguments")), key) {
+		t.Error("the key is printed, or an argument of a program")
+	}
+	for path, text := range h.files() {
+		if strings.Contains(text, key) {
+			t.Errorf("the key is in %s", path)
+		}
+	}
+	unit := h.read(filepath.Join(h.root, "etc/systemd/system/seepnode.service.d/ec2.conf"))
+	if !strings.Contains(unit, "\nExecReload=+/usr/local/lib/seepnode/secrets /run/seepnode\n") {
+		t.Errorf("a reload does not fetch another certificate:\n%s", unit)
 	}
 }
 

@@ -1,4 +1,4 @@
-# Every node may find the others and read the fleet's two secrets. Seeds, which lead the cluster, may start nodes from the fleet's launch
+# Every node may find the others and read the fleet's secrets. Seeds, which lead the cluster, may start nodes from the fleet's launch
 # template and end those that were started so; seeds themselves they cannot end.
 
 resource "aws_iam_role" "node" {

@@ -76,6 +76,7 @@ locals {
       "SSM_ENDPOINT='ssm.${local.region}.${data.aws_partition.here.dns_suffix}'",
       "GOSSIP_KEY_PARAMETER='${local.parameters.gossip_key}'",
       "TOKEN_PARAMETER='${local.parameters.token}'",
+      "TLS_PARAMETERS='${local.tls ? "/seepnode/${var.name}/tls" : ""}'",
       "PACKAGE_URL='${var.package_url == null ? "" : var.package_url}'",
       "PACKAGE_SHA256='${var.package_sha256 == null ? "" : var.package_sha256}'",
       "AGENT='${base64encode(yamlencode(agent))}'",
@@ -120,7 +121,7 @@ resource "aws_instance" "seed" {
       error_message = "The user data is larger than the 16 KiB that EC2 takes: give fewer settings in agent."
     }
   }
-  depends_on = [aws_iam_role_policy.node, aws_ssm_parameter.gossip_key, aws_ssm_parameter.token]
+  depends_on = [aws_iam_role_policy.node, aws_ssm_parameter.gossip_key, aws_ssm_parameter.token, aws_ssm_parameter.tls]
 }
 
 resource "aws_launch_template" "pool" {

@@ -1,10 +1,10 @@
 output "console_url" {
   description = "The console and HTTP API, at the first seed; any other node answers as well."
-  value       = "http://${aws_instance.seed[0].private_ip}:${local.http_port}/"
+  value       = "${local.tls ? "https" : "http"}://${aws_instance.seed[0].private_ip}:${local.http_port}/"
 }
 
 output "addresses" {
-  description = "All seeds for SEEPNODE_ADDR."
+  description = "All seeds for SEEPNODE_ADDR; with TLS SEEPNODE_TLS_CA names a file with tls_ca, too."
   value       = join(",", [for s in aws_instance.seed : "${s.private_ip}:${local.http_port}"])
 }
 

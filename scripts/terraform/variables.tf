@@ -83,8 +83,51 @@ variable "token" {
   }
 }
 
+variable "tls_cert" {
+  description = "Certificate of all nodes in PEM, with those between it and the authority: nodes then speak TLS with each other, and HTTP is HTTPS. In it stand the names and addresses that people ask for. Empty: no TLS, for private networks that you trust. A fleet has it from its first apply or never: nodes with and without do not talk to each other."
+  type        = string
+  default     = ""
+  nullable    = false
+  validation {
+    condition     = (var.tls_cert == "") == (var.tls_ca == "")
+    error_message = "TLS needs tls_cert, tls_key and tls_ca: all or none."
+  }
+  validation {
+    condition     = var.tls_cert == "" || can(regex("^(-----BEGIN CERTIFICATE-----\\r?\\n[A-Za-z0-9+/=\\r\\n]+-----END CERTIFICATE-----\\s*)+$", var.tls_cert)) && length(var.tls_cert) <= 8192
+    error_message = "Certificates are PEM and nothing else, at most 8192 characters in all."
+  }
+}
+
+variable "tls_key" {
+  description = "Key of tls_cert in PEM, without a password. No state or plan holds it; it is sent when secrets_version grows."
+  type        = string
+  default     = ""
+  nullable    = false
+  sensitive   = true
+  ephemeral   = true
+  validation {
+    condition     = (var.tls_key == "") == (var.tls_cert == "")
+    error_message = "TLS needs tls_cert, tls_key and tls_ca: all or none."
+  }
+  validation {
+    condition     = var.tls_key == "" || can(regex("^-----BEGIN ((RSA|EC) )?PRIVATE KEY-----\\r?\\n[A-Za-z0-9+/=\\r\\n]+-----END ((RSA|EC) )?PRIVATE KEY-----\\s*$", var.tls_key)) && length(var.tls_key) <= 8192
+    error_message = "A key is PEM and nothing else, without a password, at most 8192 characters."
+  }
+}
+
+variable "tls_ca" {
+  description = "Authorities in PEM: who has a certificate of one of them is a node, so give one of the fleet's own."
+  type        = string
+  default     = ""
+  nullable    = false
+  validation {
+    condition     = var.tls_ca == "" || can(regex("^(-----BEGIN CERTIFICATE-----\\r?\\n[A-Za-z0-9+/=\\r\\n]+-----END CERTIFICATE-----\\s*)+$", var.tls_ca)) && length(var.tls_ca) <= 8192
+    error_message = "Authorities are certificates in PEM and nothing else, at most 8192 characters in all."
+  }
+}
+
 variable "secrets_version" {
-  description = "Raise it to send another gossip_key or token. Nodes take them at their next start."
+  description = "Raise it to send another gossip_key, token or another tls_cert, tls_key and tls_ca. Nodes take them at their next start or systemctl reload; a reload is enough for those of TLS."
   type        = number
   default     = 1
   validation {
@@ -159,7 +202,7 @@ variable "http_cidrs" {
   default     = []
   validation {
     condition     = alltrue([for c in var.http_cidrs : can(cidrnetmask(c)) && !endswith(c, "/0")])
-    error_message = "Give IPv4 networks like 10.0.0.0/8, and not the whole Internet: HTTP is not encrypted."
+    error_message = "Give IPv4 networks like 10.0.0.0/8, and not the whole Internet: who has the token may do everything."
   }
 }
 
@@ -188,8 +231,8 @@ variable "agent" {
   type        = any
   default     = {}
   validation {
-    condition     = can(keys(var.agent)) && length(setintersection(try(keys(var.agent), []), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "max-nodes", "instance"])) == 0
-    error_message = "These settings are the module's own: name, join, bootstrap-expect, http, token-file, encrypt-key-file, tag, data-dir, ports, provider, provider-option, spares, max-nodes, instance."
+    condition     = can(keys(var.agent)) && length(setintersection(try(keys(var.agent), []), ["name", "join", "bootstrap-expect", "http", "token-file", "encrypt-key-file", "tls-cert", "tls-key", "tls-ca", "tag", "data-dir", "gossip-port", "data-port", "provider", "provider-option", "spares", "max-nodes", "instance"])) == 0
+    error_message = "These settings are the module's own: name, join, bootstrap-expect, http, token-file, encrypt-key-file, tls-cert, tls-key, tls-ca, tag, data-dir, ports, provider, provider-option, spares, max-nodes, instance."
   }
 }
 

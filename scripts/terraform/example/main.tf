@@ -51,6 +51,24 @@ variable "token" {
   ephemeral = true
 }
 
+# With all three, like TF_VAR_tls_cert=$(cat node.pem), nodes speak TLS and HTTP is HTTPS; from the first apply or never.
+variable "tls_cert" {
+  type    = string
+  default = ""
+}
+
+variable "tls_key" {
+  type      = string
+  default   = ""
+  sensitive = true
+  ephemeral = true
+}
+
+variable "tls_ca" {
+  type    = string
+  default = ""
+}
+
 provider "aws" {
   region = var.region
 }
@@ -65,6 +83,9 @@ module "fleet" {
   package_sha256 = var.package_sha256
   gossip_key     = var.gossip_key
   token          = var.token
+  tls_cert       = var.tls_cert
+  tls_key        = var.tls_key
+  tls_ca         = var.tls_ca
 
   instance_type = "m7g.large"
   market        = "spot-first"

@@ -32,6 +32,7 @@ variables {
   package_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
   gossip_key     = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
   token          = "0123456789abcdef0123456789abcdef"
+  tls_key        = "" # said, since terraform test forgets the default of what is ephemeral
   market         = "spot-first"
   spares         = 2
   agent          = { log-format = "json", allow-path = ["/data"] }
@@ -82,6 +83,7 @@ run "user_data_are_settings_and_the_script" {
       "SSM_ENDPOINT='ssm.eu-central-1.amazonaws.com'",
       "GOSSIP_KEY_PARAMETER='/seepnode/orders/gossip-key'",
       "TOKEN_PARAMETER='/seepnode/orders/token'",
+      "TLS_PARAMETERS=''",
       "PACKAGE_URL='https://packages.example.com/seepnode_1.2.3_arm64.deb'",
       "PACKAGE_SHA256='0000000000000000000000000000000000000000000000000000000000000000'",
       "AGENT='${regex("AGENT='([^']*)'", local.boot["pool"])[0]}'",
@@ -163,5 +165,42 @@ run "a_key_of_ones_own" {
   assert {
     condition     = aws_ssm_parameter.token.key_id == var.kms_key_arn && aws_launch_template.pool.block_device_mappings[0].ebs[0].kms_key_id == var.kms_key_arn
     error_message = "The key is not used."
+  }
+}
+
+run "without_tls" {
+  assert {
+    condition     = length(aws_ssm_parameter.tls) == 0 && startswith(output.console_url, "http://")
+    error_message = "There is TLS though nobody gave a certificate."
+  }
+}
+
+# All nodes share a certificate and its key, which nodes get as they get the other secrets.
+run "with_tls" {
+  variables {
+    tls_cert = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+    tls_key  = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+    tls_ca   = "-----BEGIN CERTIFICATE-----\r\nQ0E=\r\n-----END CERTIFICATE-----\r\n-----BEGIN CERTIFICATE-----\nQ0EtMg==\n-----END CERTIFICATE-----\n"
+  }
+  assert {
+    condition = join(" ", sort([for p in aws_ssm_parameter.tls : "${p.name} ${p.type}"])) == join(" ", [
+      for name in ["tls-ca", "tls-cert", "tls-key"] : "/seepnode/orders/${name} SecureString"
+    ]) && alltrue([for p in aws_ssm_parameter.tls : p.value_wo == null])
+    error_message = "The certificate, its key and the authorities are not parameters, or the state holds them."
+  }
+  assert {
+    condition     = alltrue([for s in values(local.boot) : strcontains(s, "\nTLS_PARAMETERS='/seepnode/orders/tls'\n") && !strcontains(s, "S0VZ")])
+    error_message = "User data do not say where nodes find their certificate, or hold its key."
+  }
+  assert {
+    condition = alltrue([for role in ["seed", "pool"] :
+      join(" ", sort([for s in jsondecode(aws_iam_role_policy.node[role].policy).Statement : s.Resource if s.Sid == "ReadSecrets"][0])) == join(" ", [
+        for name in ["gossip-key", "tls-ca", "tls-cert", "tls-key", "token"] : "arn:aws:ssm:eu-central-1:123456789012:parameter/seepnode/orders/${name}"
+    ])])
+    error_message = "Nodes may not read their certificate, or more."
+  }
+  assert {
+    condition     = output.console_url == "https://10.0.1.10:7600/"
+    error_message = "The console is at ${output.console_url}."
   }
 }

@@ -251,3 +251,59 @@ run "subnets_of_two_networks" {
   }
   expect_failures = [data.aws_subnet.node]
 }
+
+run "certificate_without_key" {
+  command = plan
+  variables {
+    tls_cert = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+    tls_ca   = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
+  }
+  expect_failures = [var.tls_key]
+}
+
+run "key_without_certificate" {
+  command = plan
+  variables {
+    tls_key = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+  }
+  expect_failures = [var.tls_key]
+}
+
+run "certificate_without_authority" {
+  command = plan
+  variables {
+    tls_cert = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+    tls_key  = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+  }
+  expect_failures = [var.tls_cert]
+}
+
+run "certificate_that_is_a_file_name" {
+  command = plan
+  variables {
+    tls_cert = "node.pem"
+    tls_key  = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+    tls_ca   = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
+  }
+  expect_failures = [var.tls_cert]
+}
+
+run "key_with_a_password" {
+  command = plan
+  variables {
+    tls_cert = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+    tls_key  = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nS0VZ\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    tls_ca   = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
+  }
+  expect_failures = [var.tls_key]
+}
+
+run "authority_with_its_key" {
+  command = plan
+  variables {
+    tls_cert = "-----BEGIN CERTIFICATE-----\nQ0VSVA==\n-----END CERTIFICATE-----\n"
+    tls_key  = "-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+    tls_ca   = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nS0VZ\n-----END PRIVATE KEY-----\n"
+  }
+  expect_failures = [var.tls_ca]
+}
