@@ -70,7 +70,8 @@ func (a *Agent) ownNodes(s *raftfsm.State) (own []topology.NodeID) {
 	return own
 }
 
-// bringHome has the nodes of this process's own children give away all that they hold, and waits for it.
+// bringHome has the nodes of this process's own children give away all that they hold, waits for it, and ends their
+// membership.
 func (a *Agent) bringHome(ctx context.Context) {
 	own := a.ownNodes(a.Machine().View())
 	if len(own) == 0 {
@@ -87,6 +88,24 @@ func (a *Agent) bringHome(ctx context.Context) {
 	})
 	if err != nil {
 		a.log.Warn("not everything was brought home in time: the directories of processes that still hold something are kept", "nodes", own)
+		return
+	}
+	a.endOwn(ctx, own)
+}
+
+// endOwn ends the membership of own processes that hold nothing, so that nobody takes them for lost when they end with this one.
+func (a *Agent) endOwn(ctx context.Context, own []topology.NodeID) {
+	for _, id := range own {
+		err := a.command(ctx, func(s *raftfsm.State) raftfsm.Command {
+			n := s.Node(id)
+			if n == nil || n.Status == raftfsm.Left {
+				return nil
+			}
+			return &raftfsm.NodeLeave{Process: n.Process(), Version: n.Version}
+		})
+		if err != nil {
+			a.log.Warn("a node of this process's own cannot leave the cluster: it ends with this one", "node", id, "error", err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seepnode/seepnode/autoscale"
@@ -162,6 +163,8 @@ type offspring interface {
 	provider.Provider
 	// Tokens are those of the processes that it started and that have not been seen to end.
 	Tokens() []string
+	// Revive starts again those that have ended and of which something is still needed, with their disks.
+	Revive(ctx context.Context) (tokens []string, err error)
 	// Close ends them. Twice is fine.
 	Close() error
 }
@@ -246,13 +249,50 @@ func (a *Agent) runPool(ctx context.Context) {
 			return
 		}
 	}
+	if o, ok := p.(offspring); ok {
+		a.revive(ctx, o)
+		var beside sync.WaitGroup
+		beside.Go(func() { a.reviveWaiting(ctx, o) })
+		defer beside.Wait()
+	}
 	(&pool.Runner{Machine: pool.NewMachine(config), Provider: p, Cluster: poolCluster{a, cluster}, Now: a.clock.now, Logger: a.log, Observe: a.scaler.poolStands}).Run(ctx)
 }
 
 const (
 	provideAgain = 10 * time.Second
 	poolPropose  = 5 * time.Second
+	reviveEvery  = 5 * time.Second
 )
+
+// revive has own processes that have ended come back with their disks, as far as these are needed: they end with the agent that
+// started them, and may have held all copies of something.
+func (a *Agent) revive(ctx context.Context, o offspring) {
+	tokens, err := o.Revive(ctx)
+	if len(tokens) > 0 {
+		a.log.Info("pool: instances whose disks are needed are started again", "instances", tokens)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("pool: not all instances whose disks are needed could be started again", "error", err)
+	}
+}
+
+// reviveWaiting does so as long as a query waits, until ctx ends.
+func (a *Agent) reviveWaiting(ctx context.Context, o offspring) {
+	waits := func(s *raftfsm.State) bool {
+		return slices.ContainsFunc(s.Queries, func(q *raftfsm.Query) bool { return q.State == raftfsm.Waiting })
+	}
+	for {
+		if _, err := a.Machine().Wait(ctx, waits); err != nil {
+			return
+		}
+		if !a.isLeaving() {
+			a.revive(ctx, o)
+		}
+		if !sleep(ctx, reviveEvery) {
+			return
+		}
+	}
+}
 
 // poolCluster is the cluster as the pool needs it.
 type poolCluster struct {

@@ -23,6 +23,7 @@ type machines struct {
 	mu     sync.Mutex
 	list   []provider.Instance // that run
 	agents map[string]*Agent   // by id
+	dead   []provider.Instance // that ended with their parent
 	starts int
 	refuse error
 }
@@ -40,11 +41,16 @@ func (m *machines) Launch(_ context.Context, r provider.Request) (provider.Insta
 	}
 	m.starts++
 	i := provider.Instance{ID: fmt.Sprintf("vm%d", m.starts), Token: r.Token, State: provider.Running, LaunchedMs: time.Now().UnixMilli()}
+	m.run(i)
+	m.list = append(m.list, i)
+	return i, nil
+}
+
+// run starts an instance's agent. The caller holds the lock.
+func (m *machines) run(i provider.Instance) {
 	m.agents[i.ID] = m.c.start(i.ID, func(k *Config) {
 		k.BootstrapExpect, k.Join, k.Instance, k.Tags = 0, everybody, i.Token, map[string]string{raftfsm.RoleTag: raftfsm.RoleWorker}
 	})
-	m.list = append(m.list, i)
-	return i, nil
 }
 
 func (m *machines) Terminate(_ context.Context, ids []string) error {
@@ -250,8 +256,11 @@ func TestConfigOfThePoolIsChecked(t *testing.T) {
 	}
 }
 
-// own are machines that end with the agent that started them.
-type own struct{ *machines }
+// own are machines that end with the agent that started them, and leave their disks.
+type own struct {
+	*machines
+	spares int
+}
 
 func (o own) Tokens() (out []string) {
 	o.mu.Lock()
@@ -264,43 +273,116 @@ func (o own) Tokens() (out []string) {
 
 func (own) Close() error { return nil }
 
+// Revive implements offspring.
+func (o own) Revive(context.Context) (tokens []string, _ error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, i := range o.dead {
+		o.run(i)
+		tokens = append(tokens, i.Token)
+	}
+	o.list, o.dead = append(o.list, o.dead...), nil
+	return tokens, nil
+}
+
+// die ends all machines as their agent's end does.
+func (o own) die() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dead = slices.Clone(o.list)
+	for _, i := range o.dead {
+		o.end(i.ID)
+	}
+}
+
+// parent starts n1 with machines of its own, and a query.
+func (o own) parent(t *testing.T) *Agent {
+	t.Helper()
+	o.c.provide = func(context.Context, *Agent, string) (provider.Provider, error) { return o, nil }
+	a := o.start()
+	waitFor(t, "its own join", func() bool { return statuses(a)[raftfsm.Alive] == 1+o.spares })
+	if _, err := o.c.api(a).AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: `
+CREATE TABLE s (k BIGINT NOT NULL) WITH ('connector' = 'datagen', 'rows-per-second' = '100', 'fields.k.min' = '0', 'fields.k.max' = '9');
+CREATE TABLE t (k BIGINT NOT NULL, n BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'table');
+INSERT INTO t SELECT k, COUNT(*) FROM s GROUP BY k;`}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "its own hold something", func() bool { return ownHold(a) > 0 })
+	time.Sleep(5 * time.Second)
+	return a
+}
+
+func (o own) start() *Agent {
+	a := o.c.start("n1", func(k *Config) {
+		k.BootstrapExpect = 1
+		k.Autoscale, k.Provider, k.Spares, k.MaxNodes = "rate", providerLocal, o.spares, 1+o.spares
+	})
+	a.mu.Lock()
+	a.children = o
+	a.mu.Unlock()
+	o.c.ready(a)
+	return a
+}
+
+// ownHold counts what names an agent's own processes.
+func ownHold(a *Agent) (n int) {
+	s := a.Machine().View()
+	for _, id := range a.ownNodes(s) {
+		n += len(s.NamedBy(id, 100))
+	}
+	return n
+}
+
 func TestANodeThatEndsBringsHomeWhatItsOwnProcessesHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		defer c.close()
-		m := &machines{c: c, agents: map[string]*Agent{}}
-		c.provide = func(context.Context, *Agent, string) (provider.Provider, error) { return m, nil }
-		a := c.start("n1", func(k *Config) {
-			k.BootstrapExpect = 1
-			k.Autoscale, k.Provider, k.Spares, k.MaxNodes = "rate", providerLocal, 2, 3
-		})
-		c.ready(a)
-		a.mu.Lock()
-		a.children = own{m}
-		a.mu.Unlock()
-		waitFor(t, "two of its own join", func() bool { return statuses(a)[raftfsm.Alive] == 3 })
-		if _, err := c.api(a).AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: `
-CREATE TABLE s (k BIGINT NOT NULL) WITH ('connector' = 'datagen', 'rows-per-second' = '100', 'fields.k.min' = '0', 'fields.k.max' = '9');
-CREATE TABLE t (k BIGINT NOT NULL, n BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'table');
-INSERT INTO t SELECT k, COUNT(*) FROM s GROUP BY k;`}); err != nil {
-			t.Fatal(err)
-		}
-		held := func() (n int) {
-			s := a.Machine().View()
-			for _, id := range a.ownNodes(s) {
-				n += len(s.NamedBy(id, 100))
-			}
-			return n
-		}
-		waitFor(t, "its own hold something", func() bool { return held() > 0 })
-		time.Sleep(5 * time.Second)
+		m := own{&machines{c: c, agents: map[string]*Agent{}}, 2}
+		a := m.parent(t)
 		a.Leave(t.Context())
 		s := a.Machine().View()
-		if n := held(); n > 0 {
-			t.Errorf("its own processes are still named %d times", n)
+		for _, n := range s.Nodes {
+			if n.ID != "n1" && (n.Status != raftfsm.Left || len(s.NamedBy(n.ID, 1)) > 0) {
+				t.Errorf("its own %s is %s, named by %v: somebody would take it for lost", n.ID, n.Status, s.NamedBy(n.ID, 5))
+			}
 		}
 		if n := s.Node("n1"); n.Status != raftfsm.Alive || len(s.NamedBy("n1", 1)) == 0 {
 			t.Errorf("the node is %s and named by %v: it handed over to its own", n.Status, s.NamedBy("n1", 5))
 		}
+	})
+}
+
+func TestANodeThatWasKilledWithItsOwnProcessesStartsThemAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := own{&machines{c: c, agents: map[string]*Agent{}}, 2}
+		a := m.parent(t)
+		before := c.awaitState(a, "q", client.StateRunning).CompleteEpoch
+		c.kill(a)
+		m.die()
+		a = m.start()
+		waitFor(t, "the query goes on", func() bool {
+			q, err := c.api(a).Query(t.Context(), "q")
+			return err == nil && q.State == client.StateRunning && q.CompleteEpoch > before
+		})
+		if now, ever := m.running(); now != 2 || ever != 2 {
+			t.Errorf("%d machines run and %d were ever started; the two that held something were to come back", now, ever)
+		}
+	})
+}
+
+func TestProcessesThatDiedTogetherComeBackForAQueryThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		m := own{&machines{c: c, agents: map[string]*Agent{}}, 5} // so many that n1 has no copy of something
+		a := m.parent(t)
+		before := c.awaitState(a, "q", client.StateRunning).CompleteEpoch
+		m.die()
+		waitFor(t, "the query goes on", func() bool {
+			q, err := c.api(a).Query(t.Context(), "q")
+			return err == nil && q.State == client.StateRunning && q.CompleteEpoch > before+500
+		})
 	})
 }

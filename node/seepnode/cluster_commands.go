@@ -202,7 +202,8 @@ func (a *app) nodeCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "all nodes", Description: "Example:\n  seepnode node list --json",
-				Flags: remoteFlags(), Action: a.withRemote((*remote).nodeList),
+				Flags:  remoteFlags(&cli.BoolFlag{Name: "all", Usage: "those that have left, too"}),
+				Action: a.withRemote((*remote).nodeList),
 			},
 			{
 				Name: "show", Usage: "all of one node", ArgsUsage: "NODE", Description: "Example:\n  seepnode node show n1",

@@ -122,7 +122,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/tables/"):
 		f.table(w, r)
 	case path == "/nodes":
-		answer(w, 200, client.NodeList{Nodes: f.allNodes()})
+		answer(w, 200, client.NodeList{Nodes: append(f.allNodes(), client.Node{Name: "old", Status: client.NodeLeft, Drain: client.DrainDone})})
 	case path == "/nodes/n1":
 		answer(w, 200, f.allNodes()[0])
 	case path == "/status":

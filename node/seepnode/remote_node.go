@@ -41,7 +41,21 @@ func (r *remote) nodeList(c *cli.Context) error {
 	if r.json {
 		return r.printJSON()
 	}
-	return nodeTable(newDisplay(r.app.streams.Out), nodes)
+	d := newDisplay(r.app.streams.Out)
+	there := slices.DeleteFunc(slices.Clone(nodes), func(n client.Node) bool { return n.Status == client.NodeLeft })
+	if left := len(nodes) - len(there); left > 0 && !c.Bool("all") {
+		fmt.Fprintf(r.app.streams.Err, "seepnode: %s more have left; --all shows them, too\n", grouped(int64(left)))
+		nodes = there
+	}
+	return nodeTable(d, nodes)
+}
+
+// standing is what a node's column of statuses says: how far its draining is counts while it is there.
+func standing(n *client.Node) string {
+	if n.Status == client.NodeAlive || n.Status == client.NodeLeaving {
+		return cmp.Or(n.Drain, n.Status)
+	}
+	return n.Status
 }
 
 func nodeTable(d *display, nodes []client.Node) error {
@@ -53,7 +67,7 @@ func nodeTable(d *display, nodes []client.Node) error {
 			up = figure(agoText(time.Duration(n.UptimeMs) * time.Millisecond))
 		}
 		rows = append(rows, []cell{
-			word(n.Name), nodeCell(cmp.Or(n.Drain, n.Status)), word(roleText(n)), count(int64(n.Partitions)), count(int64(n.Shadows)), rate(n.Rates.RowsInPerS), share(n.Busy),
+			word(n.Name), nodeCell(standing(n)), word(roleText(n)), count(int64(n.Partitions)), count(int64(n.Shadows)), rate(n.Rates.RowsInPerS), share(n.Busy),
 			size(n.VaultBytes), up, word(n.Addresses.HTTP), word(n.Addresses.Data), word(n.Zone), word(n.Reason),
 		})
 	}

@@ -37,6 +37,8 @@ type Config struct {
 type Local struct {
 	config Config
 
+	made bool // New made Config.Dir
+
 	mu       sync.Mutex
 	closed   bool
 	children map[string]*child // by token
@@ -70,6 +72,8 @@ func New(c Config) (*Local, error) {
 		c.Now = time.Now
 	}
 	l := &Local{config: c, children: map[string]*child{}, ending: map[string]bool{}, stop: make(chan struct{})}
+	_, err := os.Stat(c.Dir)
+	l.made = errors.Is(err, fs.ErrNotExist)
 	return l, os.MkdirAll(l.root(), 0o700)
 }
 
@@ -97,6 +101,9 @@ func (l *Local) Launch(ctx context.Context, r provider.Request) (provider.Instan
 		return provider.Instance{}, err
 	}
 	dir := filepath.Join(l.root(), r.Token)
+	if err := os.MkdirAll(l.root(), 0o700); err != nil {
+		return provider.Instance{}, fmt.Errorf("start an instance: %w", err)
+	}
 	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
 		return l.launched(dir)
 	} else if err != nil {
@@ -141,6 +148,9 @@ func (l *Local) start(token, dir string) (*record, error) {
 		return nil, err
 	}
 	c := &child{process: cmd.Process, pipe: pipe, done: make(chan struct{})}
+	if old := l.children[token]; old != nil {
+		_ = old.pipe.Close() // the other end is gone
+	}
 	l.children[token] = c
 	go func() {
 		defer close(c.done)
@@ -261,10 +271,36 @@ func (l *Local) collect(ctx context.Context, but string) error {
 	return nil
 }
 
+// Revive starts again, with what is on their disks, instances that have ended and of which something is still needed. It gives their
+// tokens.
+func (l *Local) Revive(ctx context.Context) (tokens []string, err error) {
+	var errs []error
+	err = l.each(ctx, func(dir string, _ fs.DirEntry, rec *record) {
+		if rec == nil || rec.Process.alive() || !l.keeps(rec.Token) || l.isEnding(rec.Token) {
+			return
+		}
+		if _, err := l.start(rec.Token, dir); err != nil {
+			errs = append(errs, err)
+			return
+		}
+		tokens = append(tokens, rec.Token)
+	})
+	if err = errors.Join(append(errs, err)...); err != nil {
+		err = fmt.Errorf("start again what is still needed: %w", err)
+	}
+	return tokens, err
+}
+
+func (l *Local) isEnding(token string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ending[token]
+}
+
 // each goes through the directories of instances, by name; rec is nil where there is no state file.
 func (l *Local) each(ctx context.Context, do func(dir string, e fs.DirEntry, rec *record)) error {
 	entries, err := os.ReadDir(l.root())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	var errs []error
@@ -324,6 +360,9 @@ func (l *Local) Close() error {
 		if !l.keeps(token) {
 			errs = append(errs, os.RemoveAll(filepath.Join(l.root(), token)))
 		}
+	}
+	if os.Remove(l.root()) == nil && l.made { // they go when they are empty
+		_ = os.Remove(l.config.Dir)
 	}
 	return errors.Join(errs...)
 }

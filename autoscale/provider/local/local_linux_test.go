@@ -155,6 +155,26 @@ func TestWhatIsStillNeededOfAnInstanceStays(t *testing.T) {
 	if _, err := os.Stat(left); err != nil {
 		t.Fatalf("what is needed is gone: %v", err)
 	}
+	disk := filepath.Join(left, "data")
+	if err := os.WriteFile(disk, []byte("state"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if tokens, err := l.Revive(t.Context()); err != nil || len(tokens) != 1 || tokens[0] != "t" {
+		t.Fatalf("it does not come back: %v, %v", tokens, err)
+	}
+	if list, err := l.List(t.Context()); err != nil || len(list) != 1 || list[0].State != provider.Running {
+		t.Errorf("it came back as %+v, %v", list, err)
+	}
+	if text, err := os.ReadFile(disk); err != nil || string(text) != "state" {
+		t.Errorf("it came back without its disk: %q, %v", text, err)
+	}
+	if tokens, err := l.Revive(t.Context()); err != nil || len(tokens) != 0 {
+		t.Errorf("one that lives came back once more: %v, %v", tokens, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open()
 	needed = false
 	if err := l.Terminate(t.Context(), nil); err != nil {
 		t.Fatal(err)
@@ -162,8 +182,25 @@ func TestWhatIsStillNeededOfAnInstanceStays(t *testing.T) {
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("what nobody needs is still there: %v", err)
 	}
+	if tokens, err := l.Revive(t.Context()); err != nil || len(tokens) != 0 {
+		t.Errorf("what nobody needs came back: %v, %v", tokens, err)
+	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestADirectoryThatIsEmptyGoesWithTheLastOne(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "nodes")
+	l := newLocal("c", dir)
+	if _, err := l.Launch(t.Context(), provider.Request{Token: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", dir, err)
 	}
 }
 

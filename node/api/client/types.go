@@ -565,10 +565,10 @@ type Autoscale struct {
 type AutoscaleQuery struct {
 	Name    string           `json:"name"`
 	Stages  []AutoscaleStage `json:"stages"`
-	Waiting string           `json:"waiting"` // why nothing is decided just now
-	Decided time.Time        `json:"decided"` // when the last decision was made; the year 1 when none was
-	Text    string           `json:"text"`    // what it was and why
-	Hot     []string         `json:"hot"`     // key groups that more nodes do not help
+	Waiting string           `json:"waiting"`          // why nothing is decided just now
+	Decided time.Time        `json:"decided,omitzero"` // when the last decision was made
+	Text    string           `json:"text"`             // what it was and why
+	Hot     []string         `json:"hot"`              // key groups that more nodes do not help
 }
 
 // AutoscaleStage is a stage as the policy sees it.
@@ -601,14 +601,14 @@ type AutoscalePool struct {
 	Provider   string              `json:"provider"`
 	Spares     int                 `json:"spares"`
 	MaxNodes   int                 `json:"max_nodes"`
-	Nodes      int                 `json:"nodes"`      // that take work, of whatever origin
-	Needed     int                 `json:"needed"`     // that there should be, spares among them
-	Starting   int                 `json:"starting"`   // that have not joined yet
-	Returnable int                 `json:"returnable"` // of nodes, those that the provider started
-	Waiting    string              `json:"waiting"`    // what it waits for
-	Error      string              `json:"error"`      // the last refusal that no success has followed
-	ErrorKind  string              `json:"error_kind"` // capacity, quota, throttled, denied, other
-	Retry      time.Time           `json:"retry"`      // when it is tried again
+	Nodes      int                 `json:"nodes"`          // that take work, of whatever origin
+	Needed     int                 `json:"needed"`         // that there should be, spares among them
+	Starting   int                 `json:"starting"`       // that have not joined yet
+	Returnable int                 `json:"returnable"`     // of nodes, those that the provider started
+	Waiting    string              `json:"waiting"`        // what it waits for
+	Error      string              `json:"error"`          // the last refusal that no success has followed
+	ErrorKind  string              `json:"error_kind"`     // capacity, quota, throttled, denied, other
+	Retry      time.Time           `json:"retry,omitzero"` // when it is tried again
 	Problems   []string            `json:"problems"`
 	Instances  []AutoscaleInstance `json:"instances"`
 	Events     []AutoscaleEvent    `json:"events"` // the latest last
