@@ -41,6 +41,9 @@ type Config struct {
 	// ProposeTimeout bounds the wait for a place in the leader's queue.
 	ProposeTimeout time.Duration
 
+	// Now is the cluster's time, at whose round instants a leader beats; nil: the host's.
+	Now func() time.Time
+
 	// Voters is the most nodes that vote; as many as an odd number allows do, the others hold the same state and do not count.
 	Voters int
 	// MembershipEvery is how often the leader compares members and voters with the nodes known, beside each change of these.
@@ -94,6 +97,9 @@ func (c *Config) Validate() error {
 	}
 	return nil
 }
+
+// beatEvery is the most time that the library lets pass between two beats of a leader.
+func (c *Config) beatEvery() time.Duration { return c.Heartbeat / 5 }
 
 // raft gives the library's configuration.
 func (c *Config) raft(log *slog.Logger) *raft.Config {

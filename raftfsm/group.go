@@ -328,6 +328,9 @@ func (g *Group) Current(ctx context.Context) (*State, error) {
 	if !ok {
 		return nil, g.notLeader()
 	}
+	if t, ok := g.ways.(transport); ok {
+		defer t.beats.hurry()()
+	}
 	// What was answered in this term was applied here first, and what came before it was applied before the term's loops began: the
 	// view is current if nobody else leads.
 	if err := g.await(ctx, g.raft.VerifyLeader); err != nil {

@@ -59,6 +59,9 @@ func (g *Group) reign(ctx context.Context) {
 	g.tellLeader()
 	var loops sync.WaitGroup
 	loops.Go(func() { g.keepMembership(ctx) })
+	if t, ok := g.ways.(transport); ok {
+		loops.Go(func() { g.beat(ctx, t.beats) })
+	}
 	if g.loop != nil {
 		g.loop(ctx, term)
 	}

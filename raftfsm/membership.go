@@ -185,7 +185,7 @@ func boolRank(b bool) int {
 
 // keepMembership takes steps until none is left, whenever the state changes and every MembershipEvery.
 func (g *Group) keepMembership(ctx context.Context) {
-	tick := time.NewTicker(g.config.MembershipEvery)
+	tick := time.NewTimer(g.config.until(g.config.MembershipEvery))
 	defer tick.Stop()
 	for {
 		changed := g.machine.Changed()
@@ -203,6 +203,7 @@ func (g *Group) keepMembership(ctx context.Context) {
 			return
 		case <-changed:
 		case <-tick.C:
+			tick.Reset(g.config.until(g.config.MembershipEvery))
 		}
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transport is the library's (v1.7.3), with two differences.
+// transport is the library's (v1.7.3), with three differences.
+//
+// Beats go through a gate.
 //
 // Pipelines end when their reader does. The library's reader of answers stops at the first one that is not a success, and the sender may then
 // wait for ever with two requests under way: nobody takes the answers, and only the sender itself would close the pipeline. Shutting Raft down
@@ -20,6 +22,7 @@ import (
 type transport struct {
 	*raft.NetworkTransport
 	terms *terms
+	beats *gate
 }
 
 var errOvertaken = errors.New("the answer is about a term that this node has given up itself")
@@ -51,6 +54,9 @@ func (t transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args
 
 // AppendEntries sends a heartbeat or what a peer's log lacks.
 func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if isBeat(args) {
+		t.beats.pass(id)
+	}
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil && t.terms.overtaken(args.Term, resp.Term) {
 		return errOvertaken

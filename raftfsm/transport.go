@@ -24,7 +24,7 @@ type Dialer func(ctx context.Context, address string) (net.Conn, error)
 // shared port whose first byte says Raft. Addresses of nodes are looked up in the machine, so that a node may come back under
 // another one. Closing the group closes the transport, incoming and all its connections.
 func NewTransport(incoming net.Listener, dial Dialer, m *Machine, log *slog.Logger) raft.Transport {
-	return transport{terms: &terms{}, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	return transport{terms: &terms{}, beats: new(gate), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  &stream{Listener: incoming, dial: dial, open: map[net.Conn]bool{}},
 		ServerAddressProvider:   addressBook{m},
 		MaxPool:                 3,

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/seepnode/seepnode/node/agent/member"
 	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/raftfsm"
@@ -33,6 +35,7 @@ type reporter struct {
 	control *member.Control
 	table   *coordinator.ReportTable // of reports to this node, when it leads
 	collect func() *coordinator.Report
+	look    func() time.Duration // until the next report without a change
 	log     *slog.Logger
 
 	wake  chan struct{}
@@ -42,8 +45,17 @@ type reporter struct {
 	lost  atomic.Int64 // could not be sent
 }
 
-func newReporter(group *raftfsm.Group, control *member.Control, table *coordinator.ReportTable, collect func() *coordinator.Report, log *slog.Logger) *reporter {
-	return &reporter{group: group, control: control, table: table, collect: collect, log: log, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+func newReporter(group *raftfsm.Group, control *member.Control, table *coordinator.ReportTable, collect func() *coordinator.Report, look func() time.Duration, log *slog.Logger) *reporter {
+	return &reporter{group: group, control: control, table: table, collect: collect, look: look, log: log, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+}
+
+// lookAt gives how long it is until a node reports although nothing has changed: at one of ten instants of each reportEvery, when keep-alives are
+// due, too, so that a process that is idle does not wake up for it alone; and not all nodes at the same one, which would keep the leader busy.
+func lookAt(node topology.NodeID, now func() time.Time) func() time.Duration {
+	phase := time.Duration(xxh3.HashString(string(node))%10) * reportEvery / 10
+	return func() time.Duration {
+		return reportEvery - (time.Duration(now().UnixNano())-phase)%reportEvery
+	}
 }
 
 // urgent is changed, for what others wait for: a process is gone.
@@ -65,17 +77,24 @@ func (r *reporter) changed() {
 
 // run reports until ctx ends.
 func (r *reporter) run(ctx context.Context) {
-	look := time.NewTicker(reportEvery)
+	look := time.NewTimer(r.look())
 	defer look.Stop()
 	var to leadership // who had the last report
 	var last time.Time
 	due := true
 	for ctx.Err() == nil {
 		changed := r.group.LeaderChanged()
-		if now := r.leadership(); now.node != "" && (now != to || due || time.Since(last) >= reportEvery) {
+		if now := r.leadership(); now.node != "" && (now != to || due) {
+			if due = true; !r.rest(ctx, reportApart-time.Since(last)) {
+				continue
+			}
 			// What changes from here on is for the next one.
 			select {
 			case <-r.wake:
+			default:
+			}
+			select {
+			case <-r.hurry:
 			default:
 			}
 			due, last = false, time.Now()
@@ -89,14 +108,6 @@ func (r *reporter) run(ctx context.Context) {
 				now = leadership{}
 			}
 			to = now
-			apart := time.NewTimer(reportApart)
-			select {
-			case <-apart.C:
-			case <-r.hurry:
-				due = true
-			case <-ctx.Done():
-			}
-			apart.Stop()
 			continue
 		}
 		select {
@@ -105,10 +116,28 @@ func (r *reporter) run(ctx context.Context) {
 		case <-changed:
 		case <-look.C:
 			due = true
+			look.Reset(r.look())
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// rest lets time pass between two reports. It gives false when it has passed, and who leads may have changed meanwhile; true when none has to, or
+// no more because the report is urgent.
+func (r *reporter) rest(ctx context.Context, d time.Duration) (now bool) {
+	if d <= 0 {
+		return true
+	}
+	apart := time.NewTimer(d)
+	defer apart.Stop()
+	select {
+	case <-apart.C:
+	case <-r.hurry:
+		return true
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // leadership is who leads and since when: another term of the same node has forgotten what it was told.

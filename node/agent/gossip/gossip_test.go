@@ -394,3 +394,37 @@ func FuzzTags(f *testing.F) {
 		}
 	})
 }
+
+// TestProbesAreSentAtRoundInstants: when keep-alives are, by whichever process and whenever it was started.
+func TestProbesAreSentAtRoundInstants(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan, open opener, _ *lockedBuffer) {
+		var all []*Serf
+		for i := 1; i <= 3; i++ {
+			time.Sleep(37 * time.Millisecond)
+			all = append(all, open(t, i, nil))
+		}
+		for _, s := range all[1:] {
+			if err := s.Join(t.Context(), []string{"10.0.0.1"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second) // until there is no news any more
+		var mu sync.Mutex
+		round, other := 0, 0
+		l.watch(func(at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			if at.UnixNano()%int64(100*time.Millisecond) == 0 {
+				round++
+			} else {
+				other++
+			}
+		})
+		time.Sleep(10 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if round < 2*3*40 || other > 0 { // a probe and its answer for each process and 200 ms
+			t.Errorf("%d packets at round instants, %d at others", round, other)
+		}
+	})
+}

@@ -108,6 +108,9 @@ func OpenSerf(c Config) (*Serf, error) {
 		m.BindPort, m.AdvertisePort = sockets.GetAutoBindPort(), sockets.GetAutoBindPort()
 	}
 	var err error
+	// The library ticks from when it is made. At round instants keep-alives are due, too, here and at its peers: a process that is idle wakes up
+	// for all of them at once.
+	time.Sleep(m.GossipInterval - time.Duration(time.Now().UnixNano())%m.GossipInterval)
 	if s.serf, err = serf.Create(sc); err != nil {
 		s.cancel()
 		return nil, errors.Join(explainOpen(c, err), m.Transport.Shutdown())

@@ -17,11 +17,19 @@ import (
 type lan struct {
 	streams *port.Memory
 
-	mu    sync.Mutex
-	hosts map[string]*lanHost // by address
-	cut   map[string]bool     // IPs that packets neither leave nor reach
+	mu      sync.Mutex
+	hosts   map[string]*lanHost // by address
+	cut     map[string]bool     // IPs that packets neither leave nor reach
+	watched func(at time.Time)  // told of every packet; may be nil
 
 	packets, packetBytes int // that were sent
+}
+
+// watch has a function told of every packet from now on.
+func (l *lan) watch(told func(at time.Time)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watched = told
 }
 
 func newLAN() *lan {
@@ -94,6 +102,9 @@ func (h *lanHost) WriteTo(b []byte, addr string) (time.Time, error) {
 	defer h.lan.mu.Unlock()
 	now := time.Now()
 	h.lan.packets, h.lan.packetBytes = h.lan.packets+1, h.lan.packetBytes+len(b)
+	if h.lan.watched != nil {
+		h.lan.watched(now)
+	}
 	to := h.lan.hosts[addr]
 	if to == nil || h.lan.cut[h.ip] || h.lan.cut[to.ip] {
 		return now, nil

@@ -74,7 +74,7 @@ func Open(c Config) (*Member, error) {
 		m.lead(ctx, term)
 	}
 	var transport raft.Transport = raftfsm.NewTransport(c.Incoming, c.DialRaft, m.machine, c.Logger)
-	c.Raft.Node = c.Node.ID
+	c.Raft.Node, c.Raft.Now = c.Node.ID, c.Now
 	group, err := raftfsm.Open(c.Raft, m.machine, transport, loop, c.Logger)
 	if err != nil {
 		m.control.Close()

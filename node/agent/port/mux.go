@@ -243,7 +243,7 @@ func (m *Mux) greet(c net.Conn) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
-	l.hand(c)
+	l.hand(p.kind.serve(c))
 }
 
 // judge gives the listener for a preface, or the answer that refuses it.
@@ -429,7 +429,7 @@ func Dial(ctx context.Context, n Network, k Kind, addr string, cluster uint64) (
 	}
 	switch {
 	case err == nil && code == accepted:
-		return c, nil
+		return k.serve(c), nil
 	case err == nil:
 		err = &RefusedError{k, addr, text, code == refusedForNow}
 	case ctx.Err() != nil:

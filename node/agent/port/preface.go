@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"unicode/utf8"
 )
 
@@ -35,6 +36,15 @@ func (k Kind) String() string {
 		return "keep-alive"
 	}
 	return fmt.Sprintf("kind %#02x", byte(k))
+}
+
+// serve gives what is read and written on a connection of the kind. Those for little messages are used when a process is idle, too.
+func (k Kind) serve(c net.Conn) net.Conn {
+	switch k {
+	case Raft, KeepAlive, Control:
+		return quiet(c)
+	}
+	return c
 }
 
 func (k Kind) known() bool { return k.String()[:4] != "kind" }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,37 @@ func RSS(pid int) (int64, error) {
 	}
 	kb, err := rssKB(string(text))
 	return kb * 1024, err
+}
+
+// Switches is how often the threads that a process has now went to sleep until now.
+func Switches(pid int) (int64, error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		return 0, errors.Join(os.ErrNotExist, err)
+	}
+	var all int64
+	for _, file := range tasks {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		n, err := switches(string(text))
+		if err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
+}
+
+// switches is voluntary_ctxt_switches of /proc/PID/task/TID/status.
+func switches(status string) (int64, error) {
+	for line := range strings.Lines(status) {
+		if rest, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+		}
+	}
+	return 0, errors.New("/proc/PID/task/TID/status does not say voluntary_ctxt_switches")
 }
 
 // cpuTicks is user and system time in a process's line of /proc/PID/stat; its name, in parentheses, may hold anything.

@@ -14,6 +14,12 @@ func TestWhatTheSystemSaysOfAProcessIsRead(t *testing.T) {
 	if err != nil || kb != 1234 {
 		t.Fatal(kb, err)
 	}
+	if n, err := switches("Threads:\t1\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t3\n"); err != nil || n != 150 {
+		t.Fatal(n, err)
+	}
+	if _, err := switches("nonvoluntary_ctxt_switches:\t3\n"); err == nil {
+		t.Error("no number was taken")
+	}
 	for _, wrong := range []string{"", "42 (x) S", "no parentheses"} {
 		if _, err := cpuTicks(wrong); err == nil {
 			t.Errorf("%q was taken", wrong)
@@ -27,5 +33,8 @@ func TestWhatTheSystemSaysOfAProcessIsRead(t *testing.T) {
 	}
 	if _, err := CPU(os.Getpid()); err != nil {
 		t.Fatal(err)
+	}
+	if n, err := Switches(os.Getpid()); err != nil || n == 0 {
+		t.Fatal(n, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 	if err := nodes.Start(ctx, nodeCount); err != nil {
 		return err
 	}
-	fmt.Fprint(out, "\n| idle | % of a core per node | greatest RSS of a node, MB | aim |\n| --- | --- | --- | --- |\n")
+	fmt.Fprint(out, "\n| idle | % of a core per node | the busiest | the others | switches of threads/s per node | greatest RSS of a node, MB | aim |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	alone, err := cost(ctx, nodes, o, "idle")
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "| no query | %.2f | %.0f | 1 %%, 60 MB: %s |\n", 100*alone, rss, verdict(alone <= 0.01 && rss <= 60))
+	fmt.Fprintf(out, "| no query | %v | %.0f | 1 %%, 60 MB: %s |\n", alone, rss, verdict(alone.mean() <= 0.01 && rss <= 60))
 	if _, err := addQuery(ctx, nodes, fmt.Sprintf(idleText, nodes.Dir()+"/empty"), 0); err != nil {
 		return err
 	}
@@ -55,8 +56,29 @@ func idle(ctx context.Context, o options, out *strings.Builder) (err error) {
 	if rss, err = rssOf(nodes); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "| one query of 4 stages, more than none | %.2f | %.0f | 1 %%: %s |\n", 100*(with-alone), rss, verdict(with-alone <= 0.01))
+	more := with.mean() - alone.mean()
+	fmt.Fprintf(out, "| one query of 4 stages | %v | %.0f | %.2f more: 1 %%: %s |\n", with, rss, 100*more, verdict(more <= 0.01))
 	return nodes.Check()
+}
+
+// usage is what nodes used in a while.
+type usage struct {
+	cores    []float64 // of each node, ascending
+	switches float64   // a second and node
+}
+
+func (u usage) mean() float64 {
+	sum := 0.0
+	for _, c := range u.cores {
+		sum += c
+	}
+	return sum / float64(len(u.cores))
+}
+
+// String is columns of the table.
+func (u usage) String() string {
+	last := len(u.cores) - 1
+	return fmt.Sprintf("%.2f | %.2f | %.2f | %.0f", 100*u.mean(), 100*u.cores[last], 100*usage{cores: u.cores[:last]}.mean(), u.switches)
 }
 
 func verdict(met bool) string {
@@ -66,21 +88,49 @@ func verdict(met bool) string {
 	return "missed"
 }
 
-// cost is the mean share of a core that a node uses for a while, after it has settled.
-func cost(ctx context.Context, nodes *cluster.Cluster, o options, name string) (float64, error) {
+// cost is what the nodes use for a while, after they have settled.
+func cost(ctx context.Context, nodes *cluster.Cluster, o options, name string) (u usage, err error) {
 	if err := pause(ctx, o.idle/4); err != nil {
-		return 0, err
+		return u, err
 	}
-	before, err := cpuOf(nodes)
-	if err != nil {
-		return 0, err
+	type counts struct {
+		cpu      time.Duration
+		switches int64
+	}
+	var before [nodeCount]counts
+	count := func(i int) (c counts, err error) {
+		pid := nodes.PID(nodes.Running()[i])
+		if c.cpu, err = host.CPU(pid); err == nil {
+			c.switches, err = host.Switches(pid)
+		}
+		return c, err
+	}
+	if err := nodes.Check(); err != nil { // all run
+		return u, err
+	}
+	for i := range before {
+		if before[i], err = count(i); err != nil {
+			return u, err
+		}
 	}
 	started := time.Now()
 	if err := profiled(ctx, nodes, o, name); err != nil {
-		return 0, err
+		return u, err
 	}
-	after, err := cpuOf(nodes)
-	return (after - before).Seconds() / time.Since(started).Seconds() / nodeCount, err
+	lasted := time.Since(started).Seconds()
+	if err := nodes.Check(); err != nil {
+		return u, err
+	}
+	for i, b := range before {
+		now, err := count(i)
+		if err != nil {
+			return u, err
+		}
+		u.cores = append(u.cores, (now.cpu-b.cpu).Seconds()/lasted)
+		u.switches += float64(now.switches-b.switches) / lasted / nodeCount
+	}
+	slices.Sort(u.cores)
+	return u, nil
 }
 
 // cpuOf is the processor time that all agents have used; 0 where the system does not tell.
