@@ -195,7 +195,7 @@ func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
 
 // ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
 // restored. Standby shadows of key groups of a range give way to any other: one of just that range and process goes on as that, with what
-// it has.
+// it has. A process that runs key groups of a range is refused, unless its neighbouring partitions become one: see Stage.Merges.
 type ShadowStart struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`
@@ -230,8 +230,9 @@ func (k *ShadowStart) apply(c *change) Outcome {
 		if r, text := c.runs(q, p.Process); r != NoReason {
 			return refused(r, "query %s: stage %d %v: %s", q.Name, k.Stage, p.Range, text)
 		}
+		merges := k.Purpose == topology.ForChange && st.Merges(p.Range, p.Process)
 		for _, a := range st.Partitions {
-			if a.Process == p.Process && a.Range.Overlaps(p.Range) {
+			if a.Process == p.Process && a.Range.Overlaps(p.Range) && !merges {
 				return refused(BadCoverage, "query %s: stage %d: %v already runs key groups of %v", q.Name, k.Stage, p.Process, p.Range)
 			}
 		}

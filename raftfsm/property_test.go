@@ -187,6 +187,10 @@ func (a *author) queryCommand(q *Query) Command {
 			if a.int("whole", 0, 2) > 0 {
 				r = st.Partitions[a.int("partition", 0, len(st.Partitions)-1)].Range
 			}
+			if first := a.int("first of neighbours", 0, len(st.Partitions)-1); a.int("merge", 0, 2) == 0 && first+1 < len(st.Partitions) {
+				k.Parts = append(k.Parts, Part{topology.Range{From: st.Partitions[first].Range.From, To: st.Partitions[first+1].Range.To}, st.Partitions[first].Process})
+				break
+			}
 			k.Parts = append(k.Parts, Part{r, a.process()})
 		}
 		return k

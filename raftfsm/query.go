@@ -122,6 +122,24 @@ type Stage struct {
 	Shadows    []topology.Shadow     `json:"shadows,omitempty"` // ascending, disjoint
 	Retired    []topology.Retired    `json:"retired,omitempty"` // in the order they retired
 	Vaults     []topology.VaultSet   `json:"vaults,omitempty"`  // by block
+	// Parallelism is how many partitions it began with, where that was more than one: as many are wanted until something else is said.
+	Parallelism int `json:"parallelism,omitempty"`
+}
+
+// Merges says whether a shadow of r on p would make one of neighbours: r is two or more whole partitions, all of p. Those of a source stay apart:
+// what each of them has sealed and is on its way to the vaults would be sealed once more by their successor.
+func (st *Stage) Merges(r topology.Range, p topology.Process) bool {
+	n := 0
+	for _, a := range st.Partitions {
+		if !a.Range.Overlaps(r) {
+			continue
+		}
+		if a.Process != p || a.Range.From < r.From || a.Range.To > r.To {
+			return false
+		}
+		n++
+	}
+	return n > 1 && !st.Source
 }
 
 // Entry is one line of a query's history.
@@ -283,6 +301,9 @@ func (k *QueryAdd) apply(c *change) Outcome {
 			}
 			q.Instances++
 			st.Partitions = append(st.Partitions, topology.Assignment{Range: p.Range, Process: p.Process, Instance: q.Instances})
+		}
+		if n := len(st.Partitions); n > 1 {
+			st.Parallelism = n
 		}
 		if len(add.Vaults) != topology.Blocks(add.Groups) {
 			return refused(BadVaults, "stage %d has %d blocks, vaults for %d", i, topology.Blocks(add.Groups), len(add.Vaults))

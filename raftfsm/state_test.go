@@ -243,6 +243,51 @@ func TestAStandbyShadowGivesWayToAChangeAndGoesOnInItsRange(t *testing.T) {
 	}
 }
 
+// TestNeighboursOfAProcessBecomeOneThroughAShadowOfAllOfThem: and a process gets no other shadow of what it runs.
+func TestNeighboursOfAProcessBecomeOneThroughAShadowOfAllOfThem(t *testing.T) {
+	s := founded(t)
+	start := func(stage topology.StageID, purpose topology.Purpose, part Part) *ShadowStart {
+		return &ShadowStart{Query: s.Query("q").ID, Version: s.Query("q").Version, Stage: stage, Restore: 128, Purpose: purpose, Parts: []Part{part}}
+	}
+	whole := Part{keyRange(0, 64), process(1)}
+	want(t, s, start(1, topology.ForChange, whole), Refused, BadCoverage) // a part is n2's
+	s = must(t, s, start(1, topology.ForChange, Part{keyRange(48, 64), process(1)}))
+	switchTo := func(r topology.Range) *Switch {
+		q := s.Query("q")
+		return &Switch{Query: q.ID, Version: q.Version, Stage: 1, Range: r, Parts: []SwitchPart{{q.Stages[1].Shadows[0].Instance, 128}}, AtEpoch: 300}
+	}
+	s = must(t, s, switchTo(keyRange(48, 64)))
+	s = must(t, s, start(1, topology.ForChange, Part{keyRange(32, 48), process(1)}))
+	s = must(t, s, switchTo(keyRange(32, 48))) // [0,32), [32,48) and [48,64) are n1's
+	for name, k := range map[string]*ShadowStart{
+		"one of them":              start(1, topology.ForChange, Part{keyRange(0, 32), process(1)}),
+		"one and a part of one":    start(1, topology.ForChange, Part{keyRange(0, 40), process(1)}),
+		"for when it is lost":      start(1, topology.ForStandby, whole),
+		"to be faster than itself": start(1, topology.ForSpeed, whole),
+	} {
+		if _, out := s.Apply(Envelope{Command: k}); out.Code != Refused || out.Reason != BadCoverage {
+			t.Errorf("%s: %+v", name, out)
+		}
+	}
+	s = must(t, s, start(1, topology.ForStandby, Part{keyRange(0, 32), process(3)}))
+	s = must(t, s, start(1, topology.ForChange, Part{keyRange(0, 48), process(1)}))
+	q := s.Query("q")
+	if got := q.Stages[1].Shadows; len(got) != 1 || got[0].Range != keyRange(0, 48) {
+		t.Fatalf("shadows %+v", got)
+	}
+	one := q.Stages[1].Shadows[0].Instance
+	s = must(t, s, switchTo(keyRange(0, 48)))
+	if got := s.Query("q").Stages[1].Partitions; len(got) != 2 || got[0].Range != keyRange(0, 48) || got[0].Instance != one || got[1].Range != keyRange(48, 64) {
+		t.Fatalf("%+v", got)
+	}
+	// Of a source they stay apart.
+	source := *s.Query("q").Stages[1]
+	source.Source = true
+	if st := s.Query("q").Stages[1]; !st.Merges(keyRange(0, 64), process(1)) || source.Merges(keyRange(0, 64), process(1)) {
+		t.Errorf("%+v", st.Partitions)
+	}
+}
+
 func TestARetiredPartitionServesUntilTheTrimPointIsAtItsSuccessorsEpoch(t *testing.T) {
 	s := founded(t)
 	q := s.Query("q")

@@ -191,16 +191,13 @@ func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c 
 
 // underWay says that key groups of a query are on their way to others. What is wanted and does not come about is not: the policy decides anew.
 func underWay(q *raftfsm.Query) bool {
-	return slices.ContainsFunc(q.Stages, func(st *raftfsm.Stage) bool {
-		return slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Purpose != topology.ForStandby })
-	})
+	return slices.ContainsFunc(q.Stages, coordinator.Changing)
 }
 
 // changing says that a query's layout is not what is wanted as far as so many nodes can have it, or that parts of it are on their way.
 func changing(q *raftfsm.Query, nodes int) bool {
 	for i, st := range q.Stages {
-		if slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Purpose != topology.ForStandby }) ||
-			!hasWanted(st, q.StageScale(topology.StageID(i)), nodes) {
+		if coordinator.Changing(st) || !hasWanted(st, q.StageScale(topology.StageID(i)), nodes) {
 			return true
 		}
 	}

@@ -43,7 +43,7 @@ func TestIdentityUnderElasticity(t *testing.T) {
 	if testing.Short() || os.Getenv("SEEPNODE_ROUNDS") != "" || os.Getenv("SEEPNODE_SEED") != "" {
 		return
 	}
-	for _, what := range []string{"scale out", "scale in", "drain", "move", "standby", "a standby took over", raftfsm.KindSwitched, raftfsm.KindDropped, raftfsm.KindReassigned} {
+	for _, what := range []string{"scale out", "scale in", "drain", "move", "merge", "merged", "standby", "a standby took over", raftfsm.KindSwitched, raftfsm.KindDropped, raftfsm.KindReassigned} {
 		if seen.of(what) == 0 {
 			t.Errorf("not once in all schedules: %s", what)
 		}
@@ -59,12 +59,20 @@ func (y *tally) countChanges(q *raftfsm.Query) {
 		}
 		return h.Figures[i].Value
 	}
+	merges := map[string]bool{}
 	for i := range q.History {
 		h := &q.History[i]
 		y.count("%s", h.Kind)
 		switch h.Kind {
 		case raftfsm.KindShadowed:
 			y.count("%s", figure(h, raftfsm.FigureWhat))
+			if figure(h, raftfsm.FigureWhat) == "merge" {
+				merges[figure(h, raftfsm.FigureInstances)] = true
+			}
+		case raftfsm.KindSwitched:
+			if merges[figure(h, raftfsm.FigureInstances)] {
+				y.count("merged")
+			}
 		case raftfsm.KindReassigned:
 			if q.Standby > 0 && strings.Contains(figure(h, raftfsm.FigureInstances), ",") {
 				y.count("a standby took over")
@@ -141,9 +149,11 @@ func (w *trial) rescale(ctx context.Context, r *rand.Rand) {
 	}
 	name := w.names[r.IntN(len(w.names))]
 	var err error
-	switch r.IntN(7) {
+	switch r.IntN(9) {
 	case 5, 6:
 		w.move(ctx, q, r)
+	case 7, 8:
+		w.merge(ctx, q, r)
 	case 0:
 		_, err = w.person().DrainNode(ctx, name)
 	case 1:
@@ -171,6 +181,35 @@ func (w *trial) move(ctx context.Context, q *raftfsm.Query, r *rand.Rand) {
 	by := agents[r.IntN(len(agents))]
 	k := moveCommand(q, &autoscale.Move{Query: q.ID, Stage: topology.StageID(s), Range: part.Range, From: part.Process, To: to, Text: "it is to go there"})
 	_, _ = by.member.Propose(ctx, raftfsm.Envelope{AtMs: by.clock.now().UnixMilli(), Command: k})
+}
+
+// merge makes one of neighbours that are on one node, as the coordinator does when nothing has happened for longer than most of these schedules last. It is
+// tried for a while: neighbours come to one node by what is under way.
+func (w *trial) merge(ctx context.Context, q *raftfsm.Query, r *rand.Rand) {
+	for range 40 {
+		var parts []raftfsm.Part
+		var stages []topology.StageID
+		for s, st := range q.Stages {
+			for i := 1; i < len(st.Partitions); i++ {
+				a, b := &st.Partitions[i-1], &st.Partitions[i]
+				rng := topology.Range{From: a.Range.From, To: b.Range.To}
+				if st.Merges(rng, a.Process) && !slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(rng) && sh.Purpose != topology.ForStandby }) {
+					parts, stages = append(parts, raftfsm.Part{Range: rng, Process: a.Process}), append(stages, topology.StageID(s))
+				}
+			}
+		}
+		agents := w.running()
+		if len(parts) > 0 && len(agents) > 0 {
+			k, by := r.IntN(len(parts)), agents[r.IntN(len(agents))]
+			_, _ = by.member.Propose(ctx, raftfsm.Envelope{AtMs: by.clock.now().UnixMilli(), Command: &raftfsm.ShadowStart{Query: q.ID, Version: q.Version,
+				Stage: stages[k], Restore: q.Complete, Parts: parts[k : k+1], What: "merge"}})
+			return
+		}
+		sleep(ctx, 10*time.Millisecond)
+		if q = w.latest().Query("q"); q == nil || ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 // TestInvariant25NothingRunsWhereTheFingerprintDiffers: nodes of another binary are in the cluster, with room, while stages are scaled, partitions moved,

@@ -283,7 +283,9 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 // shadows, for which no result waits: they would keep those waiting for which one does.
 func (r *running) inTurn(w *raftfsm.Query, stage topology.StageID, rng topology.Range) bool {
 	st := w.Stages[stage]
-	return !st.Source && slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool { return a.Process == r.of.self && a.Range.Overlaps(rng) })
+	return !st.Source && slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool {
+		return a.Process == r.of.self && a.Range.Overlaps(rng) && !st.Merges(rng, r.of.self)
+	})
 }
 
 // stateRequest asks for a state as the metadata says where it is. Which process a node has is looked up anew each time: one may come back

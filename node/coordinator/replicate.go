@@ -127,6 +127,17 @@ func covers(members, want []topology.Process) bool {
 // BlocksBelow counts the blocks of all queries with fewer full copies beside their active partition than the cluster is set to have,
 // or can have with its number of nodes.
 func BlocksBelow(v *View) int {
+	below := 0
+	for _, q := range v.State.Queries {
+		below += v.blocksBelow(q)
+	}
+	return below
+}
+
+func (v *View) blocksBelow(q *raftfsm.Query) (below int) {
+	if !placed(q.State) {
+		return 0
+	}
 	nodes := 0
 	for _, n := range v.State.Nodes {
 		if n.Stays() {
@@ -134,23 +145,17 @@ func BlocksBelow(v *View) int {
 		}
 	}
 	k := max(1, min(Replicas(v.State), nodes-1))
-	below := 0
-	for _, q := range v.State.Queries {
-		if !placed(q.State) {
-			continue
-		}
-		for s, st := range q.Stages {
-			for b := range st.Vaults {
-				active, settled := v.activeOf(q, topology.StageID(s), topology.BlockID(b))
-				copies := 0
-				for _, p := range st.Vaults[b].Members {
-					if v.State.Lives(p) && !v.fullDisk(p) && (!slices.Contains(active, p) || len(active) > 1 || nodes == 1) {
-						copies++
-					}
+	for s, st := range q.Stages {
+		for b := range st.Vaults {
+			active, settled := v.activeOf(q, topology.StageID(s), topology.BlockID(b))
+			copies := 0
+			for _, p := range st.Vaults[b].Members {
+				if v.State.Lives(p) && !v.fullDisk(p) && (!slices.Contains(active, p) || len(active) > 1 || nodes == 1) {
+					copies++
 				}
-				if copies < k || !settled {
-					below++
-				}
+			}
+			if copies < k || !settled {
+				below++
 			}
 		}
 	}

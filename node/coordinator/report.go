@@ -140,7 +140,8 @@ type PartitionReport struct {
 	Taken []Taken `json:"taken,omitempty"`
 
 	StateBytes  int64 `json:"state_bytes,omitempty"`
-	SealBytes   int64 `json:"seal_bytes,omitempty"` // of a source: seals kept for its checkpoints
+	TableBytes  int64 `json:"table_bytes,omitempty"` // of what sinks keep, as of the last checkpoint
+	SealBytes   int64 `json:"seal_bytes,omitempty"`  // of a source: seals kept for its checkpoints
 	LogBytes    int64 `json:"log_bytes,omitempty"`
 	RowsIn      int64 `json:"rows_in,omitempty"`
 	RowsOut     int64 `json:"rows_out,omitempty"`

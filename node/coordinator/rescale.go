@@ -46,11 +46,16 @@ func Rescale(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	for s := range q.Stages {
 		stage := topology.StageID(s)
-		want := q.StageScale(stage)
-		if want.Want == 0 || changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
+		want, merge := q.StageScale(stage), merging(q.Stages[s])
+		if want.Want == 0 || merge == nil && changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
 			continue
 		}
-		if d = v.rescaleStage(q, stage, &want); len(d.Commands) > 0 {
+		d = v.rescaleStage(q, stage, &want)
+		if len(d.Commands) > 0 && merge != nil {
+			d = Decision{}
+			d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: stage, Range: merge.Range, Why: "another layout of the stage is wanted"})
+		}
+		if len(d.Commands) > 0 {
 			return d
 		}
 	}
@@ -69,7 +74,10 @@ func AutoscalePaused(s *raftfsm.State) bool {
 // Partitions counts the partitions of a stage, neighbours on one process as one.
 func Partitions(st *raftfsm.Stage) int { return len(joined(st.Partitions)) }
 
-// changing says whether some key groups of a stage are on their way to others.
+// Changing says whether some key groups of a stage are on their way to other processes.
+func Changing(st *raftfsm.Stage) bool { return merging(st) == nil && changing(st) }
+
+// changing says whether anything but standbys is being brought up for a stage.
 func changing(st *raftfsm.Stage) bool {
 	return slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Purpose != topology.ForStandby })
 }

@@ -180,7 +180,7 @@ func (v *View) misfit(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow)
 		case !a.Range.Overlaps(sh.Range):
 		case sh.Purpose != topology.ForChange && a.Range != sh.Range:
 			return fmt.Sprintf("it is for %v, and what is active there has %v by now", sh.Range, a.Range)
-		case a.Process == sh.Process:
+		case a.Process == sh.Process && !merges(q.Stages[s], sh):
 			return fmt.Sprintf("%s runs key groups of %v by now", a.Process.Node, sh.Range)
 		case sh.Purpose == topology.ForSpeed:
 			if lag, ok := v.lagMs(q, s, a); ok && lag < recoveredMs {

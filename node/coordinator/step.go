@@ -39,7 +39,7 @@ func (v *View) settled(q *raftfsm.Query, m *QueryMemory, lost bool) Decision {
 		return d
 	}
 	d = Switch(v, q, m)
-	for _, next := range []func(*View, *raftfsm.Query, *QueryMemory) Decision{Drain, Rescale, Stragglers, Standby} {
+	for _, next := range []func(*View, *raftfsm.Query, *QueryMemory) Decision{Drain, Rescale, Stragglers, Standby, Merge} {
 		if len(d.Commands) == 0 && !lost {
 			d = next(v, q, m)
 		}

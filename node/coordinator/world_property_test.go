@@ -161,7 +161,7 @@ func whateverHappens(t *testing.T, harms int) {
 	if n, err := strconv.Atoi(os.Getenv("SEEPNODE_ROUNDS")); err == nil {
 		schedules = n
 	}
-	kinds, deaths, moves := map[raftfsm.Kind]int{}, 0, 0
+	kinds, deaths, moves, merges := map[raftfsm.Kind]int{}, 0, 0, 0
 	for seed := range schedules {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, uint64(seed), 3+seed%4)
@@ -187,7 +187,7 @@ func whateverHappens(t *testing.T, harms int) {
 			if harms == elastic {
 				w.emptied(w.nodes[w.rng.IntN(len(w.nodes))])
 			}
-			moves += w.moves
+			moves, merges = moves+w.moves, merges+w.merges
 			for k, n := range w.kinds {
 				kinds[k] += n
 			}
@@ -199,8 +199,8 @@ func whateverHappens(t *testing.T, harms int) {
 	must := []raftfsm.Kind{raftfsm.KindReassign, raftfsm.KindVaultsChange, raftfsm.KindNodeBlame, raftfsm.KindHistoryAdd}
 	if harms == elastic {
 		must = append(must, raftfsm.KindShadow, raftfsm.KindSwitch, raftfsm.KindShadowDrop)
-		if moves == 0 {
-			t.Error("no partition was moved")
+		if moves == 0 || merges == 0 {
+			t.Errorf("%d partitions were moved, and neighbours became one %d times", moves, merges)
 		}
 	}
 	for _, k := range must {
@@ -211,7 +211,7 @@ func whateverHappens(t *testing.T, harms int) {
 	if deaths > schedules/8 {
 		t.Errorf("%d of %d schedules of random kills were taken for queries of death", deaths, schedules)
 	}
-	t.Log(kinds)
+	t.Log(kinds, merges)
 }
 
 // emptied drains a node until nothing names it, and takes it away.

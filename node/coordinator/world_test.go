@@ -41,6 +41,7 @@ type world struct {
 	kinds     map[raftfsm.Kind]int
 	harms     int // kinds of what happens
 	moves     int // that were begun
+	merges    int // of neighbours, that came about
 	// applied counts the commands that changed something, appliedBytes their encoding.
 	applied, appliedBytes int
 }
@@ -103,13 +104,24 @@ func (w *world) apply(k raftfsm.Command) raftfsm.Outcome {
 		if err := next.Check(); err != nil {
 			w.t.Fatalf("%T: %v", k, err)
 		}
-		if c, ok := k.(*raftfsm.CheckpointComplete); ok {
-			w.checkCopies(next, c)
+		switch k := k.(type) {
+		case *raftfsm.CheckpointComplete:
+			w.checkCopies(next, k)
+		case *raftfsm.Switch:
+			if w.state.Incarnation(k.Query.Incarnation).Stages[k.Stage].Merges(k.Range, w.processAt(next, k)) {
+				w.merges++
+			}
 		}
 		w.checkPrints(next)
 	}
 	w.state = next
 	return out
+}
+
+// processAt is who has the first key group of what was switched.
+func (w *world) processAt(s *raftfsm.State, k *raftfsm.Switch) topology.Process {
+	parts := s.Incarnation(k.Query.Incarnation).Stages[k.Stage].Partitions
+	return parts[slices.IndexFunc(parts, func(a topology.Assignment) bool { return a.Range.Contains(k.Range.From) })].Process
 }
 
 func (w *world) count(k raftfsm.Command) {
@@ -645,7 +657,14 @@ func (w *world) pending(v *View, q *raftfsm.Query) string {
 		if want := min(q.StageScale(stage).Want, nodes); want > 0 && Partitions(st) != want {
 			return fmt.Sprintf("query %s: stage %d has %d partitions, %d are wanted: %+v", q.Name, s, Partitions(st), want, st.Partitions)
 		}
-		for _, a := range st.Partitions {
+		wanted := max(1, q.StageScale(stage).Want, q.StageScale(stage).Min)
+		if q.StageScale(stage).Want == 0 {
+			wanted = max(wanted, st.Parallelism)
+		}
+		for i, a := range st.Partitions {
+			if i > 0 && !st.Source && a.Process == st.Partitions[i-1].Process && len(st.Partitions) > wanted && !slices.Contains(q.StageScale(stage).Borders, a.Range.From) {
+				return fmt.Sprintf("query %s: stage %d: %v and its neighbour are on %s, and %d of %d partitions are wanted", q.Name, s, a.Range, a.Process.Node, wanted, len(st.Partitions))
+			}
 			if v.goes(a.Process) && nodes > 0 {
 				return fmt.Sprintf("query %s: stage %d %v is on %s", q.Name, s, a.Range, a.Process.Node)
 			}

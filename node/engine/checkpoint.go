@@ -118,8 +118,12 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		}
 	}
 	to.groups, to.bytes = resize(to.groups, p.rng.Len()), to.bytes[:0]
+	kept := 0
 	for i := range to.groups {
 		g := p.rng.From + topology.KeyGroup(i)
+		for _, k := range p.keepers {
+			kept += k.Size(g)
+		}
 		c, from, flags := capturedGroup{base: bases[g]}, p.from, byte(0)
 		if p.idle {
 			flags |= groupIdle
@@ -154,6 +158,7 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		c.tail = len(to.bytes)
 		to.groups[i] = c
 	}
+	p.stats.tableBytes.Store(int64(kept))
 }
 
 // captureStates copies what has changed of the states, by all workers when that is much.

@@ -156,6 +156,7 @@ func variants(short bool) []variant {
 type outcome struct {
 	files  map[string]string
 	result *engine.Result
+	merges int // of neighbours on one node, in a run under a schedule
 }
 
 // runQuery compiles sql with the option 'path' of every table named in sinks set to a folder of its own, and runs it.

@@ -106,6 +106,7 @@ type partition struct {
 type partitionStats struct {
 	epoch, rows, late, stateBytes, steps           atomic.Int64
 	sealBytes                                      atomic.Int64 // of keptSeals
+	tableBytes                                     atomic.Int64 // of keepers, at the last checkpoint
 	durable, committed, restored, final, watermark atomic.Int64
 	beyond                                         atomic.Int64
 	role                                           atomic.Int32

@@ -47,6 +47,12 @@ func (s schedule) seeds() (first uint64, rounds int) {
 // sameBytesUnder holds the files of a query's runs under a schedule against those of a run in which nothing happens.
 func sameBytesUnder(t *testing.T, happens schedule) {
 	first, rounds := happens.seeds()
+	merges := 0
+	defer func() {
+		if happens.moves > 6 && rounds >= happens.rounds && merges == 0 && !t.Failed() {
+			t.Error("no neighbours on one node became one")
+		}
+	}()
 	for _, q := range identityQueries {
 		t.Run(q.name, func(t *testing.T) {
 			if len(q.sinks) == 0 {
@@ -60,6 +66,7 @@ func sameBytesUnder(t *testing.T, happens schedule) {
 				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						got := killAndReassign(t, c, sql, q.sinks, seed, 0, happens)
+						merges += got.merges
 						got.result = want.result // chains are compared by the engine itself, whenever producers change
 						got.sameAs(t, p, want)
 					})
@@ -142,8 +149,8 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 		}
 	}
 	w.end()
-	t.Logf("%d killed, %d adoptions, %d switches, %d narrowed, %d steps", w.killed, w.adoptions, w.switches, w.narrowed, w.steps.Load())
-	return outcome{files: readFiles(t, dirs)}
+	t.Logf("%d killed, %d adoptions, %d switches, %d merges, %d narrowed, %d steps", w.killed, w.adoptions, w.switches, w.merges, w.narrowed, w.steps.Load())
+	return outcome{files: readFiles(t, dirs), merges: w.merges}
 }
 
 // strike kills some processes, one as a rule, and starts others.

@@ -294,3 +294,4 @@ func TestAPanicWhileStateIsEncodedIsTheQuerysError(t *testing.T) {
 type brokenKeeper struct{ connector.Keeper }
 
 func (brokenKeeper) Changed(topology.KeyGroup, topology.Epoch) bool { return true }
+func (brokenKeeper) Size(topology.KeyGroup) int                     { return 0 }

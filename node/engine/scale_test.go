@@ -8,9 +8,12 @@ import (
 )
 
 // move begins to bring some key groups of a random stage up on other nodes: a partition, a part of one in one or two pieces, or several
-// neighbours as one.
+// neighbours as one; or neighbours on one node as one there.
 func (w *world) move() {
 	w.change(func(p *engine.Placement) {
+		if w.merge(p) {
+			return
+		}
 		s := w.r.IntN(len(p.Stages))
 		active := actives(p.Stages[s])
 		if len(active) < len(p.Stages[s]) && slices.ContainsFunc(p.Stages[s], func(pl engine.Placed) bool { return pl.Role == engine.Shadow }) {
@@ -42,11 +45,57 @@ func (w *world) move() {
 		}
 		for _, part := range parts {
 			to := alive[w.r.IntN(len(alive))]
+			if next := slices.IndexFunc(active, func(a engine.Placed) bool { return a.Range.From == part.To || a.Range.To == part.From }); next >= 0 && w.r.IntN(2) == 0 {
+				if k := slices.IndexFunc(alive, func(n *worldNode) bool { return n.place.Node == active[next].Node }); k >= 0 {
+					to = alive[k] // to where it gets a neighbour
+				}
+			}
 			w.instances++
 			place := topology.Partition{Stage: topology.StageID(s), Range: part, Node: to.place.Node, Boot: to.place.Boot}
 			p.Stages[s] = append(p.Stages[s], engine.Placed{Partition: place, Instance: w.instances, Role: engine.Shadow, Restore: p.Complete})
 		}
 	})
+}
+
+// merge begins to make one of neighbours on one node, of a random stage that has some, every other time.
+func (w *world) merge(p *engine.Placement) bool {
+	var runs [][]engine.Placed
+	for s, stage := range p.Stages {
+		active := actives(stage)
+		if w.plan.Stages[s].Source >= 0 || len(placedAs(stage, engine.Shadow)) > 0 {
+			continue
+		}
+		for at := 0; at < len(active); {
+			run := sameNode(active, at)
+			n := w.nodes[run[0].Node]
+			if at += len(run); len(run) > 1 && n != nil && n.place.Boot == run[0].Boot {
+				runs = append(runs, run)
+			}
+		}
+	}
+	if len(runs) == 0 || w.r.IntN(2) == 0 {
+		return false
+	}
+	run := runs[w.r.IntN(len(runs))]
+	w.instances++
+	place := run[0].Partition
+	place.Range.To = run[len(run)-1].Range.To
+	s := place.Stage
+	p.Stages[s] = append(p.Stages[s], engine.Placed{Partition: place, Instance: w.instances, Role: engine.Shadow, Restore: p.Complete})
+	return true
+}
+
+// sameNode are the neighbours of a partition on its node, with itself.
+func sameNode(active []engine.Placed, at int) []engine.Placed {
+	same := func(i int) bool { return active[i].Node == active[at].Node && active[i].Boot == active[at].Boot }
+	from, to := at, at+1
+	for from > 0 && same(from-1) {
+		from--
+	}
+	for to < len(active) && same(to) {
+		to++
+	}
+	return active[from:to]
 }
 
 // actives are the active partitions of a stage, ascending.
@@ -86,6 +135,10 @@ func (w *world) switchOver(have map[uint64]engine.PartitionStatus) {
 		}
 		if ready {
 			w.switches++
+			if old := slices.IndexFunc(actives(stage), func(a engine.Placed) bool { return a.Range.From == shadows[0].Range.From }); old >= 0 &&
+				actives(stage)[old].Node == shadows[0].Node {
+				w.merges++
+			}
 			w.change(func(p *engine.Placement) { w.exchange(p, s, shadows) })
 		}
 	}

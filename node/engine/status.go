@@ -57,6 +57,7 @@ type PartitionStatus struct {
 	RestoreMs, ReplayMs, RestoredBytes        int64
 	StateBytes, LogBytes, Rows, RowsOut, Late int64
 	SealBytes                                 int64 // of a source: seals that are kept for its checkpoints
+	TableBytes                                int64 // of what sinks keep, as of the last checkpoint
 	BusyNs, IdleNs, BlockedNs                 int64
 	WatermarkMs                               int64
 	Blocked                                   string
@@ -96,7 +97,7 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	s := PartitionStatus{Stage: p.spec.ID, Range: p.rng, Instance: p.instance, Role: Role(p.stats.role.Load()), Phase: phase(p.stats.phase.Load()).String(),
 		Epoch: topology.Epoch(p.stats.epoch.Load()), Durable: max(0, topology.Epoch(p.stats.durable.Load())), Restored: topology.Epoch(p.stats.restored.Load()),
 		Beyond:    topology.Epoch(p.stats.beyond.Load()),
-		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), SealBytes: p.stats.sealBytes.Load(), Rows: p.stats.rows.Load(),
+		RestoreMs: p.stats.restoreMs.Load(), ReplayMs: p.stats.replayMs.Load(), StateBytes: p.stats.stateBytes.Load(), SealBytes: p.stats.sealBytes.Load(), TableBytes: p.stats.tableBytes.Load(), Rows: p.stats.rows.Load(),
 		Late: p.stats.late.Load(), BusyNs: p.stats.busyNs.Load(), IdleNs: p.stats.idleNs.Load(),
 		Backlog: p.backlogNow(), CutRows: p.stats.cutRows.Load(), BlockedNs: p.stats.blockedNs.Load(), RowsOut: p.stats.emitted.Load(), WatermarkMs: p.stats.watermark.Load()}
 	s.RestoredBytes = p.stats.restoredBytes.Load()

@@ -47,6 +47,7 @@ type world struct {
 	killed     int
 	adoptions  int
 	switches   int
+	merges     int // of them, of neighbours on one node
 	narrowed   int // partitions that gave a part away
 	failed     error
 }
