@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
@@ -38,7 +39,8 @@ type Log struct {
 	limits   Limits
 	// retain keeps acknowledged entries until Trim; otherwise they go as soon as every active cursor has acknowledged them.
 	retain bool
-	held   int64 // bytes of entries
+	held   int64        // bytes of entries
+	sent   atomic.Int64 // bytes of frames that links have sent of it
 	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. Those of entries that a cursor may
 	// still be reading are left to the garbage collector.
 	recycle func(*Rows)
@@ -336,6 +338,9 @@ func (l *Log) Next() topology.Epoch {
 	defer l.mu.Unlock()
 	return l.next
 }
+
+// SentBytes are those of the frames that other nodes were sent, once for each consumer.
+func (l *Log) SentBytes() int64 { return l.sent.Load() }
 
 // HeldBytes is the memory of the entries held.
 func (l *Log) HeldBytes() int64 {

@@ -135,9 +135,11 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		h := FrameHeader{Subscription: s.edge.ID, Stream: s.edge.Stream, Producer: s.edge.Producer, Consumer: s.edge.Consumer, First: e.First, Last: e.Last}
 		for _, r := range e.Rows {
 			_, _, from, to := r.Span(s.edge.Consumer)
+			before := len(*buf)
 			if *buf, err = enc.AppendFrame(*buf, &Frame{Header: h, Rows: r, Producers: r.Producers}, int(from), int(to)); err != nil {
 				return false, err
 			}
+			s.cursor.log.sent.Add(int64(len(*buf) - before))
 			if len(*buf) >= sendBytes {
 				if err := l.conn.Send(*buf); err != nil {
 					return false, err

@@ -124,7 +124,9 @@ func (c *conn) write(p []byte) error {
 	if c.sendErr != nil {
 		return c.sendErr
 	}
-	if _, err := c.stream.Write(p); err != nil {
+	n, err := c.stream.Write(p)
+	c.options.Meter.sent(n)
+	if err != nil {
 		if c.closed() {
 			err = ErrClosed
 		} else {
@@ -190,6 +192,7 @@ func (c *conn) fill(n int) error {
 			c.in = larger
 		}
 		k, err := c.stream.Read(c.in[c.end:])
+		c.options.Meter.received(k)
 		c.end += k
 		if err != nil && c.end-c.start < n {
 			if errors.Is(err, io.EOF) && c.end > c.start {

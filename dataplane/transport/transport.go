@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -56,6 +57,25 @@ var (
 type Options struct {
 	MessageBytesMax int // largest message; 0 is 64 MiB
 	BufferBytes     int // per connection and direction; 0 is 256 KiB
+	Meter           *Meter
+}
+
+// Meter counts the bytes of all connections that are given it; nil counts nothing.
+type Meter struct{ in, out atomic.Int64 }
+
+// Bytes are those received and sent so far.
+func (m *Meter) Bytes() (in, out int64) { return m.in.Load(), m.out.Load() }
+
+func (m *Meter) received(n int) {
+	if m != nil {
+		m.in.Add(int64(n))
+	}
+}
+
+func (m *Meter) sent(n int) {
+	if m != nil {
+		m.out.Add(int64(n))
+	}
 }
 
 func (o Options) orDefaults() Options {

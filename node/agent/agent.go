@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/agent/member"
 	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/api/metrics"
@@ -50,6 +51,7 @@ type Agent struct {
 	scaler  *scaler
 	reader  *table.Reader
 	metrics *metrics.Metrics
+	meter   transport.Meter // of the dataplane and the vaults
 	control *webServer
 	public  *webServer
 	web     net.Listener // of the API for people, until it is served

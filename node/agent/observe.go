@@ -121,7 +121,9 @@ func (a *Agent) Snapshot() metrics.Snapshot {
 		return out
 	}
 	st := w.vault.Stats()
-	out.Vault = metrics.Vault{LiveBytes: st.LiveBytes, DiskBytes: st.DiskBytes}
+	out.Vault = metrics.Vault{LiveBytes: st.LiveBytes, DiskBytes: st.DiskBytes, Segments: st.Segments, Commits: st.Commits, CommitBytes: st.CommitBytes,
+		Compactions: st.Compactions, Pending: st.Pending, Full: st.Full != nil, Failed: st.Failed != nil}
+	out.LinkBytesIn, out.LinkBytesOut = a.meter.Bytes()
 	out.ReportsSent, out.ControlErrors = w.reporter.sent.Load(), w.reporter.lost.Load()
 	ahead, _ := a.clock.offset()
 	out.ClockOffset = -ahead
@@ -159,6 +161,7 @@ func (a *Agent) stagesOf(r *running, now time.Time) []metrics.Stage {
 		st.Busy, st.Idle, st.Block = st.Busy+time.Duration(p.BusyNs), st.Idle+time.Duration(p.IdleNs), st.Block+time.Duration(p.BlockedNs)
 		st.Epoch = min(st.Epoch, int64(p.Epoch))
 		st.Partitions++
+		st.Bytes += p.BytesSent
 		st.StateBytes += p.StateBytes
 		st.LogBytes += p.LogBytes
 		low[p.Stage] = min(low[p.Stage], p.WatermarkMs)

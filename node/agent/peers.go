@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane"
+	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/agent/peering"
 	"github.com/seepnode/seepnode/node/coordinator"
 	"github.com/seepnode/seepnode/node/engine"
@@ -27,7 +28,7 @@ type peers struct {
 func startPeers(a *Agent, node *engine.Node, changed func()) (*peers, error) {
 	p := &peers{a: a, changed: changed, complained: make(chan struct{}, 1)}
 	var err error
-	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Logger: a.log, Clock: a.clock.own, Ahead: a.clock.offset, Heard: p.followTime,
+	p.peering, err = peering.New(peering.Config{Self: a.self, Mux: a.mux, Options: transport.Options{Meter: &a.meter}, Logger: a.log, Clock: a.clock.own, Ahead: a.clock.offset, Heard: p.followTime,
 		Join: func(ctx context.Context, peer topology.Process, conn dataplane.Conn) error {
 			return node.Join(ctx, engine.Peer{Node: peer.Node, Boot: peer.Boot}, conn)
 		}})

@@ -43,14 +43,14 @@ type instanceKey struct {
 	process  topology.Process
 }
 
-type counters struct{ in, out, busy, idle, blocked int64 }
+type counters struct{ in, out, bytes, busy, idle, blocked int64 }
 
 func (c counters) minus(d counters) counters {
-	return counters{c.in - d.in, c.out - d.out, c.busy - d.busy, c.idle - d.idle, c.blocked - d.blocked}
+	return counters{c.in - d.in, c.out - d.out, c.bytes - d.bytes, c.busy - d.busy, c.idle - d.idle, c.blocked - d.blocked}
 }
 
 func (c counters) plus(d counters) counters {
-	return counters{c.in + d.in, c.out + d.out, c.busy + d.busy, c.idle + d.idle, c.blocked + d.blocked}
+	return counters{c.in + d.in, c.out + d.out, c.bytes + d.bytes, c.busy + d.busy, c.idle + d.idle, c.blocked + d.blocked}
 }
 
 // run looks at the reports until ctx ends.
@@ -79,7 +79,7 @@ func (r *rates) look(reports []*coordinator.Report, now time.Time) {
 			q := &report.Queries[i]
 			for j := range q.Partitions {
 				p := &q.Partitions[j]
-				s.counters[instanceKey{q.ID, p.Stage, p.Instance, report.Process}] = counters{p.RowsIn, p.RowsOut, p.BusyNs, p.IdleNs, p.BlockedNs}
+				s.counters[instanceKey{q.ID, p.Stage, p.Instance, report.Process}] = counters{p.RowsIn, p.RowsOut, p.BytesSent, p.BusyNs, p.IdleNs, p.BlockedNs}
 			}
 		}
 	}
@@ -128,7 +128,8 @@ func perSecond(c counters, seconds float64) client.Rates {
 	if seconds <= 0 {
 		return client.Rates{}
 	}
-	return client.Rates{RowsInPerS: float64(max(0, c.in)) / seconds, RowsOutPerS: float64(max(0, c.out)) / seconds}
+	per := func(n int64) float64 { return float64(max(0, n)) / seconds }
+	return client.Rates{RowsInPerS: per(c.in), RowsOutPerS: per(c.out), BytesPerS: per(c.bytes)}
 }
 
 // node are the rates of a process, and the share of its cores that its partitions use.
@@ -144,8 +145,9 @@ func (r *rates) node(report *coordinator.Report, cores int) (client.Rates, float
 func (r *rates) query(id topology.QueryID, source, sink func(topology.StageID) bool) client.Rates {
 	in, seconds := r.grown(func(k instanceKey) bool { return k.query == id && source(k.stage) })
 	out, _ := r.grown(func(k instanceKey) bool { return k.query == id && sink(k.stage) })
+	all, _ := r.grown(func(k instanceKey) bool { return k.query == id })
 	rates := perSecond(in, seconds)
-	rates.RowsOutPerS = perSecond(out, seconds).RowsInPerS
+	rates.RowsOutPerS, rates.BytesPerS = perSecond(out, seconds).RowsInPerS, perSecond(all, seconds).BytesPerS
 	return rates
 }
 

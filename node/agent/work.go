@@ -131,7 +131,7 @@ func (w *work) dialVault(ctx context.Context, p topology.Process) (vault.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return transport.Wrap(conn, transport.Options{}), nil
+	return transport.Wrap(conn, transport.Options{Meter: &w.agent.meter}), nil
 }
 
 // serveVault answers other nodes until incoming is closed, and returns when all connections have ended.
@@ -144,7 +144,7 @@ func (w *work) serveVault(incoming net.Listener) {
 			return
 		}
 		serving.Go(func() {
-			if err := w.vault.Serve(w.agent.ctx, transport.Wrap(conn, transport.Options{})); err != nil && w.agent.ctx.Err() == nil {
+			if err := w.vault.Serve(w.agent.ctx, transport.Wrap(conn, transport.Options{Meter: &w.agent.meter})); err != nil && w.agent.ctx.Err() == nil {
 				w.agent.log.Debug("a vault connection ended", "from", conn.RemoteAddr().String(), "error", err)
 			}
 		})

@@ -145,6 +145,7 @@ type PartitionReport struct {
 	LogBytes    int64 `json:"log_bytes,omitempty"`
 	RowsIn      int64 `json:"rows_in,omitempty"`
 	RowsOut     int64 `json:"rows_out,omitempty"`
+	BytesSent   int64 `json:"bytes_sent,omitempty"` // of these, as encoded for other nodes
 	Late        int64 `json:"late,omitempty"`
 	Skipped     int64 `json:"skipped,omitempty"`
 	BusyNs      int64 `json:"busy_ns,omitempty"`

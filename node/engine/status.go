@@ -56,6 +56,7 @@ type PartitionStatus struct {
 
 	RestoreMs, ReplayMs, RestoredBytes        int64
 	StateBytes, LogBytes, Rows, RowsOut, Late int64
+	SentBytes                                 int64 // of rows, as encoded for other nodes
 	SealBytes                                 int64 // of a source: seals that are kept for its checkpoints
 	TableBytes                                int64 // of what sinks keep, as of the last checkpoint
 	BusyNs, IdleNs, BlockedNs                 int64
@@ -105,6 +106,7 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	s.Groups, s.Taken = slices.Clone(p.loadShown), slices.Clone(p.taken)
 	for _, l := range p.logs {
 		s.LogBytes += l.HeldBytes()
+		s.SentBytes += l.SentBytes()
 	}
 	if b := p.stats.blocked.Load(); b != nil {
 		s.Blocked = *b

@@ -125,7 +125,7 @@ type Metrics struct {
 
 const (
 	recoveryName   = "seepnode_recovery_seconds"
-	recoveryHelp   = "Time that each phase of the recovery of a lost node took: detect and commit on the leader, restore and replay on the node that took a partition over."
+	recoveryHelp   = "Time that each phase of the recovery of a lost node took, the slowest partition counting; on the leader."
 	checkpointName = "seepnode_checkpoint_seconds"
 	checkpointHelp = "Time from a checkpoint's epoch to its being complete, on the leader."
 )
