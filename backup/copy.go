@@ -102,7 +102,7 @@ func (j *copyJob) ended(ctx context.Context, at vault.Access, g topology.KeyGrou
 	ended := false
 	request := vault.ChainRequest{Query: j.query, Stage: j.key.stage, Range: topology.Range{From: g, To: g + 1}, Through: j.epoch, OrBefore: true}
 	err := at.Chain(ctx, request, func(d *vault.Delta) (err error) {
-		_, ended, err = unpackDelta(d.Data)
+		_, ended, err = unpackDelta(nil, d.Data)
 		return err
 	})
 	if lacks(err) {
@@ -121,7 +121,7 @@ func (j *copyJob) copy(ctx context.Context, from, to vault.Access) error {
 		ended := false
 		if d.To != j.epoch {
 			var err error
-			if _, ended, err = unpackDelta(d.Data); err != nil {
+			if _, ended, err = unpackDelta(nil, d.Data); err != nil {
 				return err
 			}
 		}

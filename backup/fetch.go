@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// fetchesMax is how many chains one Fetch reads at a time. Each has at most a client's credit of 4 MiB and one delta in flight.
-	fetchesMax = 8
+	// fetchesMax is how many blocks one Fetch reads at a time. Each has at most a client's credit of 4 MiB, one delta in flight, and the deltas of
+	// one key group.
+	fetchesMax = 4
 	// fetchBusyWait is how long a vault is left alone that has too many readers.
 	fetchBusyWait = 20 * time.Millisecond
 )
@@ -33,8 +34,8 @@ type FetchRequest struct {
 	// Current is a node's process now; false when the node has left for good. What was fsynced outlives a process, so a member that
 	// has restarted is read through its successor. nil: members are as they are named.
 	Current func(n topology.NodeID) (topology.Process, bool)
-	// Got is told of the bytes that have come, block by block, from any goroutine; nil: nobody is.
-	Got func(bytes int64)
+	// Has says of which key groups the chain has been taken already, by a Fetch before that failed; nil: of none.
+	Has func(g topology.KeyGroup) bool
 	// Lives says whether a node is thought to live. Those that do are asked first: a host that has vanished does not even refuse. nil:
 	// all do.
 	Lives func(n topology.NodeID) bool
@@ -78,44 +79,43 @@ func (e *LostError) Unwrap() []error {
 	return errs
 }
 
-// Fetch gives what leads to the state at r.Epoch: for each key group, ascending, a base where there is one and what follows it,
-// oldest first. Nothing for key groups of r.Empty. A key group whose last delta says that it ended before r.Epoch has the same
-// state at r.Epoch. Blocks are read in parallel, from different members; another member is asked when one fails.
+// Fetch calls take with what leads to the state of each key group at r.Epoch, once for each: a base where there is one and what follows it,
+// oldest first. Nothing for key groups of r.Empty. A key group whose last delta says that it ended before r.Epoch has the same state at r.Epoch.
+// Blocks are read in parallel, from different members, and take is called from several goroutines at a time: for the key groups of a block in
+// ascending order, and never with anything of which it is not known that all of it is there. Another member is asked when one fails, from the
+// first key group on that was not taken. What take is given lies in memory that is used again when it returns: a restore would else touch three
+// times the memory that the state takes, and memory that was not in use before costs more than reading what goes there.
 //
-// Errors: *LostError of the lowest block that failed, ctx's.
-func Fetch(ctx context.Context, vaults Vaults, r FetchRequest) ([]GroupDelta, error) {
+// Errors: *LostError of the lowest block that failed, take's, ctx's.
+func Fetch(ctx context.Context, vaults Vaults, r FetchRequest, take func(chain []GroupDelta) error) error {
 	if r.Range.From >= r.Range.To || int(r.Range.To) > r.Groups || r.Epoch < 0 || len(r.Sets) < topology.Blocks(r.Groups) {
-		return nil, fmt.Errorf("backup: fetching key groups %v of %d at epoch %d with vaults of %d blocks makes no sense", r.Range, r.Groups, r.Epoch, len(r.Sets))
+		return fmt.Errorf("backup: fetching key groups %v of %d at epoch %d with vaults of %d blocks makes no sense", r.Range, r.Groups, r.Epoch, len(r.Sets))
 	}
 	if r.Epoch == 0 {
-		return nil, nil
+		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	first, last := topology.BlockOf(r.Range.From), topology.BlockOf(r.Range.To-1)
-	results := make([][]GroupDelta, int(last-first)+1)
-	errs := make([]error, len(results))
-	slots := make(chan struct{}, fetchesMax)
+	errs := make([]error, int(last-first)+1)
+	slots := make(chan []byte, fetchesMax) // with the memory of the block that was read before
+	for range fetchesMax {
+		slots <- nil
+	}
 	var workers sync.WaitGroup
 	for b := first; b <= last; b++ {
 		if slices.Contains(r.Empty, b) {
 			continue
 		}
-		slots <- struct{}{}
+		memory := <-slots
 		workers.Go(func() {
-			defer func() { <-slots }()
+			f := fetcher{vaults: vaults, request: &r, block: b, take: take, memory: memory}
+			defer func() { slots <- f.memory[:0] }()
 			if ctx.Err() != nil {
 				return
 			}
-			f := fetcher{vaults: vaults, request: &r, block: b}
-			if results[b-first], errs[b-first] = f.fetch(ctx); errs[b-first] != nil {
+			if errs[b-first] = f.fetch(ctx); errs[b-first] != nil {
 				cancel() // one block that is lost loses the whole range
-			} else if r.Got != nil {
-				bytes := 0
-				for i := range results[b-first] {
-					bytes += len(results[b-first][i].Data)
-				}
-				r.Got(int64(bytes))
 			}
 		})
 	}
@@ -123,14 +123,16 @@ func Fetch(ctx context.Context, vaults Vaults, r FetchRequest) ([]GroupDelta, er
 	var failed error
 	for _, err := range errs {
 		if lost := (*LostError)(nil); errors.As(err, &lost) {
-			return nil, err
+			return err
 		}
-		failed = cmp.Or(failed, err)
+		if failed == nil || errors.Is(failed, context.Canceled) { // which is what the others' failure does to a block
+			failed = cmp.Or(err, failed)
+		}
 	}
 	if err := cmp.Or(failed, ctx.Err()); err != nil {
-		return nil, fmt.Errorf("backup: fetching key groups %v of stage %d: %w", r.Range, r.Stage, err)
+		return fmt.Errorf("backup: fetching key groups %v of stage %d: %w", r.Range, r.Stage, err)
 	}
-	return slices.Concat(results...), nil
+	return nil
 }
 
 // fetcher reads one block.
@@ -138,28 +140,39 @@ type fetcher struct {
 	vaults  Vaults
 	request *FetchRequest
 	block   topology.BlockID
+	take    func(chain []GroupDelta) error
+	next    topology.KeyGroup // those before it were taken
+	refused error             // what take said: no other member is asked
+	memory  []byte            // of the deltas of one key group, as their owner sees them
+	chain   []GroupDelta
 }
 
-func (f *fetcher) fetch(ctx context.Context) ([]GroupDelta, error) {
-	r := f.request
-	groups := f.block.Range(r.Groups)
-	groups = topology.Range{From: max(groups.From, r.Range.From), To: min(groups.To, r.Range.To)}
+func (f *fetcher) fetch(ctx context.Context) error {
+	groups := f.groups()
 	members := f.members()
-	out, answers := f.ask(ctx, members, groups)
-	if answers == nil {
-		return out, nil
+	for f.next = groups.From; f.next < groups.To && f.request.Has != nil && f.request.Has(f.next); {
+		f.next++
+	}
+	if answers := f.ask(ctx, members, groups); answers == nil || f.refused != nil {
+		return f.refused
 	}
 	// No member has all of them; each key group may still be somewhere.
-	out = nil
-	for g := groups.From; g < groups.To; g++ {
-		one := topology.Range{From: g, To: g + 1}
-		deltas, answers := f.ask(ctx, members, one)
-		if answers != nil {
-			return nil, f.lost(ctx, one, answers)
+	for f.next < groups.To {
+		one := topology.Range{From: f.next, To: f.next + 1}
+		if answers := f.ask(ctx, members, one); f.refused != nil {
+			return f.refused
+		} else if answers != nil {
+			return f.lost(ctx, one, answers)
 		}
-		out = append(out, deltas...)
 	}
-	return out, nil
+	return nil
+}
+
+// groups are those of the block that were asked for.
+func (f *fetcher) groups() topology.Range {
+	r := f.request
+	groups := f.block.Range(r.Groups)
+	return topology.Range{From: max(groups.From, r.Range.From), To: min(groups.To, r.Range.To)}
 }
 
 func (f *fetcher) lost(ctx context.Context, groups topology.Range, answers []Answer) error {
@@ -203,23 +216,26 @@ func (f *fetcher) members() []topology.Process {
 	return all
 }
 
-// ask tries the members in turn. answers is nil when one gave all; else it is not nil.
-func (f *fetcher) ask(ctx context.Context, members []topology.Process, groups topology.Range) (out []GroupDelta, answers []Answer) {
+// ask tries the members in turn. answers is nil when all has been taken up to the end of groups; else it is not nil.
+func (f *fetcher) ask(ctx context.Context, members []topology.Process, groups topology.Range) (answers []Answer) {
 	answers = []Answer{}
 	for _, m := range members {
+		if f.next >= groups.To {
+			return nil
+		}
 		access, now, err := diskOf(ctx, f.vaults, f.request.Current, m)
 		if err == nil {
-			err = patiently(ctx, func() error {
-				out, err = f.chains(ctx, access, groups)
-				return err
-			})
+			err = patiently(ctx, func() error { return f.chains(ctx, access, topology.Range{From: f.next, To: groups.To}) })
 		}
 		if err == nil {
-			return out, nil
+			return nil
 		}
 		answers = append(answers, Answer{now, err})
+		if f.refused != nil {
+			break
+		}
 	}
-	return nil, answers
+	return answers
 }
 
 // diskOf gives the vault of p's node, whichever process runs there now: what was fsynced outlives a process.
@@ -252,29 +268,51 @@ func patiently(ctx context.Context, read func() error) error {
 	}
 }
 
-func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topology.Range) ([]GroupDelta, error) {
+// chains takes the chains of groups that a vault has.
+func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topology.Range) error {
 	r := f.request
-	var out []GroupDelta
+	f.chain, f.memory = f.chain[:0], f.memory[:0]
 	chains := newChainCheck(groups, r.Epoch)
 	request := vault.ChainRequest{Query: r.Query, Stage: r.Stage, Range: groups, Through: r.Epoch, OrBefore: true}
 	err := access.Chain(ctx, request, func(d *vault.Delta) error {
-		data, ended, err := unpackDelta(d.Data)
+		if len(f.chain) > 0 && f.chain[0].Group != d.KeyGroup {
+			if err := chains.whole(); err != nil {
+				return err
+			}
+			if err := f.give(); err != nil {
+				return err
+			}
+		}
+		at := len(f.memory)
+		memory, ended, err := unpackDelta(f.memory, d.Data)
 		if err != nil {
 			return err
 		}
 		if err := chains.next(d, ended); err != nil {
 			return err
 		}
-		out = append(out, GroupDelta{Group: d.KeyGroup, Base: d.Base, To: d.To, Data: data})
+		f.memory = memory
+		f.chain = append(f.chain, GroupDelta{Group: d.KeyGroup, Base: d.Base, To: d.To, Data: memory[at+flagsBytes:]})
 		return nil
 	})
 	if err == nil {
 		err = chains.end()
 	}
-	if err != nil {
-		return nil, err
+	if err == nil && len(f.chain) > 0 {
+		err = f.give()
 	}
-	return out, nil
+	return err
+}
+
+// give has the chain of a key group taken.
+func (f *fetcher) give() error {
+	if err := f.take(f.chain); err != nil {
+		f.refused = err
+		return err
+	}
+	f.next = f.chain[0].Group + 1
+	f.chain, f.memory = f.chain[:0], f.memory[:0]
+	return nil
 }
 
 // errShort is the answer of a vault whose chain of a key group ends before the epoch without the key group's having ended.

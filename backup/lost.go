@@ -20,7 +20,7 @@ func Lost(ctx context.Context, vaults Vaults, r FetchRequest, alive func(topolog
 		if slices.Contains(r.Empty, b) {
 			continue
 		}
-		f := fetcher{vaults: vaults, request: &r, block: b}
+		f := fetcher{vaults: vaults, request: &r, block: b, take: func([]GroupDelta) error { return nil }}
 		held := f.held(ctx, alive)
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -35,8 +35,7 @@ func Lost(ctx context.Context, vaults Vaults, r FetchRequest, alive func(topolog
 // held says whether vaults that live have all key groups of the block, or may have them.
 func (f *fetcher) held(ctx context.Context, alive func(topology.NodeID) bool) bool {
 	r := f.request
-	groups := f.block.Range(r.Groups)
-	groups = topology.Range{From: max(groups.From, r.Range.From), To: min(groups.To, r.Range.To)}
+	groups := f.groups()
 	has := make([]bool, groups.Len())
 	for _, m := range f.members() {
 		if !alive(m.Node) {
@@ -55,8 +54,8 @@ func (f *fetcher) held(ctx context.Context, alive func(topology.NodeID) bool) bo
 				has[i] = true
 			} else if h.At != 0 && !has[i] {
 				// It is the state at the epoch too if its partition had ended.
-				_, answers := f.ask(ctx, []topology.Process{m}, topology.Range{From: h.KeyGroup, To: h.KeyGroup + 1})
-				has[i] = answers == nil
+				f.next = h.KeyGroup
+				has[i] = f.ask(ctx, []topology.Process{m}, topology.Range{From: h.KeyGroup, To: h.KeyGroup + 1}) == nil
 			}
 		}
 		if !slices.Contains(has, false) {

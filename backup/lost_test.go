@@ -83,7 +83,7 @@ func TestVaultsOfNodesThatLiveAreAskedBeforeOneThatVanished(t *testing.T) {
 		sets[0].Members, sets[0].Former = []topology.Process{n2.process}, []topology.Process{n1.process}
 		lives := func(n topology.NodeID) bool { return n != "n2" }
 		request := FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: 10, Groups: modelGroups, Sets: sets, Current: c.currentOf, Lives: lives}
-		if _, err := Fetch(context.Background(), unasked{pool, t, "n2"}, request); err != nil {
+		if _, err := fetched(context.Background(), unasked{pool, t, "n2"}, request); err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,12 +2,16 @@ package backup
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seepnode/seepnode/backup/vault"
 )
 
 // A delta as a vault keeps it is a byte of flags and what the engine gave.
-const flagEnded = 1
+const (
+	flagEnded  = 1
+	flagsBytes = 1
+)
 
 // packer packs deltas into slabs, so that small ones do not cost an allocation each.
 type packer struct{ slab []byte }
@@ -32,14 +36,14 @@ func (p *packer) delta(ended bool, data []byte) (vault.Payload, error) {
 	return payload, err
 }
 
-// unpackDelta gives what the engine gave.
-func unpackDelta(p vault.Payload) (data []byte, ended bool, err error) {
-	raw, err := p.Append(make([]byte, 0, p.Len()))
-	if err != nil {
-		return nil, false, err
+// unpackDelta appends the flags and what the engine gave.
+func unpackDelta(dst []byte, p vault.Payload) (raw []byte, ended bool, err error) {
+	at := len(dst)
+	if raw, err = p.Append(slices.Grow(dst, p.Len())); err != nil {
+		return dst, false, err
 	}
-	if len(raw) == 0 || raw[0]&^flagEnded != 0 {
-		return nil, false, fmt.Errorf("%w: delta of %d bytes without flags that are known", vault.ErrMalformed, len(raw))
+	if len(raw) == at || raw[at]&^flagEnded != 0 {
+		return dst, false, fmt.Errorf("%w: delta of %d bytes without flags that are known", vault.ErrMalformed, len(raw)-at)
 	}
-	return raw[1:], raw[0]&flagEnded != 0, nil
+	return raw, raw[at]&flagEnded != 0, nil
 }

@@ -107,7 +107,7 @@ func (p *modelPartition) checkpoint(r *rand.Rand, e topology.Epoch, ended bool) 
 
 func (p *modelPartition) wantFetched(t *testing.T, ctx context.Context, c *testCluster, vaults Vaults, sets []topology.VaultSet, e, state topology.Epoch) {
 	t.Helper()
-	deltas, err := Fetch(ctx, vaults, FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: e, Groups: modelGroups, Sets: sets, Current: c.currentOf})
+	deltas, err := fetched(ctx, vaults, FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: e, Groups: modelGroups, Sets: sets, Current: c.currentOf})
 	if err != nil {
 		t.Errorf("epoch %d: %v", e, err)
 		return
@@ -345,18 +345,18 @@ func TestFetchTellsVaultsThatLackAStateFromThoseThatCannotBeReached(t *testing.T
 		p.wantFetched(t, ctx, c, pool, sets, 10, 10)
 		request := FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: 20, Groups: modelGroups, Sets: sets, Current: c.currentOf}
 		var lost *LostError
-		if _, err := Fetch(ctx, pool, request); !errors.As(err, &lost) || !lost.Reachable || len(lost.Answers) != 2 {
+		if _, err := fetched(ctx, pool, request); !errors.As(err, &lost) || !lost.Reachable || len(lost.Answers) != 2 {
 			t.Errorf("epoch 20 was never saved and no partition had ended: %v", err)
 		}
 		n1.losePower()
 		p.wantFetched(t, ctx, c, pool, sets, 10, 10) // the others have it
 		n2.kill()
 		request.Epoch = 10
-		if _, err := Fetch(ctx, pool, request); !errors.As(err, &lost) || lost.Reachable || lost.Block != 0 || len(lost.Answers) != 2 {
+		if _, err := fetched(ctx, pool, request); !errors.As(err, &lost) || lost.Reachable || lost.Block != 0 || len(lost.Answers) != 2 {
 			t.Errorf("two vaults are down: %v", err)
 		}
 		request.Empty = []topology.BlockID{0}
-		if deltas, err := Fetch(ctx, pool, request); err != nil || len(deltas) != modelGroups-16 || deltas[0].Group != 16 {
+		if deltas, err := fetched(ctx, pool, request); err != nil || len(deltas) != modelGroups-16 || deltas[0].Group != 16 {
 			t.Errorf("without block 0: %d deltas, %v", len(deltas), err)
 		}
 		n1.start() // another process, with the disk of the former one
@@ -459,7 +459,7 @@ func TestFetchReadsFormerVaultsWhateverTheirProcess(t *testing.T) {
 		c.mu.Unlock()
 		request := FetchRequest{Query: testQuery, Stage: 1, Range: p.rng, Epoch: 10, Groups: modelGroups, Sets: sets, Current: c.currentOf}
 		var lost *LostError
-		if _, err := Fetch(ctx, pool, request); !errors.As(err, &lost) || !lost.Reachable || len(lost.Answers) != 2 {
+		if _, err := fetched(ctx, pool, request); !errors.As(err, &lost) || !lost.Reachable || len(lost.Answers) != 2 {
 			t.Errorf("the former vault has left: %v", err)
 		}
 	})

@@ -30,7 +30,42 @@ type Client struct {
 	last  uint64
 	bytes int
 	freed chan struct{} // closed and replaced when a request has ended
+	spare spare
 	err   error
+}
+
+// spare is memory of parts that were taken, for those that come: a restore reads much, and memory that was in use before costs less.
+type spare struct {
+	streams int // that are under way; without one nothing is kept
+	parts   [][]byte
+	bytes   int // of parts, capacity counted
+}
+
+// spareBytes bounds what is kept, of all streams of a connection.
+const spareBytes = 2 * streamBytes
+
+// copyOf is a copy of part.
+func (s *spare) copyOf(part []byte) []byte {
+	var memory []byte
+	if n := len(s.parts); n > 0 {
+		memory, s.parts = s.parts[n-1], s.parts[:n-1]
+		s.bytes -= cap(memory)
+	}
+	return append(memory[:0], part...)
+}
+
+// add takes the memory of a part that is not used any more.
+func (s *spare) add(part []byte) {
+	if s.streams > 0 && s.bytes+cap(part) <= spareBytes {
+		s.parts, s.bytes = append(s.parts, part), s.bytes+cap(part)
+	}
+}
+
+// end forgets everything with the last stream.
+func (s *spare) end() {
+	if s.streams--; s.streams == 0 {
+		s.parts, s.bytes = nil, 0
+	}
 }
 
 // call is one request under way.
@@ -168,7 +203,7 @@ func (c *Client) handle(m *message, whole []byte) error {
 		if x.unread += len(whole); x.unread > creditMax+MessageBytesMax {
 			return fmt.Errorf("%w: %d bytes for request %d, which has no credit for them", ErrMalformed, x.unread, m.id)
 		}
-		x.parts = append(x.parts, append([]byte(nil), whole...))
+		x.parts = append(x.parts, c.spare.copyOf(whole))
 		notify(x.arrived)
 		return nil
 	case typeHeld:
@@ -325,14 +360,27 @@ func (c *Client) Drop(ctx context.Context, id topology.QueryID) *Commit {
 func (c *Client) ask(ctx context.Context, m *message, take func(m *message) error) error {
 	x := &call{streams: true, arrived: make(chan struct{}, 1)}
 	m.credit = streamBytes
+	c.mu.Lock()
+	c.spare.streams++
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.spare.end()
+		c.mu.Unlock()
+	}()
 	if err := c.start(ctx, m, x); err != nil {
 		return err
 	}
 	var failed error
+	var parts [][]byte
 	for {
 		c.mu.Lock()
-		parts, ended, o := x.parts, x.ended, x.outcome
-		x.parts, x.unread = nil, 0
+		for _, p := range parts {
+			c.spare.add(p)
+		}
+		clear(parts)
+		ended, o := x.ended, x.outcome
+		parts, x.parts, x.unread = x.parts, parts[:0], 0
 		c.mu.Unlock()
 		credit := 0
 		for _, p := range parts {

@@ -41,6 +41,7 @@ type server struct {
 	out      []byte        // replies that wait
 	wake     chan struct{} // there are some
 	drained  chan struct{} // there are few again
+	room     chan struct{} // closed and replaced when what waited is being written: streams go on
 	requests int
 	streams  map[uint64]*stream
 	closed   bool
@@ -57,7 +58,7 @@ type stream struct {
 // Serve answers a Client on conn until ctx ends or the connection does, and closes it. Puts are answered when they are held
 // and when they are fsynced, in the order in which that happens. nil says that the peer closed.
 func (v *Vault) Serve(ctx context.Context, conn Conn) error {
-	s := &server{v: v, conn: conn, wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), streams: map[uint64]*stream{}}
+	s := &server{v: v, conn: conn, wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), room: make(chan struct{}), streams: map[uint64]*stream{}}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -114,6 +115,8 @@ func (s *server) send(ctx context.Context, cancel context.CancelFunc) {
 		}
 		s.mu.Lock()
 		buf, s.out = s.out, buf[:0]
+		close(s.room)
+		s.room = make(chan struct{})
 		s.mu.Unlock()
 		notify(s.drained)
 		if len(buf) == 0 {
@@ -285,7 +288,7 @@ func (s *server) fence(ctx context.Context, t *stream, id uint64, m *message) er
 	return log.Each(func(x *Seal) error { return s.part(ctx, t, &message{typ: typeSeal, id: id, put: SealPut{Seal: *x}}) })
 }
 
-// part queues one part of a stream once it has credit.
+// part queues one part of a stream once it has credit and few replies wait: what streams read is not to lie here many times over.
 func (s *server) part(ctx context.Context, t *stream, m *message) error {
 	for {
 		s.mu.Lock()
@@ -293,7 +296,8 @@ func (s *server) part(ctx context.Context, t *stream, m *message) error {
 			s.mu.Unlock()
 			return ErrClosed
 		}
-		if t.credit > 0 {
+		room := s.room
+		if t.credit > 0 && len(s.out) <= replyBytesMax {
 			at := len(s.out)
 			s.out = m.append(s.out)
 			t.credit -= int64(len(s.out) - at)
@@ -304,6 +308,7 @@ func (s *server) part(ctx context.Context, t *stream, m *message) error {
 		s.mu.Unlock()
 		select {
 		case <-t.more:
+		case <-room:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

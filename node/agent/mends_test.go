@@ -57,7 +57,7 @@ func TestARestoreOfWhatIsGoneBeginsAnewFromALaterCheckpointInsteadOfWaiting(t *t
 			defer r.end()
 			done := make(chan error, 1)
 			go func() {
-				_, err := r.restore(r.ctx, 0, all, 10, nil)
+				err := r.restore(r.ctx, 0, all, 10, nil)
 				done <- err
 			}()
 			select {

@@ -46,9 +46,9 @@ const turnMost = 300 * time.Millisecond
 
 // fetch asks vaults for a state once. In turn, the states of a few active partitions are fetched at a time, one after the other, rather than all at
 // once: the first are there earlier, and the last not later.
-func (q *queries) fetch(ctx context.Context, r backup.FetchRequest, inTurn bool) ([]backup.GroupDelta, error) {
+func (q *queries) fetch(ctx context.Context, r backup.FetchRequest, inTurn bool, take func(chain []backup.GroupDelta) error) error {
 	if !inTurn {
-		return backup.Fetch(ctx, q.vaults, r)
+		return backup.Fetch(ctx, q.vaults, r, take)
 	}
 	patience := time.NewTimer(turnMost)
 	defer patience.Stop()
@@ -57,9 +57,9 @@ func (q *queries) fetch(ctx context.Context, r backup.FetchRequest, inTurn bool)
 		defer func() { <-q.turns }()
 	case <-patience.C:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return backup.Fetch(ctx, q.vaults, r)
+	return backup.Fetch(ctx, q.vaults, r, take)
 }
 
 // run follows the metadata until ctx ends, and returns when all queries have ended here.

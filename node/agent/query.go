@@ -246,35 +246,40 @@ func vaultSets(w *raftfsm.Query) [][]topology.VaultSet {
 	return sets
 }
 
-// restore fetches the state of a range at a complete checkpoint. While no vault gives it, it waits and says for what: the metadata may
+// restore fetches the state of a range at a complete checkpoint. While no vault gives all of it, it waits and says for what: the metadata may
 // name other vaults, or one comes back with its disk.
-func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error) {
+func (r *running) restore(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch, take func(chain []backup.GroupDelta) error) error {
 	defer r.waitsFor(stage, "")
+	has := make([]atomic.Bool, rng.Len())
+	taking := func(chain []backup.GroupDelta) error {
+		err := take(chain)
+		if err == nil {
+			has[chain[0].Group-rng.From].Store(true)
+		}
+		return err
+	}
 	for first := true; ; {
 		s := r.of.machine.View()
 		w := s.Incarnation(r.id.Incarnation)
 		if w == nil || w.ID != r.id {
-			return nil, fmt.Errorf("query %s is gone", r.name)
+			return fmt.Errorf("query %s is gone", r.name)
 		}
 		request := stateRequest(r.of.machine, w, stage, rng, epoch)
-		var came atomic.Int64 // in this attempt: to fetch the same again and again is no progress
-		if got != nil {
-			request.Got = func(bytes int64) { got(came.Add(bytes)) }
-		}
-		deltas, err := r.of.fetch(ctx, request, first && r.inTurn(w, stage, rng))
+		request.Has = func(g topology.KeyGroup) bool { return has[g-rng.From].Load() }
+		err := r.of.fetch(ctx, request, first && r.inTurn(w, stage, rng), taking)
 		first = false
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
-			return deltas, err
+			return err
 		}
 		if w.Complete > epoch {
 			// A later one is complete, and the partition begins anew from that: this one may be gone for good. Who became a vault since has the
 			// later one alone, whatever is kept for shadows.
-			return nil, &dataplane.TrimmedError{From: epoch + 1, Floor: w.Complete + 1}
+			return &dataplane.TrimmedError{From: epoch + 1, Floor: w.Complete + 1}
 		}
 		r.waitsFor(stage, err.Error())
 		if !sleep(ctx, fetchAgain) {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

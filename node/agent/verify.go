@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
@@ -177,19 +178,15 @@ func (v *verifying) at(ctx context.Context, q *raftfsm.Query) (*verify.Result, e
 	for i, st := range q.Stages {
 		for from := 0; from < st.Groups; from += verifyFetchGroups {
 			rng := topology.Range{From: topology.KeyGroup(from), To: topology.KeyGroup(min(from+verifyFetchGroups, st.Groups))}
-			deltas, err := v.fetch(ctx, q, topology.StageID(i), rng, through)
-			if err != nil {
-				return nil, err
-			}
-			if err := past.Add(topology.StageID(i), deltas); err != nil {
+			if err := v.fetch(ctx, q, topology.StageID(i), rng, through, adding(past, topology.StageID(i))); err != nil {
 				return nil, err
 			}
 		}
 	}
 	c := verify.Config{Plan: v.plan, T0Ms: q.T0Ms, Incarnation: q.ID.Incarnation, Resealed: q.Resealed, Past: past, Tables: tables, Connectors: v.a.binary.connectors,
 		Operators: v.a.binary.operators, MemoryBytes: memoryLimit(v.a.config.MemoryLimit) / verifyMemoryShare, Share: verifyShare, Logger: v.a.log,
-		Restore: func(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
-			return v.fetch(ctx, q, stage, rng, epoch)
+		Restore: func(ctx context.Context, stage topology.StageID, rng topology.Range, epoch topology.Epoch, take func([]backup.GroupDelta) error) error {
+			return v.fetch(ctx, q, stage, rng, epoch, take)
 		},
 		Progress: func(p verify.Progress) {
 			v.progress(client.VerifyProgress{Doing: "running", From: p.From + 1, Epoch: p.Epoch, To: p.Through, Rows: p.Rows, StateBytes: p.StateBytes})
@@ -204,8 +201,18 @@ func (v *verifying) at(ctx context.Context, q *raftfsm.Query) (*verify.Result, e
 }
 
 // fetch asks the vaults for a state.
-func (v *verifying) fetch(ctx context.Context, q *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error) {
-	return backup.Fetch(ctx, v.work.pool, stateRequest(v.a.Machine(), q, stage, rng, epoch))
+func (v *verifying) fetch(ctx context.Context, q *raftfsm.Query, stage topology.StageID, rng topology.Range, epoch topology.Epoch, take func(chain []backup.GroupDelta) error) error {
+	return backup.Fetch(ctx, v.work.pool, stateRequest(v.a.Machine(), q, stage, rng, epoch), take)
+}
+
+// adding gives what adds chains, which come from several goroutines, to the past.
+func adding(past *verify.Past, stage topology.StageID) func(chain []backup.GroupDelta) error {
+	var mu sync.Mutex
+	return func(chain []backup.GroupDelta) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return past.Add(stage, chain)
+	}
 }
 
 // tables reads the materialized tables as anybody would, at the checkpoint.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -303,21 +304,21 @@ func appendSplit(dst []byte, place int, sp *split) []byte {
 var errState = errors.New("saved state is damaged or of another plan")
 
 // restore puts the partition, which has just been made, into the state of the checkpoint at epoch c.
-func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error {
+func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	p.stats.epoch.Store(int64(c))
 	p.next, p.from, p.asked = c+1, c, c
 	x := p.executors[0]
 	last := make([]groupHeader, p.rng.Len())
-	for _, d := range deltas {
-		if !p.rng.Contains(d.Group) {
-			continue
-		}
-		h, err := p.applyGroup(x, d.Group, d.Data, c, !last[d.Group-p.rng.From].known)
-		if err != nil {
-			return fmt.Errorf("stage %q, key group %d: %w", p.spec.Name, d.Group, err)
-		}
-		last[d.Group-p.rng.From] = h
+	var taking sync.Mutex // while the next ones are read and unpacked
+	err := p.query.config.Restore(ctx, p.spec.ID, p.rng, c, func(chain []backup.GroupDelta) error {
+		taking.Lock()
+		defer taking.Unlock()
+		return p.applyChain(x, chain, c, last)
+	})
+	if err != nil {
+		return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", p.spec.Name, p.rng, c, err)
 	}
+	p.trace("fetched")
 	p.restoredKept(last, c)
 	p.stand(last)
 	p.noteChains(c)
@@ -352,6 +353,29 @@ func (p *partition) restore(c topology.Epoch, deltas []backup.GroupDelta) error 
 		}
 		l.Restart(p.next, stand)
 	}
+	return nil
+}
+
+// applyChain makes the state of a key group of all of its deltas. It runs on a goroutine of the one who restores.
+func (p *partition) applyChain(x *executor, chain []backup.GroupDelta, c topology.Epoch, last []groupHeader) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = p.panicked(r)
+		}
+	}()
+	bytes := 0
+	for _, d := range chain {
+		if !p.rng.Contains(d.Group) {
+			continue
+		}
+		h, err := p.applyGroup(x, d.Group, d.Data, c, !last[d.Group-p.rng.From].known)
+		if err != nil {
+			return fmt.Errorf("key group %d: %w", d.Group, err)
+		}
+		last[d.Group-p.rng.From] = h
+		bytes += len(d.Data)
+	}
+	p.stats.restoredBytes.Add(int64(bytes))
 	return nil
 }
 

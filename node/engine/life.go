@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -140,12 +139,7 @@ func (p *partition) begin(ctx context.Context) error {
 	}
 	from := max(p.placed.Restore, p.placement.Load().Complete)
 	if from > 0 {
-		deltas, err := q.config.Restore(ctx, s.ID, p.rng, from, func(bytes int64) { raise(&p.stats.restoredBytes, bytes) })
-		if err != nil {
-			return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", s.Name, p.rng, from, err)
-		}
-		p.trace("fetched")
-		if err := p.restore(from, deltas); err != nil {
+		if err := p.restore(ctx, from); err != nil {
 			return err
 		}
 	} else {

@@ -39,9 +39,9 @@ type QueryConfig struct {
 	Sealer Sealer
 	// Backup takes the partitions' checkpoints; nil: there are none.
 	Backup Backup
-	// Restore gives the deltas of a range of a stage that lead to its state at a complete checkpoint: ascending by epoch for each key group. It
-	// tells got how many bytes have come so far, again from 0 when it begins anew, from any goroutine, before it returns.
-	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, got func(bytes int64)) ([]backup.GroupDelta, error)
+	// Restore calls take with the deltas that lead to the state of each key group of a range at a complete checkpoint, oldest first: once for each
+	// key group, from any goroutine, before it returns. Take does not keep them.
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, take func(chain []backup.GroupDelta) error) error
 	// Until ends a Replay that is of a query's past: every partition takes the epochs up to it, and no more. 0: the Replay has the query's end.
 	Until topology.Epoch
 	// TraceChains, when set, is called after every step with the chains of a partition's outputs and sinks, in order. For finding

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,23 +89,37 @@ func (b *memoryBackup) complete() (latest topology.Epoch) {
 	return latest
 }
 
-// restore gives what a partition of any range needs to start from c.
-func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topology.Range, c topology.Epoch) (out []backup.GroupDelta, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// restore gives what a partition of any range needs to start from c, in memory that is used for something else afterwards.
+func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topology.Range, c topology.Epoch, take func([]backup.GroupDelta) error) error {
 	for g := r.From; g < r.To; g++ {
-		e, _ := b.at(stage, g, c)
-		var chain []backup.GroupDelta
-		for e > 0 {
-			s := b.groups[stage][g][e]
-			chain = append(chain, backup.GroupDelta{Group: g, Data: s.data})
-			e = s.from
+		chain := b.chain(stage, g, c)
+		if len(chain) == 0 {
+			continue
 		}
-		for i := len(chain) - 1; i >= 0; i-- {
-			out = append(out, chain[i])
+		err := take(chain)
+		for _, d := range chain {
+			for i := range d.Data {
+				d.Data[i] = 0xa5
+			}
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// chain gives copies of the deltas that lead to a key group's state at c.
+func (b *memoryBackup) chain(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (chain []backup.GroupDelta) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for e, _ := b.at(stage, g, c); e > 0; {
+		s := b.groups[stage][g][e]
+		chain = append(chain, backup.GroupDelta{Group: g, Data: slices.Clone(s.data)})
+		e = s.from
+	}
+	slices.Reverse(chain)
+	return chain
 }
 
 // forget drops what is not part of checkpoints up to c: it was not on disk when everything was lost.

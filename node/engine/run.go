@@ -66,7 +66,7 @@ type Options struct {
 	Replay  *SealLog
 	Resume  bool
 	Backup  Backup
-	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, take func(chain []backup.GroupDelta) error) error
 	// From is the complete checkpoint that the query starts from, with Restore; 0: it starts from nothing.
 	From topology.Epoch
 	// Until: see QueryConfig. Reached is called when all partitions are there, or have ended, and before anything is closed.
@@ -143,13 +143,8 @@ func (r *localRun) execute(ctx context.Context) error {
 		return causeOr(ctx, err)
 	}
 	c := QueryConfig{ID: topology.QueryID{Incarnation: o.Incarnation, Generation: 1}, Name: "query", Plan: r.plan, Paranoid: o.Paranoid,
-		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, TraceChains: o.TraceChains, Skipped: o.Skipped, Until: o.Until,
+		Replay: o.Replay, Resume: o.Resume, Backup: o.Backup, Restore: o.Restore, TraceChains: o.TraceChains, Skipped: o.Skipped, Until: o.Until,
 		Resealed: o.Resealed}
-	if o.Restore != nil {
-		c.Restore = func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, _ func(int64)) ([]backup.GroupDelta, error) {
-			return o.Restore(ctx, stage, r, epoch)
-		}
-	}
 	switch {
 	case o.Replay != nil:
 		c.T0Ms = o.Replay.T0Ms()

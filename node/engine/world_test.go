@@ -431,13 +431,13 @@ func (w *world) trace(node topology.NodeID, stage topology.StageID, epoch topolo
 }
 
 // restore reads a range's state from the vaults, which takes a while.
-func (w *world) restore(ctx context.Context, stage topology.StageID, r topology.Range, c topology.Epoch, _ func(int64)) ([]backup.GroupDelta, error) {
+func (w *world) restore(ctx context.Context, stage topology.StageID, r topology.Range, c topology.Epoch, take func([]backup.GroupDelta) error) error {
 	select {
 	case <-time.After(w.delay()):
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return w.backup.restore(ctx, stage, r, c)
+	return w.backup.restore(ctx, stage, r, c, take)
 }
 
 func (n *worldNode) join(peer *worldNode, conn transport.Conn) {

@@ -30,8 +30,8 @@ type Config struct {
 	// Floor is a checkpoint at which some state was given up as lost: what came before cannot be run again. 0: there is none.
 	Floor topology.Epoch
 	Past  *Past
-	// Restore gives the state of a stage at a checkpoint, when the run cannot begin at the query's start.
-	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch) ([]backup.GroupDelta, error)
+	// Restore gives the state of a stage at a checkpoint, see engine.QueryConfig, when the run cannot begin at the query's start.
+	Restore func(ctx context.Context, stage topology.StageID, r topology.Range, epoch topology.Epoch, take func(chain []backup.GroupDelta) error) error
 	// Tables are the rows of materialized tables at the Past's last checkpoint, by name; those that are not here are not compared.
 	Tables map[string]*Rows
 
