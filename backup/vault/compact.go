@@ -13,12 +13,21 @@ import (
 // How much is written in one call while segments are rewritten.
 const rewriteBytes = 1 << 20
 
-// A rewrite looks each yieldStep whether chains are still being read, and waits for that no longer than yieldMost in all: what is read is what
-// somebody restores, and space is given back a little later.
+// A rewrite looks each yieldStep whether chains are still being read, here or by this process elsewhere (see Quiet), and waits for that no longer
+// than yieldMost in all: what is read is what somebody restores, and space is given back a little later. Otherwise it rests restShare times as long
+// as each piece took, so that it takes no more than a part of a core from what runs beside it: state of 100 MB is rewritten in a second or two.
 const (
 	yieldStep = 5 * time.Millisecond
 	yieldMost = 2 * time.Second
+	restShare = 3
+	restMost  = 100 * time.Millisecond
 )
+
+// Quiet makes rewrites give way until end is called: this process restores a state.
+func (v *Vault) Quiet() (end func()) {
+	v.chains.Add(1)
+	return func() { v.chains.Add(-1) }
+}
 
 // mergeSegments is how many neighbours are merged for their number alone.
 const mergeSegments = 4
@@ -180,10 +189,13 @@ func compareRefs(a, b ref) int {
 func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
 	out, at, patience := s.header.encode(), int64(0), yieldMost
 	var buf []byte
+	begun := time.Now()
 	flush := func() error {
-		for v.chains.Load() > 0 && patience > 0 && v.yield(ctx) {
+		v.yield(ctx, min(restShare*time.Since(begun), restMost))
+		for v.chains.Load() > 0 && patience > 0 && v.yield(ctx, yieldStep) {
 			patience -= yieldStep
 		}
+		begun = time.Now()
 		if _, err := s.file.WriteAt(out, at); err != nil {
 			return fmt.Errorf("vault: writing anew %s: %w", s.path, err)
 		}
@@ -221,8 +233,8 @@ func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
 }
 
 // yield waits for a moment; false when there is no time for that.
-func (v *Vault) yield(ctx context.Context) bool {
-	t := time.NewTimer(yieldStep)
+func (v *Vault) yield(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

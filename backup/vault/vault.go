@@ -35,7 +35,7 @@ type Vault struct {
 	workers sync.WaitGroup
 	// compacting holds one element while segments are rewritten.
 	compacting chan struct{}
-	chains     atomic.Int32 // that are being read
+	chains     atomic.Int32 // that are being read, and for which it is to be quiet
 
 	mu      sync.Mutex
 	queries map[topology.QueryID]*queryIndex

@@ -282,6 +282,52 @@ func TestTrimAndCompactionGiveSpaceBackAndKeepWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// halfDead is a vault of which half of a closed segment is not needed.
+func halfDead(t *testing.T) *Vault {
+	m, ctx := NewMemory(), context.Background()
+	v := open(t, testConfig(m, 1))
+	put(t, v, delta(t, 3, 0, 1, true, strings.Repeat("old", 100)))
+	put(t, v, delta(t, 4, 0, 1, true, "kept"))
+	v.Close() // every process begins a segment
+	v = open(t, testConfig(m, 1))
+	put(t, v, delta(t, 3, 1, 2, true, "new"))
+	put(t, v, delta(t, 4, 1, 2, false, "more"))
+	if err := v.Trim(ctx, testQuery, 2).Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestRewritesGiveWayWhileStatesAreRestoredButNotForEver(t *testing.T) {
+	for _, ends := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			v := halfDead(t)
+			defer v.Close()
+			end := v.Quiet()
+			begun, done := time.Now(), make(chan error)
+			go func() { done <- v.Compact(context.Background()) }()
+			time.Sleep(yieldMost / 2)
+			synctest.Wait()
+			if v.Stats().Compactions != 0 {
+				t.Error("it was rewritten while it was to be quiet")
+			}
+			if ends {
+				end()
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if v.Stats().Compactions == 0 {
+				t.Error("it was not rewritten")
+			}
+			if took := time.Since(begun); ends && took >= yieldMost || !ends && took < yieldMost {
+				t.Errorf("it gave way for %v", took)
+			}
+			wantChain(t, v, 4, 0, 2, "0-1:kept 1-2:more")
+		})
+	}
+}
+
 // A rewrite takes a base away and leaves, in another segment, a delta that built on it.
 func TestDeltaWhoseBaseARewriteLeftOutIsNoCorruption(t *testing.T) {
 	m, ctx := NewMemory(), context.Background()

@@ -25,7 +25,7 @@ func unattended(t *testing.T, w *raftfsm.Query) *running {
 	if err := m.Restore(data); err != nil {
 		t.Fatal(err)
 	}
-	q := &queries{machine: m, changed: func() {}, log: slog.New(slog.DiscardHandler), vaults: backup.NewPool(topology.Process{Node: "n1", Boot: 1}, nil, nil)}
+	q := &queries{machine: m, changed: func() {}, quiet: func() func() { return func() {} }, log: slog.New(slog.DiscardHandler), vaults: backup.NewPool(topology.Process{Node: "n1", Boot: 1}, nil, nil)}
 	return newRunning(t.Context(), q, w)
 }
 

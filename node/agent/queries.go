@@ -24,6 +24,7 @@ type queries struct {
 	machine *raftfsm.Machine
 	node    *engine.Node
 	vaults  backup.Vaults
+	quiet   func() (end func()) // has the own vault give way
 	propose proposeFunc
 	changed func() // what is reported has changed; must not block
 	log     *slog.Logger
@@ -36,8 +37,8 @@ type queries struct {
 	running map[topology.QueryID]*running
 }
 
-func newQueries(self topology.Process, machine *raftfsm.Machine, node *engine.Node, vaults backup.Vaults, propose proposeFunc, changed func(), log *slog.Logger, now func() time.Time) *queries {
-	return &queries{self: self, machine: machine, node: node, vaults: vaults, propose: propose, changed: changed, log: log, now: now,
+func newQueries(self topology.Process, machine *raftfsm.Machine, node *engine.Node, vaults backup.Vaults, quiet func() (end func()), propose proposeFunc, changed func(), log *slog.Logger, now func() time.Time) *queries {
+	return &queries{self: self, machine: machine, node: node, vaults: vaults, quiet: quiet, propose: propose, changed: changed, log: log, now: now,
 		ended: make(chan struct{}, 1), turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), running: map[topology.QueryID]*running{}}
 }
 
@@ -47,6 +48,7 @@ const turnMost = 300 * time.Millisecond
 // fetch asks vaults for a state once. In turn, the states of a few active partitions are fetched at a time, one after the other, rather than all at
 // once: the first are there earlier, and the last not later.
 func (q *queries) fetch(ctx context.Context, r backup.FetchRequest, inTurn bool, take func(chain []backup.GroupDelta) error) error {
+	defer q.quiet()()
 	if !inTurn {
 		return backup.Fetch(ctx, q.vaults, r, take)
 	}

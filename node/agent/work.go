@@ -77,7 +77,7 @@ func (a *Agent) openWork(cluster uint64) (*work, error) {
 	w.node = engine.NewNode(engine.NodeConfig{ID: a.self.Node, Boot: a.self.Boot, Cluster: cluster, Limits: engineLimits(memoryLimit(a.config.MemoryLimit)),
 		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now, Tails: a.tables.Hub()})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, lookAt(a.self.Node, a.clock.now), a.log)
-	w.queries = newQueries(a.self, machine, w.node, w.pool, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
+	w.queries = newQueries(a.self, machine, w.node, w.pool, w.vault.Quiet, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
 	if w.peers, err = startPeers(a, w.node, w.reporter.urgent); err != nil {
 		return nil, errors.Join(err, w.pool.Close(), w.vault.Close())
 	}
