@@ -22,6 +22,15 @@ type Cursor struct {
 	bytes    int64 // Log.bytes through the last acknowledged entry
 	count    int64
 	wake     func()
+	// ahead are the rows of an entry that were read from disk for it, which one goroutine is doing while loading.
+	ahead   loadedEntry
+	loading bool
+}
+
+// loadedEntry are the rows of the entry that ends with epoch last; the zero value is none.
+type loadedEntry struct {
+	last topology.Epoch
+	rows []*Rows
 }
 
 // Of restricts what Next gives to rows from some of the producer's key groups. What it emitted before it gave others away has those
@@ -74,7 +83,7 @@ func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || c.failed != nil {
+	if c.closed || c.failed != nil || l.dropped {
 		return Entry{}, of, false
 	}
 	if c.read >= l.next {
@@ -87,18 +96,49 @@ func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 		c.read, c.started, c.over = c.read+1, true, true
 		return e, c.producer, true
 	}
-	lo, hi := l.head, len(l.entries)
-	for lo < hi {
-		if mid := (lo + hi) / 2; l.entries[mid].Last < c.read {
-			lo = mid + 1
-		} else {
-			hi = mid
+	i := l.find(c.read)
+	e = l.entries[i].Entry
+	if e.First > c.read {
+		c.failed = &TrimmedError{From: c.read, Floor: e.First} // while it was read from disk
+		return Entry{}, of, false
+	}
+	if l.entries[i].spilled != nil {
+		if c.ahead.rows == nil || c.ahead.last != e.Last {
+			c.load(&l.entries[i])
+			return Entry{}, of, false
+		}
+		e.Rows, c.ahead = c.ahead.rows, loadedEntry{}
+		if i++; i < len(l.entries) && l.entries[i].spilled != nil {
+			c.load(&l.entries[i])
 		}
 	}
-	e = l.entries[lo].Entry
 	e.First = max(e.First, c.read)
 	c.read, c.started, c.over = e.Last+1, true, e.End
 	return e, c.producer, true
+}
+
+// load reads a spilled entry for the cursor, which is woken then. The caller holds the lock.
+func (c *Cursor) load(e *logEntry) {
+	if c.loading {
+		return
+	}
+	c.loading = true
+	l, last := c.log, e.Last
+	l.spill.load(l, e.spilled, last, func(rows []*Rows, err error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c.loading = false
+		if c.closed || l.dropped {
+			return
+		}
+		if c.ahead = (loadedEntry{last, rows}); err != nil {
+			c.failed = &TrimmedError{From: c.read, Floor: last + 1}
+			l.spill.damaged(err, c.active)
+		}
+		if c.wake != nil {
+			c.wake()
+		}
+	})
 }
 
 // Before is how the stream stood before the entry that Next gave last, or, when it has given none, before the subscription's first

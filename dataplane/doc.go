@@ -8,5 +8,6 @@
 //
 // Guarantees: any bytes decode to a valid message or to an error, never to a panic, and memory is taken only after a length
 // was checked against a limit. A decoded frame holds rows in canonical order: by consumer key group, then producing key group.
-// A log keeps, in memory, all that was put into it since its trim point; below that the answer to a subscription is TrimmedError.
+// A log keeps all that was put into it since its trim point; below that the answer to a subscription is TrimmedError. It keeps it in memory, and
+// what all active consumers have had also on disk when a Spill is told so: what comes back is what was put in, or an error.
 package dataplane

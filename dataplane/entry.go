@@ -41,8 +41,11 @@ func (e *Entry) StandBefore(before Stand) Stand {
 
 func (e *Entry) empty() bool { return len(e.Rows) == 0 }
 
+// entryBytes is what an entry takes in memory beside its rows.
+const entryBytes = 64
+
 func (e *Entry) memBytes() int64 {
-	n := 64
+	n := entryBytes
 	for _, r := range e.Rows {
 		n += r.MemBytes()
 	}

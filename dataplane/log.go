@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -39,8 +40,14 @@ type Log struct {
 	limits   Limits
 	// retain keeps acknowledged entries until Trim; otherwise they go as soon as every active cursor has acknowledged them.
 	retain bool
-	held   int64        // bytes of entries
+	held   int64        // bytes of entries in memory
 	sent   atomic.Int64 // bytes of frames that links have sent of it
+	// spill is what counts them and takes what memory has no room for, nil for a log that is alone.
+	spill   *Spill
+	number  uint64         // of the log in spill
+	cold    topology.Epoch // what ends at or before it has been offered to spill
+	onDisk  int64          // bytes of records
+	dropped bool           // it holds nothing any more
 	// recycle takes back the rows of entries that every cursor has acknowledged; may be nil. Those of entries that a cursor may
 	// still be reading are left to the garbage collector.
 	recycle func(*Rows)
@@ -72,12 +79,64 @@ type logEntry struct {
 	countEnd int64
 	// still: it is empty and leaves the stream as the entry before it, so that none of its epochs matters more than another.
 	still bool
+	bytes int64 // that it takes in memory while its rows are there
+	// spilled is where the rows are that are not in Rows. While spilling, those in Rows are being read and are not used again.
+	spilled  *spillRecord
+	spilling bool
+}
+
+// held is what the entry takes in memory.
+func (e *logEntry) held() int64 {
+	if e.spilled != nil {
+		return entryBytes
+	}
+	return e.bytes
 }
 
 // NewLog makes an empty log whose first entry starts with epoch next. recycle and wakeProducer may be nil.
 func NewLog(next topology.Epoch, limits Limits, retain bool, recycle func(*Rows), wakeProducer func()) *Log {
 	return &Log{floor: next, next: next, limits: limits, retain: retain, recycle: recycle, wakeProducer: wakeProducer,
 		before: Stand{Watermark: topology.WatermarkNone}, durable: DurableUnknown, adopted: -1, expected: map[uint64]*expectation{}}
+}
+
+// SpillTo makes the log's entries count for s, and go there when memory is short. The log is empty; Drop ends it.
+func (l *Log) SpillTo(s *Spill) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spill, l.number = s, s.add(l)
+}
+
+// Drop is Fail for a log that is read no more: it gives up what it holds.
+func (l *Log) Drop(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed, l.dropped = err, true
+	for i := range l.entries[l.head:] {
+		l.unspill(&l.entries[l.head+i])
+	}
+	l.hold(-l.held)
+	l.entries, l.head = nil, 0
+	if l.spill != nil {
+		l.spill.drop(l)
+	}
+	l.wakeReaders()
+}
+
+// hold counts memory that is taken, or given back.
+func (l *Log) hold(bytes int64) {
+	l.held += bytes
+	if l.spill != nil {
+		l.spill.keep(bytes)
+	}
+}
+
+// unspill gives up an entry's record.
+func (l *Log) unspill(e *logEntry) {
+	if e.spilled != nil {
+		l.onDisk -= int64(e.spilled.size)
+		l.spill.release(e.spilled.segment, 1)
+		e.spilled = nil
+	}
 }
 
 // Restart makes an empty log start with epoch next, before which the stream stood as before says.
@@ -176,7 +235,7 @@ func (l *Log) subscribe(consumer uint64, from topology.Epoch, active bool, wake 
 	c = &Cursor{log: l, consumer: consumer, active: active, read: from, acked: from - 1, bytes: l.bytes, count: l.count, wake: wake}
 	for _, e := range l.entries[l.head:] {
 		if e.Last >= from {
-			c.bytes, c.count = e.bytesEnd-e.memBytes(), e.countEnd-1
+			c.bytes, c.count = e.bytesEnd-e.bytes, e.countEnd-1
 			break
 		}
 	}
@@ -200,9 +259,9 @@ func (l *Log) Append(e Entry) {
 	if still := l.still(&e); !still || !l.extend(&e) {
 		n := e.memBytes()
 		l.bytes += n
-		l.held += n
 		l.count++
-		l.entries = append(l.entries, logEntry{e, l.bytes, l.count, still})
+		l.entries = append(l.entries, logEntry{Entry: e, bytesEnd: l.bytes, countEnd: l.count, still: still, bytes: n})
+		l.hold(n)
 	}
 	l.wakeReaders()
 	l.mu.Unlock()
@@ -298,21 +357,18 @@ func (l *Log) Trim(through topology.Epoch) {
 
 func (l *Log) trim(through topology.Epoch) {
 	through = min(through, l.next-1)
-	read := topology.EpochForever // every cursor has given back what ends at or before it
-	for _, c := range l.cursors {
-		read = min(read, c.acked)
-	}
+	read, freed := l.givenBack(), int64(0)
 	for l.head < len(l.entries) && l.entries[l.head].Last <= through {
 		e := &l.entries[l.head]
 		l.before = e.stand()
-		l.held -= e.memBytes()
-		if l.recycle != nil && e.Last <= read {
-			for _, r := range e.Rows {
-				l.recycle(r)
-			}
-		}
+		freed += e.held()
+		l.unspill(e)
+		l.reuse(e, read)
 		*e = logEntry{}
 		l.head++
+	}
+	if freed > 0 {
+		l.hold(-freed)
 	}
 	l.floor = max(l.floor, through+1)
 	switch {
@@ -323,6 +379,80 @@ func (l *Log) trim(through topology.Epoch) {
 		clear(l.entries[n:])
 		l.entries, l.head = l.entries[:n], 0
 	}
+}
+
+// givenBack is up to where every cursor has given back what it read.
+func (l *Log) givenBack() topology.Epoch {
+	read := topology.EpochForever
+	for _, c := range l.cursors {
+		read = min(read, c.acked)
+	}
+	return read
+}
+
+// reuse gives the rows of an entry back when nobody reads them, given up to where every cursor has given back what it read.
+func (l *Log) reuse(e *logEntry, read topology.Epoch) {
+	if l.recycle == nil || e.spilling || e.Last > read {
+		return
+	}
+	for _, r := range e.Rows {
+		l.recycle(r)
+	}
+}
+
+// find is the index of the first entry that does not end before epoch e.
+func (l *Log) find(e topology.Epoch) int {
+	return l.head + sort.Search(len(l.entries)-l.head, func(i int) bool { return l.entries[l.head+i].Last >= e })
+}
+
+// takeCold appends to dst the oldest entries that have not been offered to the spill, are kept only in case somebody is restored, and have
+// rows: some spillBytes of them. What they are is not changed until spilled has been called.
+func (l *Log) takeCold(dst []spillEntry) []spillEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.retain || l.dropped {
+		return dst
+	}
+	through, taken := l.slowest(), int64(0)
+	for i := l.find(l.cold + 1); i < len(l.entries) && l.entries[i].Last <= through && taken < spillBytes; i++ {
+		e := &l.entries[i]
+		l.cold = e.Last
+		if len(e.Rows) > 0 {
+			e.spilling = true
+			taken += e.bytes
+			dst = append(dst, spillEntry{last: e.Last, pieces: e.Rows})
+		}
+	}
+	return dst
+}
+
+// spilled takes over where the entries of list, in order, are from now on; those without a record stay in memory, and if the disk took nothing they
+// are offered again.
+func (l *Log) spilled(list []spillEntry, took bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	read, freed := l.givenBack(), int64(0)
+	for _, x := range list {
+		i := l.find(x.last)
+		if l.dropped || i == len(l.entries) || l.entries[i].Last != x.last {
+			if x.record != nil {
+				l.spill.release(x.record.segment, 1) // trimmed meanwhile
+			}
+			continue
+		}
+		e := &l.entries[i]
+		if e.spilling = false; x.record == nil {
+			continue
+		}
+		l.reuse(e, read)
+		e.spilled, e.Rows = x.record, nil
+		l.onDisk += int64(x.record.size)
+		freed += e.bytes - entryBytes
+	}
+	if !took && len(list) > 0 {
+		l.cold = min(l.cold, list[0].last-1)
+	}
+	l.hold(-freed)
 }
 
 // Floor is the lowest epoch a subscription may start from.
@@ -341,6 +471,13 @@ func (l *Log) Next() topology.Epoch {
 
 // SentBytes are those of the frames that other nodes were sent, once for each consumer.
 func (l *Log) SentBytes() int64 { return l.sent.Load() }
+
+// SpilledBytes is what entries take on disk.
+func (l *Log) SpilledBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.onDisk
+}
 
 // HeldBytes is the memory of the entries held.
 func (l *Log) HeldBytes() int64 {

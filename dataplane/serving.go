@@ -81,12 +81,18 @@ func (l *Link) resume(s *serve) error {
 	}
 	var trimmed *TrimmedError
 	if errors.As(err, &trimmed) {
-		l.control = (&Trimmed{Edge: s.edge, From: s.next, Floor: trimmed.Floor}).Append(l.control)
-		l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
-		err = nil
+		l.trimmed(s, trimmed)
+		return nil
 	}
 	l.notify()
 	return err
+}
+
+// trimmed ends a subscription from below what there is. The caller holds the lock.
+func (l *Link) trimmed(s *serve, err *TrimmedError) {
+	l.control = (&Trimmed{Edge: s.edge, From: s.next, Floor: err.Floor}).Append(l.control)
+	l.serves = slices.DeleteFunc(l.serves, func(x *serve) bool { return x == s })
+	l.notify()
 }
 
 // suspend takes the cursor from a subscription that gives nothing any more. When its partition is gone, it goes on where it was when the partition is here again,
@@ -98,8 +104,12 @@ func (l *Link) suspend(s *serve) error {
 	defer l.mu.Unlock()
 	s.next, s.over, s.cursor = s.cursor.Position(), s.cursor.ended(), nil
 	var beyond *BeyondError
+	var trimmed *TrimmedError
 	switch {
 	case s.gone:
+		return nil
+	case errors.As(why, &trimmed):
+		l.trimmed(s, trimmed)
 		return nil
 	case errors.As(why, &beyond):
 		l.control = (&Beyond{Subscription: s.edge.ID, Consumed: beyond.Consumed, End: beyond.End}).Append(l.control)

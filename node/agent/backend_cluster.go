@@ -74,6 +74,7 @@ func (b backend) node(s *raftfsm.State, n *raftfsm.Node, voters map[topology.Nod
 	out.Partitions, out.Shadows, out.VaultBlocks = holdings(s, p)
 	if r := b.a.reports.Latest(p); r != nil {
 		out.ClockOffsetMs, out.VaultFull = -float64(r.ClockOffsetMs), r.DiskFull
+		out.LogBytes, out.SpilledBytes, out.SpillFull = r.LogBytes, r.SpilledBytes, r.SpillFull
 		out.LastReportMs = b.a.rates.age(p, b.a.clock.now())
 		out.Rates, out.Busy = b.a.rates.node(r, n.Cores)
 	}
@@ -188,6 +189,10 @@ func (b backend) alerts(s *raftfsm.State) []client.Alert {
 		}
 		if r.DiskFull != "" {
 			list = append(list, client.Alert{Kind: "vault_full", Node: string(n.ID), Text: fmt.Sprintf("the vault of node %s takes nothing: %s", n.ID, r.DiskFull), Hint: "make room on its disk"})
+		}
+		if r.SpillFull != "" {
+			list = append(list, client.Alert{Kind: "spill_full", Node: string(n.ID), Text: fmt.Sprintf("output logs of node %s do not go to disk, so that sources stop at a checkpoint when memory is short: %s", n.ID, r.SpillFull),
+				Hint: "make room on its disk, or give it more with --spill-limit"})
 		}
 		if text := r.ClockWrong(); text != "" {
 			list = append(list, client.Alert{Kind: "clock_off", Node: string(n.ID), Text: fmt.Sprintf("node %s gets no partitions of sources: %s", n.ID, text), Hint: "set its clock, by NTP for one, and start it again"})

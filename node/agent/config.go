@@ -26,6 +26,7 @@ const (
 	DefaultDataPort   = 7602
 	DefaultHTTP       = "127.0.0.1:7600"
 	DefaultBind       = "0.0.0.0"
+	DefaultSpillLimit = 4 << 30
 )
 
 // Limits of Config.
@@ -59,6 +60,8 @@ type Config struct {
 	DataDir         string               // of this node alone
 	Tags            map[string]string    // what placement may be told about this node: "zone", "spot", ...
 	MemoryLimit     int64                // bytes, a soft limit of the process; 0: none
+	LogMemory       int64                // bytes that output logs may keep in memory before sources stop at a checkpoint; 0: DefaultLogMemory
+	SpillLimit      int64                // bytes that output logs may take on disk when memory is short; 0: none
 	AllowPaths      []string             // absolute directories that 'filesystem' may use; see RestrictsPaths
 	EncryptKey      []byte               // 32 bytes that encrypt and authenticate gossip; nil: none. The data port has TLS
 	TLS             port.CredentialFiles // of TLS on the data port, and of HTTP beyond the loopback; zero: none
@@ -84,7 +87,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Name: hostName(), BootstrapExpect: 1, Bind: DefaultBind, GossipPort: DefaultGossipPort, DataPort: DefaultDataPort,
-		HTTP: DefaultHTTP, DataDir: DefaultDataDir(), Autoscale: autoscale.PolicyRate, LogLevel: slog.LevelInfo, LogFormat: "text",
+		HTTP: DefaultHTTP, DataDir: DefaultDataDir(), SpillLimit: DefaultSpillLimit, Autoscale: autoscale.PolicyRate, LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 }
 

@@ -184,6 +184,7 @@ func (f *figures) detail() *client.QueryDetail {
 		out.RowsSkipped += info.RowsSkipped
 		out.StateBytes += info.StateBytes
 		out.LogBytes += info.LogBytes
+		out.SpilledBytes += info.SpilledBytes
 		out.SealBytes += info.SealBytes
 		out.Parts = append(out.Parts, f.partitions(id)...)
 		out.Sinks = append(out.Sinks, f.sinks(id)...)
@@ -242,6 +243,7 @@ func (f *figures) stageInfo(s topology.StageID) client.StageInfo {
 		info.RowsSkipped += p.Skipped
 		info.StateBytes += p.StateBytes
 		info.LogBytes += p.LogBytes
+		info.SpilledBytes += p.SpilledBytes
 		info.SealBytes += p.SealBytes
 	}
 	info.Epoch, info.Watermark = epoch, client.UnixMs(watermark)
@@ -282,7 +284,7 @@ func (f *figures) partitions(s topology.StageID) []client.Partition {
 		if x := f.reported(on, s, r, instance); x != nil {
 			p.Phase, p.Epoch, p.Durable, p.RestoredEpoch = x.Phase, x.Epoch, x.Durable, x.Restored
 			p.RestoreMs, p.ReplayMs, p.Ended = x.RestoreMs, x.ReplayMs, x.Ended != 0
-			p.RowsIn, p.RowsOut, p.StateBytes, p.LogBytes = x.RowsIn, x.RowsOut, x.StateBytes, x.LogBytes
+			p.RowsIn, p.RowsOut, p.StateBytes, p.LogBytes, p.SpilledBytes = x.RowsIn, x.RowsOut, x.StateBytes, x.LogBytes, x.SpilledBytes
 		}
 		list = append(list, p)
 	}

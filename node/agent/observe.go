@@ -130,9 +130,8 @@ func (a *Agent) Snapshot() metrics.Snapshot {
 	for _, r := range w.queries.all() {
 		out.Stages = append(out.Stages, a.stagesOf(r, now)...)
 	}
-	for _, stage := range out.Stages {
-		out.LogBytes += stage.LogBytes
-	}
+	logs := w.spill.Stats()
+	out.LogBytes, out.SpilledBytes, out.SpillFull = logs.MemoryBytes, logs.DiskBytes, logs.Full != nil
 	return out
 }
 
@@ -164,6 +163,7 @@ func (a *Agent) stagesOf(r *running, now time.Time) []metrics.Stage {
 		st.Bytes += p.BytesSent
 		st.StateBytes += p.StateBytes
 		st.LogBytes += p.LogBytes
+		st.SpilledBytes += p.SpilledBytes
 		low[p.Stage] = min(low[p.Stage], p.WatermarkMs)
 	}
 	var list []metrics.Stage

@@ -205,6 +205,12 @@ func (a *Agent) localArgs(token, dir string) []string {
 	if a.config.MemoryLimit > 0 {
 		args = append(args, "--memory-limit", strconv.FormatInt(a.config.MemoryLimit, 10))
 	}
+	if a.config.LogMemory > 0 {
+		args = append(args, "--log-memory", strconv.FormatInt(a.config.LogMemory, 10))
+	}
+	if a.config.SpillLimit != DefaultSpillLimit {
+		args = append(args, "--spill-limit", strconv.FormatInt(a.config.SpillLimit, 10))
+	}
 	if t := a.config.TLS; t.Cert != "" {
 		args = append(args, "--tls-cert", t.Cert, "--tls-key", t.Key, "--tls-ca", t.CA)
 	}

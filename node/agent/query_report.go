@@ -76,7 +76,7 @@ func partitionReport(p *engine.PartitionStatus) coordinator.PartitionReport {
 	out := coordinator.PartitionReport{
 		Stage: p.Stage, Range: p.Range, Instance: p.Instance, Role: roleName(p.Role), Phase: p.Phase,
 		Epoch: p.Epoch, Durable: p.Durable, Lines: p.Lines, LineBytes: p.LineBytes, LineVersions: p.LineVersions, Ended: p.Ended, EndedVersion: p.EndedVersion, Restored: p.Restored, RestoreMs: p.RestoreMs, ReplayMs: p.ReplayMs,
-		StateBytes: p.StateBytes, TableBytes: p.TableBytes, SealBytes: p.SealBytes, LogBytes: p.LogBytes, RowsIn: p.Rows, RowsOut: p.RowsOut, BytesSent: p.SentBytes, Late: p.Late,
+		StateBytes: p.StateBytes, TableBytes: p.TableBytes, SealBytes: p.SealBytes, LogBytes: p.LogBytes, SpilledBytes: p.SpilledBytes, RowsIn: p.Rows, RowsOut: p.RowsOut, BytesSent: p.SentBytes, Late: p.Late,
 		RestoredBytes: p.RestoredBytes, BusyNs: p.BusyNs, IdleNs: p.IdleNs, BlockedNs: p.BlockedNs, WatermarkMs: p.WatermarkMs, Beyond: p.Beyond,
 		CutRows: p.CutRows, HotKey: p.HotKey, HotShare: p.HotShare,
 	}

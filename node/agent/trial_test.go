@@ -30,6 +30,7 @@ import (
 type trial struct {
 	*cluster
 	r         *rand.Rand
+	logMemory int64 // that output logs may take in memory before they go to disk
 	names     []string
 	operators *operator.Registry
 	own       map[string]*operator.Registry // of nodes that have others
@@ -238,6 +239,7 @@ func newTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry
 func prepareTrial(t *testing.T, seed uint64, nodes int, operators *operator.Registry) *trial {
 	w := &trial{cluster: newCluster(t), r: rand.New(rand.NewPCG(seed, 77)), operators: operators, clocks: map[string]*steppedClock{},
 		closing: map[string]chan struct{}{}, leaving: map[string]context.CancelFunc{}, delays: map[[2]string]time.Duration{}, frozen: map[string]bool{}, dead: map[string]*atomic.Bool{}, began: time.Now()}
+	w.logMemory = []int64{0, 1, 16 << 10}[seed%3]
 	for i := range nodes {
 		w.names = append(w.names, fmt.Sprintf("n%d", i+1))
 	}
@@ -265,7 +267,7 @@ func (w *trial) found() {
 func (w *trial) launch(name string, expect int) {
 	w.t.Helper()
 	config := w.config(name)
-	config.Operators, config.BootstrapExpect = w.operators, expect
+	config.Operators, config.BootstrapExpect, config.LogMemory = w.operators, expect, w.logMemory
 	if own := w.own[name]; own != nil {
 		config.Operators = own
 	}

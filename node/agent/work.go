@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 
 	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/backup/vault"
+	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/node/coordinator"
@@ -21,6 +23,7 @@ import (
 type work struct {
 	agent    *Agent
 	vault    *vault.Vault
+	spill    *dataplane.Spill
 	pool     *backup.Pool
 	node     *engine.Node
 	peers    *peers
@@ -72,14 +75,17 @@ func (a *Agent) openWork(cluster uint64) (*work, error) {
 	if w.vault, err = vault.Open(a.vaultConfig(cluster)); err != nil {
 		return nil, explainVault(err)
 	}
+	if w.spill, err = dataplane.NewSpill(a.spillConfig()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: remove what is there, or give this node another --data-dir", err), w.vault.Close())
+	}
 	machine := a.member.Machine()
 	w.pool = backup.NewPool(a.self, w.vault, w.dialVault)
 	w.node = engine.NewNode(engine.NodeConfig{ID: a.self.Node, Boot: a.self.Boot, Cluster: cluster, Limits: engineLimits(memoryLimit(a.config.MemoryLimit)),
-		Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now, Tails: a.tables.Hub()})
+		Spill: w.spill, Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now, Tails: a.tables.Hub()})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, lookAt(a.self.Node, a.clock.now), a.log)
 	w.queries = newQueries(a.self, machine, w.node, w.pool, w.vault.Quiet, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
 	if w.peers, err = startPeers(a, w.node, w.reporter.urgent); err != nil {
-		return nil, errors.Join(err, w.pool.Close(), w.vault.Close())
+		return nil, errors.Join(err, w.pool.Close(), w.spill.Close(), w.vault.Close())
 	}
 	return w, nil
 }
@@ -105,7 +111,7 @@ func (w *work) run() error {
 	a := w.agent
 	incoming, err := a.mux.Listen(port.Vault)
 	if err != nil {
-		return errors.Join(err, w.peers.close(), w.pool.Close(), w.vault.Close())
+		return errors.Join(err, w.peers.close(), w.pool.Close(), w.spill.Close(), w.vault.Close())
 	}
 	var parts sync.WaitGroup
 	parts.Go(func() { w.serveVault(incoming) })
@@ -118,7 +124,7 @@ func (w *work) run() error {
 	}
 	err = errors.Join(w.peers.close(), incoming.Close())
 	parts.Wait()
-	return errors.Join(err, w.pool.Close(), w.vault.Close())
+	return errors.Join(err, w.pool.Close(), w.spill.Close(), w.vault.Close())
 }
 
 // dialVault opens a connection to the vault of a node, whichever process runs there.
@@ -166,7 +172,31 @@ func (w *work) report() *coordinator.Report {
 	} else if stats.Full != nil {
 		r.DiskFull = stats.Full.Error()
 	}
+	logs := w.spill.Stats()
+	if r.LogBytes, r.SpilledBytes = logs.MemoryBytes, logs.DiskBytes; logs.Full != nil {
+		r.SpillFull = short(logs.Full.Error())
+	}
 	return r
+}
+
+// DefaultLogMemory is what output logs may keep in memory of a limit for the whole process, 0 for none: at most a quarter.
+func DefaultLogMemory(memory int64) int64 {
+	if memory > 0 {
+		return min(256<<20, memory/4)
+	}
+	return 256 << 20
+}
+
+// spillConfig is where and how much of output logs this node keeps.
+func (a *Agent) spillConfig() dataplane.SpillConfig {
+	c := dataplane.SpillConfig{Dir: filepath.Join(a.config.DataDir, "spill"), MemoryBytes: a.config.LogMemory, DiskBytes: a.config.SpillLimit, Logger: a.log}
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = DefaultLogMemory(memoryLimit(a.config.MemoryLimit))
+	}
+	c.Damaged = func(err error) {
+		a.fail(fmt.Errorf("another partition needs what this node emitted and can no longer read: %w; check the disk under --data-dir and start the node again, others do its work meanwhile", err))
+	}
+	return c
 }
 
 // engineLimits are what the engine may keep in memory of a limit for the whole process; 0 is the engine's own default.

@@ -38,6 +38,11 @@ type Report struct {
 	Cores float64 `json:"cores,omitempty"`
 	// DiskFull says that the vault here takes nothing new, and why; "" that it does.
 	DiskFull string `json:"disk_full,omitempty"`
+	// LogBytes are what output logs keep in memory, SpilledBytes what they take on disk; SpillFull says why memory that is short is not
+	// relieved by the disk, "" that it is.
+	LogBytes     int64  `json:"log_bytes,omitempty"`
+	SpilledBytes int64  `json:"spilled_bytes,omitempty"`
+	SpillFull    string `json:"spill_full,omitempty"`
 }
 
 // ClockWrong is why the process gets no partitions of sources, as far as its clock goes; "" when it is right.
@@ -139,19 +144,20 @@ type PartitionReport struct {
 	// Taken are the last changes of producers that it saw, or of itself, the latest last.
 	Taken []Taken `json:"taken,omitempty"`
 
-	StateBytes  int64 `json:"state_bytes,omitempty"`
-	TableBytes  int64 `json:"table_bytes,omitempty"` // of what sinks keep, as of the last checkpoint
-	SealBytes   int64 `json:"seal_bytes,omitempty"`  // of a source: seals kept for its checkpoints
-	LogBytes    int64 `json:"log_bytes,omitempty"`
-	RowsIn      int64 `json:"rows_in,omitempty"`
-	RowsOut     int64 `json:"rows_out,omitempty"`
-	BytesSent   int64 `json:"bytes_sent,omitempty"` // of these, as encoded for other nodes
-	Late        int64 `json:"late,omitempty"`
-	Skipped     int64 `json:"skipped,omitempty"`
-	BusyNs      int64 `json:"busy_ns,omitempty"`
-	IdleNs      int64 `json:"idle_ns,omitempty"`
-	BlockedNs   int64 `json:"blocked_ns,omitempty"`
-	WatermarkMs int64 `json:"watermark_ms,omitempty"`
+	StateBytes   int64 `json:"state_bytes,omitempty"`
+	TableBytes   int64 `json:"table_bytes,omitempty"` // of what sinks keep, as of the last checkpoint
+	SealBytes    int64 `json:"seal_bytes,omitempty"`  // of a source: seals kept for its checkpoints
+	LogBytes     int64 `json:"log_bytes,omitempty"`   // in memory
+	SpilledBytes int64 `json:"spilled_bytes,omitempty"`
+	RowsIn       int64 `json:"rows_in,omitempty"`
+	RowsOut      int64 `json:"rows_out,omitempty"`
+	BytesSent    int64 `json:"bytes_sent,omitempty"` // of these, as encoded for other nodes
+	Late         int64 `json:"late,omitempty"`
+	Skipped      int64 `json:"skipped,omitempty"`
+	BusyNs       int64 `json:"busy_ns,omitempty"`
+	IdleNs       int64 `json:"idle_ns,omitempty"`
+	BlockedNs    int64 `json:"blocked_ns,omitempty"`
+	WatermarkMs  int64 `json:"watermark_ms,omitempty"`
 	// Backlog are rows that are due and that a source has not read; nil where that is not known. CutRows are those of RowsIn that were
 	// read until a limit ended it: there were more.
 	Backlog *int64 `json:"backlog,omitempty"`
@@ -260,8 +266,8 @@ func (r *Report) Validate() error {
 		return fmt.Errorf("report of %s has %d queries and %d complaints, more than %d or %d", r.Process.Node,
 			len(r.Queries), len(r.Complaints), raftfsm.MaxQueries, 4*raftfsm.MaxNodes)
 	}
-	if len(r.DiskFull) > raftfsm.MaxTextBytes {
-		return fmt.Errorf("report of %s: disk_full has %d bytes, more than %d", r.Process.Node, len(r.DiskFull), raftfsm.MaxTextBytes)
+	if n := max(len(r.DiskFull), len(r.SpillFull)); n > raftfsm.MaxTextBytes {
+		return fmt.Errorf("report of %s: disk_full or spill_full has %d bytes, more than %d", r.Process.Node, n, raftfsm.MaxTextBytes)
 	}
 	for _, c := range r.Complaints {
 		if err := c.validate(); err != nil {

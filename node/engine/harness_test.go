@@ -154,9 +154,10 @@ func variants(short bool) []variant {
 
 // outcome is what a run left: the bytes of every sink file by name, and the chains.
 type outcome struct {
-	files  map[string]string
-	result *engine.Result
-	merges int // of neighbours on one node, in a run under a schedule
+	files    map[string]string
+	result   *engine.Result
+	merges   int   // of neighbours on one node, in a run under a schedule
+	readBack int64 // entries that came from disk again
 }
 
 // runQuery compiles sql with the option 'path' of every table named in sinks set to a folder of its own, and runs it.

@@ -68,7 +68,7 @@ func (p *partition) shut() {
 	p.open.Store(false)
 	p.saving.close()
 	for _, l := range p.logs {
-		l.Fail(dataplane.ErrNotYet)
+		l.Drop(dataplane.ErrNotYet)
 	}
 	for _, stream := range p.inlets {
 		for _, in := range stream {

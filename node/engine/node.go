@@ -22,11 +22,14 @@ const linkCredit = 16 << 20
 
 // NodeConfig is what all queries of a node share.
 type NodeConfig struct {
-	ID         topology.NodeID
-	Boot       topology.BootID
-	Cluster    uint64 // nodes of another cluster are refused
-	Workers    int    // goroutines that work at a time, default GOMAXPROCS
-	Limits     Limits // zero: DefaultLimits
+	ID      topology.NodeID
+	Boot    topology.BootID
+	Cluster uint64 // nodes of another cluster are refused
+	Workers int    // goroutines that work at a time, default GOMAXPROCS
+	Limits  Limits // zero: DefaultLimits
+	// Spill is the room for what partitions keep of their output; the caller closes it when all queries are closed. Nil: memory, as much as a
+	// spill has without being told.
+	Spill      *dataplane.Spill
 	Connectors *connector.Registry
 	Operators  *operator.Registry // nil: none
 	Logger     *slog.Logger       // nil: discarded
@@ -56,6 +59,9 @@ func NewNode(c NodeConfig) *Node {
 	}
 	if c.Limits == (Limits{}) {
 		c.Limits = DefaultLimits()
+	}
+	if c.Spill == nil {
+		c.Spill = dataplane.MemorySpill(0)
 	}
 	if c.Operators == nil {
 		c.Operators = &operator.Registry{}

@@ -154,6 +154,7 @@ func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
 		pool := &rowsPool{schema: spec.Outputs[o].Schema}
 		p.pools = append(p.pools, pool)
 		log := dataplane.NewLog(1, q.limits.Log, q.config.Retain, pool.put, p.notify)
+		log.SpillTo(p.node.config.Spill)
 		log.Restart(1, dataplane.Stand{Watermark: topology.WatermarkNone, Range: rng})
 		p.logs = append(p.logs, log)
 	}

@@ -47,10 +47,13 @@ func (s schedule) seeds() (first uint64, rounds int) {
 // sameBytesUnder holds the files of a query's runs under a schedule against those of a run in which nothing happens.
 func sameBytesUnder(t *testing.T, happens schedule) {
 	first, rounds := happens.seeds()
-	merges := 0
+	merges, readBack := 0, int64(0)
 	defer func() {
 		if happens.moves > 6 && rounds >= happens.rounds && merges == 0 && !t.Failed() {
 			t.Error("no neighbours on one node became one")
+		}
+		if rounds > 2 && readBack == 0 && !t.Failed() {
+			t.Error("nobody ever needed what had gone to disk")
 		}
 	}()
 	for _, q := range identityQueries {
@@ -67,6 +70,7 @@ func sameBytesUnder(t *testing.T, happens schedule) {
 					synctest.Test(t, func(t *testing.T) {
 						got := killAndReassign(t, c, sql, q.sinks, seed, 0, happens)
 						merges += got.merges
+						readBack += got.readBack
 						got.result = want.result // chains are compared by the engine itself, whenever producers change
 						got.sameAs(t, p, want)
 					})
@@ -149,8 +153,8 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 		}
 	}
 	w.end()
-	t.Logf("%d killed, %d adoptions, %d switches, %d merges, %d narrowed, %d steps", w.killed, w.adoptions, w.switches, w.merges, w.narrowed, w.steps.Load())
-	return outcome{files: readFiles(t, dirs), merges: w.merges}
+	t.Logf("%d killed, %d adoptions, %d switches, %d merges, %d narrowed, %d steps, %d read back from disk", w.killed, w.adoptions, w.switches, w.merges, w.narrowed, w.steps.Load(), w.spilled.Load())
+	return outcome{files: readFiles(t, dirs), merges: w.merges, readBack: w.spilled.Load()}
 }
 
 // strike kills some processes, one as a rule, and starts others.

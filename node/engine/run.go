@@ -25,16 +25,6 @@ type Limits struct {
 	ForkRows   int64 // rows of an epoch from which a partition forks over its key groups
 	GroupBytes int   // bytes a source key group may put into one epoch; 0: 4 MiB
 	Log        dataplane.Limits
-	// RetainedBytes is what partitions may keep of their output until a checkpoint completes, before sources stand still; 0: 256 MiB.
-	RetainedBytes int64
-}
-
-// retained is RetainedBytes with its default.
-func (l *Limits) retained() int64 {
-	if l.RetainedBytes > 0 {
-		return l.RetainedBytes
-	}
-	return 256 << 20
 }
 
 // DefaultLimits are those of a node without a memory limit of its own.

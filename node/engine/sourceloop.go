@@ -79,7 +79,7 @@ func (p *partition) pressed() bool {
 		return false // a source that has gone on needs this one to
 	}
 	open := (p.next - 1 - p.followed.Complete) / line
-	return open > openCheckpointsMax || open > 0 && q.logBytes() > q.limits.retained()
+	return open > openCheckpointsMax || open > 0 && q.node.config.Spill.Pressed()
 }
 
 // nextSeal gives the end of the range of epochs to be sealed next, or how long there is none.
@@ -204,9 +204,10 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	seal := Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: over}
 	q.seals.Add(seal)
 	s.found = nil
+	fresh := q.sealing != nil && (!s.replaying() || s.anew(last))
 	if q.sealing == nil {
 		raise(&p.sealed, int64(topology.EpochForever))
-	} else if !s.replaying() || s.anew(last) {
+	} else if fresh {
 		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
 			return false, p.park(ctx, err)
 		}
@@ -214,9 +215,11 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 			watermark, idle = s.stand()
 			seal = seal.within(p.rng, p.spec.Groups)
 		}
-		if (news || line) && q.quietens() {
-			p.tell(last)
-		}
+	}
+	if q.sealing != nil && (line || over || fresh && news && q.quietens()) {
+		// Also what is replayed: a source that stands still at a checkpoint which this one has left behind would wait in vain for it, since a
+		// later one may have overtaken it here.
+		p.tell(last)
 	}
 	p.keepSeal(&seal)
 	return over, p.finish(ctx, last, watermark, idle, over)

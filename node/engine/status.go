@@ -57,6 +57,7 @@ type PartitionStatus struct {
 	RestoreMs, ReplayMs, RestoredBytes        int64
 	StateBytes, LogBytes, Rows, RowsOut, Late int64
 	SentBytes                                 int64 // of rows, as encoded for other nodes
+	SpilledBytes                              int64 // of the output logs, on disk; LogBytes are in memory
 	SealBytes                                 int64 // of a source: seals that are kept for its checkpoints
 	TableBytes                                int64 // of what sinks keep, as of the last checkpoint
 	BusyNs, IdleNs, BlockedNs                 int64
@@ -107,6 +108,7 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	for _, l := range p.logs {
 		s.LogBytes += l.HeldBytes()
 		s.SentBytes += l.SentBytes()
+		s.SpilledBytes += l.SpilledBytes()
 	}
 	if b := p.stats.blocked.Load(); b != nil {
 		s.Blocked = *b
@@ -183,14 +185,4 @@ func (p *partition) appendChains(out []ChainSum, r topology.Range, complete topo
 		out = append(out, ChainSum{Range: r, Epoch: complete, Sum: out[n-1].Sum})
 	}
 	return out
-}
-
-// logBytes is the memory of all that the query's partitions here keep of their output.
-func (q *Query) logBytes() (n int64) {
-	for _, p := range q.partitions() {
-		for _, l := range p.logs {
-			n += l.HeldBytes()
-		}
-	}
-	return n
 }

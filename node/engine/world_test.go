@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/backup"
+	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/node/engine"
 	"github.com/seepnode/seepnode/node/query/plan"
@@ -26,6 +28,8 @@ type world struct {
 	catalog *catalog
 	plan    *plan.Plan
 	limits  engine.Limits
+	spill   dataplane.SpillConfig // of every process, each in a directory of its own below Dir; no Dir: logs stay in memory
+	spilled atomic.Int64          // entries that were read back from disk
 	workers int
 	backup  *memoryBackup
 	memory  *transport.Memory
@@ -61,7 +65,11 @@ func newWorld(t *testing.T, c *catalog, sql string, dirs map[string]string, seed
 	r := rand.New(rand.NewPCG(seed, 2))
 	p := c.compile(t, sql, set)
 	v := variant{nodes: 4, workers: 1 + r.IntN(3), batchRows: 1 + r.IntN(100), forkRows: int64(r.IntN(200))}
-	return &world{t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
+	spill := dataplane.SpillConfig{Dir: t.TempDir(), MemoryBytes: []int64{1, 16 << 10}[seed/2%2], DiskBytes: 1 << 30, SegmentBytes: 64 << 10}
+	if seed%2 == 0 {
+		spill = dataplane.SpillConfig{}
+	}
+	return &world{spill: spill, t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
 		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{},
 		sealed: map[sealedKey]sealedRows{}, terms: map[topology.SealLog]int{},
 		took: map[tracedKey]topology.Epoch{}, gave: map[tracedKey]topology.Epoch{}}
@@ -121,6 +129,7 @@ type worldNode struct {
 	place topology.Partition // Node and Boot
 	node  *engine.Node
 	query *engine.Query
+	spill *dataplane.Spill
 	log   *worldLog
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -353,7 +362,15 @@ func (w *world) start(name topology.NodeID) {
 	others := w.alive()
 	w.mu.Unlock()
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	n.node = engine.NewNode(engine.NodeConfig{ID: name, Boot: n.place.Boot, Workers: w.workers, Limits: w.limits,
+	config := w.spill
+	if config.Dir != "" {
+		config.Dir = filepath.Join(config.Dir, fmt.Sprint(n.place.Boot))
+	}
+	var err error
+	if n.spill, err = dataplane.NewSpill(config); err != nil {
+		w.t.Fatal(err)
+	}
+	n.node = engine.NewNode(engine.NodeConfig{ID: name, Boot: n.place.Boot, Workers: w.workers, Limits: w.limits, Spill: n.spill,
 		Connectors: w.catalog.connectors, Operators: w.catalog.operators})
 	l, err := w.memory.Node(string(name)).Listen("")
 	if err != nil {
@@ -453,10 +470,19 @@ func (w *world) kill(name topology.NodeID) {
 	delete(w.nodes, name)
 	n.log.fenced = true
 	w.mu.Unlock()
+	n.end()
+}
+
+// end ends the process, whose files go with it.
+func (n *worldNode) end() {
 	n.stop()
 	n.wg.Wait()
-	if err := n.query.Close(false); err != nil {
-		w.t.Error(err)
+	n.w.spilled.Add(n.spill.Stats().ReadBack)
+	if err := errors.Join(n.query.Close(false), n.spill.Close()); err != nil {
+		n.w.t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(n.w.spill.Dir, fmt.Sprint(n.place.Boot), "*")); n.w.spill.Dir != "" && (err != nil || len(left) > 0) {
+		n.w.t.Errorf("%s/%d left files: %v %v", n.place.Node, n.place.Boot, left, err)
 	}
 }
 
@@ -542,11 +568,7 @@ func (w *world) lose(name topology.NodeID) {
 func (w *world) bury() {
 	for _, n := range w.zombies {
 		n.log.fenced = true
-		n.stop()
-		n.wg.Wait()
-		if err := n.query.Close(false); err != nil {
-			w.t.Error(err)
-		}
+		n.end()
 	}
 	w.zombies = nil
 }

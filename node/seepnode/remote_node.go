@@ -110,6 +110,8 @@ func (r *remote) nodeShow(c *cli.Context) error {
 		{"busy", share(n.Busy).text},
 		{"vault", fmt.Sprintf("%s, %s", counted(n.VaultBlocks, "block"), bytesText(n.VaultBytes))},
 		{"vault full", printable(n.VaultFull)},
+		{"output logs", fmt.Sprintf("%s in memory, %s on disk", bytesText(n.LogBytes), bytesText(n.SpilledBytes))},
+		{"disk of logs", printable(n.SpillFull)},
 		{"machine", fmt.Sprintf("%s, %s", counted(n.Cores, "core"), bytesText(n.MemoryBytes))},
 		{"zone", printable(n.Zone)},
 		{"tags", strings.Join(tags, " ")},

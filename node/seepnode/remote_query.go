@@ -250,7 +250,7 @@ func queryFacts(q *client.QueryDetail) []fact {
 		{"late, skipped", fmt.Sprintf("%s, %s", grouped(q.RowsLate), grouped(q.RowsSkipped))},
 		{"partitions", fmt.Sprintf("%d, of which %d run", q.Partitions, q.PartitionsRunning)},
 		{"checkpoint", fmt.Sprintf("epoch %s is complete, %s old; trimmed up to %s", grouped(int64(q.CompleteEpoch)), lagText(q.CheckpointAgeMs), grouped(int64(q.TrimEpoch)))},
-		{"state, logs", fmt.Sprintf("%s, %s; %s of seals kept", bytesText(q.StateBytes), bytesText(q.LogBytes), bytesText(q.SealBytes))},
+		{"state, logs", fmt.Sprintf("%s, %s and %s on disk; %s of seals kept", bytesText(q.StateBytes), bytesText(q.LogBytes), bytesText(q.SpilledBytes), bytesText(q.SealBytes))},
 		{"copies", copies},
 		{"recoveries", recoveries},
 		{"added", fmt.Sprintf("%s, incarnation %d, generation %d", timeText(q.Added), q.Incarnation, q.Generation)},

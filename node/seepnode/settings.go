@@ -57,7 +57,9 @@ var agentSettings = []setting{
 	{name: "http", usage: "`HOST:PORT` of the HTTP API; beyond the loopback it needs a token", text: agent.DefaultHTTP, set: text(func(c *agent.Config) *string { return &c.HTTP })},
 	{name: "data-dir", usage: "`DIR` of this node's own files", text: "/var/lib/seepnode for root, else ~/.local/state/seepnode", set: dataDir},
 	{name: "tag", usage: "tell placement `KEY=VALUE` about this node, like zone=a", many: true, pairs: true, set: tags},
-	{name: "memory-limit", usage: "soft limit of the process in `BYTES`, like 4GiB", text: "none", set: memoryLimit},
+	{name: "memory-limit", usage: "soft limit of the process in `BYTES`, like 4GiB", text: "none", set: bytesOf(func(c *agent.Config) *int64 { return &c.MemoryLimit }, 0)},
+	{name: "log-memory", usage: "what output logs may keep in memory, in `BYTES`, before sources stop at a checkpoint; from three quarters of it on they go to disk", text: "256MiB, at most a quarter of the memory", set: bytesOf(func(c *agent.Config) *int64 { return &c.LogMemory }, 1)},
+	{name: "spill-limit", usage: "what they may take on disk below --data-dir, in `BYTES`; 0: nothing", text: "4GiB", set: bytesOf(func(c *agent.Config) *int64 { return &c.SpillLimit }, 0)},
 	{name: "allow-path", usage: "`DIR` that 'filesystem' tables may use; without, all while HTTP is on the loopback and none beyond", many: true, set: allowPaths},
 	{name: "encrypt-key-file", usage: "`FILE` with the key of gossip, 32 bytes in base64, the same on all nodes", set: encryptKeyFile},
 	{name: "tls-cert", usage: "`FILE` with this node's certificate in PEM: the data port then speaks TLS, and HTTP beyond the loopback HTTPS", set: file(func(c *agent.Config) *string { return &c.TLS.Cert })},
@@ -170,9 +172,16 @@ func keyValues(pairs []string) (map[string]string, error) {
 	return out, nil
 }
 
-func memoryLimit(c *agent.Config, values []string) (err error) {
-	c.MemoryLimit, err = parseBytes(values[0])
-	return err
+// bytesOf is a setting that is a size.
+func bytesOf(field func(*agent.Config) *int64, least int64) func(*agent.Config, []string) error {
+	return func(c *agent.Config, values []string) error {
+		n, err := parseBytes(values[0])
+		if err == nil && n < least {
+			err = fmt.Errorf("%q: it must be at least %d byte", values[0], least)
+		}
+		*field(c) = n
+		return err
+	}
 }
 
 // parseBytes reads a size with a unit of 1000 (kB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB), or none.

@@ -25,7 +25,7 @@ func TestEverySettingHasAFlagAVariableAndAKey(t *testing.T) {
 	}
 	values := map[string]string{
 		"name": "n7", "join": "10.0.0.1", "bootstrap-expect": "3", "bind": "127.0.0.1", "advertise": "10.0.0.7", "gossip-port": "1", "data-port": "2",
-		"http": "[::1]:3", "data-dir": dir, "tag": "zone=a", "memory-limit": "1GiB", "allow-path": "/data", "encrypt-key-file": key, "token-file": token,
+		"http": "[::1]:3", "data-dir": dir, "tag": "zone=a", "memory-limit": "1GiB", "log-memory": "8MiB", "spill-limit": "2GB", "allow-path": "/data", "encrypt-key-file": key, "token-file": token,
 		"tls-cert": "/c", "tls-key": "/k", "tls-ca": "/a",
 		"log-level": "warn", "log-format": "json",
 		"autoscale": "threshold", "autoscale-option": "threshold=60", "provider": "local", "provider-option": "dir=/tmp/x", "spares": "2", "max-nodes": "9", "instance": "i-1",
@@ -42,6 +42,7 @@ func TestEverySettingHasAFlagAVariableAndAKey(t *testing.T) {
 			!slices.Equal(c.AllowPaths, []string{"/data"}) || string(c.EncryptKey) != "0123456789abcdef0123456789abcdef" || c.Token != fakeToken ||
 			c.LogLevel.String() != "WARN" || c.LogFormat != "json" || c.Autoscale != "threshold" || c.AutoscaleOptions["threshold"] != "60" || c.Provider != "local" || c.ProviderOptions["dir"] != "/tmp/x" ||
 			c.Spares != 2 || c.MaxNodes != 9 || c.Instance != "i-1" || c.EncryptKeyFile != key ||
+			c.LogMemory != 8<<20 || c.SpillLimit != 2e9 ||
 			c.TLS != (port.CredentialFiles{Cert: "/c", Key: "/k", CA: "/a"}) {
 			t.Errorf("%s: %+v", where, c)
 		}

@@ -134,9 +134,10 @@ type QueryDetail struct {
 	RowsLate     int64          `json:"rows_late"`
 	RowsSkipped  int64          `json:"rows_skipped"`
 	StateBytes   int64          `json:"state_bytes"`
-	LogBytes     int64          `json:"log_bytes"`
-	SealBytes    int64          `json:"seal_bytes"` // of the seals that checkpoints keep, one copy
-	Recoveries   int            `json:"recoveries"` // since it was added
+	LogBytes     int64          `json:"log_bytes"`     // of output logs, in memory
+	SpilledBytes int64          `json:"spilled_bytes"` // and on disk
+	SealBytes    int64          `json:"seal_bytes"`    // of the seals that checkpoints keep, one copy
+	Recoveries   int            `json:"recoveries"`    // since it was added
 	LastRecovery *Recovery      `json:"last_recovery,omitempty"`
 	Stages       []StageInfo    `json:"stages"`
 	Parts        []Partition    `json:"parts"` // as in Topology, of all stages
@@ -165,21 +166,22 @@ type Recovery struct {
 
 // StageInfo are the figures of a stage, summed over its active partitions.
 type StageInfo struct {
-	Stage       topology.StageID `json:"stage"`
-	Operators   []string         `json:"operators"` // in plan order
-	Source      bool             `json:"source"`
-	KeyGroups   int              `json:"key_groups"`
-	Partitions  int              `json:"partitions"`
-	Epoch       topology.Epoch   `json:"epoch"` // the lowest
-	Watermark   time.Time        `json:"watermark,omitzero"`
-	RowsIn      int64            `json:"rows_in"`
-	RowsOut     int64            `json:"rows_out"`
-	RowsLate    int64            `json:"rows_late"`
-	RowsSkipped int64            `json:"rows_skipped"`
-	StateBytes  int64            `json:"state_bytes"`
-	LogBytes    int64            `json:"log_bytes"`
-	SealBytes   int64            `json:"seal_bytes"`
-	Rates       Rates            `json:"rates"`
+	Stage        topology.StageID `json:"stage"`
+	Operators    []string         `json:"operators"` // in plan order
+	Source       bool             `json:"source"`
+	KeyGroups    int              `json:"key_groups"`
+	Partitions   int              `json:"partitions"`
+	Epoch        topology.Epoch   `json:"epoch"` // the lowest
+	Watermark    time.Time        `json:"watermark,omitzero"`
+	RowsIn       int64            `json:"rows_in"`
+	RowsOut      int64            `json:"rows_out"`
+	RowsLate     int64            `json:"rows_late"`
+	RowsSkipped  int64            `json:"rows_skipped"`
+	StateBytes   int64            `json:"state_bytes"`
+	LogBytes     int64            `json:"log_bytes"`
+	SpilledBytes int64            `json:"spilled_bytes"`
+	SealBytes    int64            `json:"seal_bytes"`
+	Rates        Rates            `json:"rates"`
 	// Shares of the last seconds, 0 to 1, that its partitions worked, waited for input, waited for credit.
 	Busy    float64 `json:"busy"`
 	Idle    float64 `json:"idle"`
@@ -208,6 +210,7 @@ type Partition struct {
 	RowsOut       int64          `json:"rows_out"`
 	StateBytes    int64          `json:"state_bytes"`
 	LogBytes      int64          `json:"log_bytes"`
+	SpilledBytes  int64          `json:"spilled_bytes"`
 }
 
 // Topology is where everything of a query is.
@@ -501,6 +504,9 @@ type Node struct {
 	VaultBlocks   int       `json:"vault_blocks"` // blocks of state it keeps copies of
 	VaultBytes    int64     `json:"vault_bytes"`
 	VaultFull     string    `json:"vault_full,omitempty"` // why its vault takes nothing
+	LogBytes      int64     `json:"log_bytes"`            // of output logs, in memory
+	SpilledBytes  int64     `json:"spilled_bytes"`        // that they take on disk
+	SpillFull     string    `json:"spill_full,omitempty"` // why they do not go to disk when memory is short
 	Started       time.Time `json:"started,omitzero"`
 	UptimeMs      int64     `json:"uptime_ms"`
 	LastReportMs  int64     `json:"last_report_ms"` // since the leader last heard its report; -1: never
@@ -666,7 +672,7 @@ type Status struct {
 
 // Alert is something a person should look at.
 type Alert struct {
-	Kind  string `json:"kind"` // one word per cause: "blocks_below_k", "vault_full", "query_waiting", ...
+	Kind  string `json:"kind"` // one word per cause: "blocks_below_k", "vault_full", "spill_full", "query_waiting", ...
 	Text  string `json:"text"`
 	Hint  string `json:"hint,omitempty"`
 	Query string `json:"query,omitempty"`

@@ -95,8 +95,10 @@ var definitions = []definition{
 		ofStages(func(s *Stage) float64 { return float64(s.Partitions) })},
 	{"seepnode_state_bytes", "Keyed state of the active partitions on this node.", perStage, gauge,
 		ofStages(func(s *Stage) float64 { return float64(s.StateBytes) })},
-	{"seepnode_stage_log_bytes", "Output logs of the partitions on this node.", perStage, gauge,
+	{"seepnode_stage_log_bytes", "Output logs of the partitions on this node, in memory.", perStage, gauge,
 		ofStages(func(s *Stage) float64 { return float64(s.LogBytes) })},
+	{"seepnode_stage_spilled_bytes", "Output logs of the partitions on this node, on disk.", perStage, gauge,
+		ofStages(func(s *Stage) float64 { return float64(s.SpilledBytes) })},
 
 	{"seepnode_complete_epoch", "Latest complete checkpoint.", perQuery, gauge,
 		ofQueries(false, func(q *Query) float64 { return float64(q.CompleteEpoch) })},
@@ -109,6 +111,10 @@ var definitions = []definition{
 
 	{"seepnode_log_bytes", "Memory that output logs take.", nil, gauge,
 		ofNode(func(s *Snapshot) float64 { return float64(s.LogBytes) })},
+	{"seepnode_spilled_bytes", "What output logs take on disk.", nil, gauge,
+		ofNode(func(s *Snapshot) float64 { return float64(s.SpilledBytes) })},
+	{"seepnode_spill_full", "1 while output logs do not go to disk though memory is short.", nil, gauge,
+		ofNode(func(s *Snapshot) float64 { return oneIf(s.SpillFull) })},
 	{"seepnode_link_received_bytes_total", "Bytes received from other nodes on the dataplane.", nil, counter,
 		ofNode(func(s *Snapshot) float64 { return float64(s.LinkBytesIn) })},
 	{"seepnode_link_sent_bytes_total", "Bytes sent to other nodes on the dataplane.", nil, counter,

@@ -26,6 +26,8 @@ type Snapshot struct {
 	// QueriesByState, as this node's metadata has it.
 	QueriesByState map[string]int
 	LogBytes       int64         // memory that output logs take
+	SpilledBytes   int64         // what they take on disk
+	SpillFull      bool          // and cannot take more of, though memory is short
 	ClockOffset    time.Duration // this node's clock minus the cluster's time
 	ControlErrors  int64         // control messages to peers that failed
 	ReportsSent    int64
@@ -47,7 +49,8 @@ type Stage struct {
 	HasWatermark bool
 	Partitions   int
 	StateBytes   int64
-	LogBytes     int64
+	LogBytes     int64 // in memory
+	SpilledBytes int64
 }
 
 // Query are figures of a query that every node knows, or, with Leader, only the leader.
