@@ -52,6 +52,9 @@ type Identity struct {
 
 const identityFile = "identity.json"
 
+// startAnew is what a person can do about a damaged disk.
+const startAnew = "where other nodes have copies, move this node's data directory away and start it with --join: it joins anew"
+
 // ReadIdentity reads what dir says of itself; a directory without says the zero Identity. The error is ErrNewerVersion when only
 // a newer program can read the directory.
 func ReadIdentity(dir string) (Identity, error) {
@@ -65,13 +68,13 @@ func ReadIdentity(dir string) (Identity, error) {
 		return id, err
 	}
 	if err := json.Unmarshal(data, &id); err != nil {
-		return id, fmt.Errorf("%s is damaged: %w", path, err)
+		return id, fmt.Errorf("%s is damaged: %w; %s", path, err, startAnew)
 	}
 	if id.Version > DirVersion {
 		return id, fmt.Errorf("data directory %s of version %d: %w", dir, id.Version, ErrNewerVersion)
 	}
 	if id.Version < 1 {
-		return id, fmt.Errorf("%s is damaged: it has version %d", path, id.Version)
+		return id, fmt.Errorf("%s is damaged: it has version %d; %s", path, id.Version, startAnew)
 	}
 	return id, nil
 }
@@ -146,7 +149,7 @@ func openStores(dir string, cached int, log *slog.Logger) (*Stores, error) {
 		return nil, fmt.Errorf("data directory %s %w", dir, ErrDirInUse)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w; %s", path, err, startAnew)
 	}
 	cache, err := raft.NewLogCache(cached, bolt)
 	if err != nil {

@@ -168,6 +168,7 @@ func (b backend) Status(context.Context) (*client.Status, error) {
 		rates := a.rates.query(q.ID, f.isSource, f.isSink)
 		out.Rates.RowsInPerS += rates.RowsInPerS
 		out.Rates.RowsOutPerS += rates.RowsOutPerS
+		out.Rates.BytesPerS += rates.BytesPerS
 	}
 	out.Alerts = b.alerts(s)
 	return out, nil

@@ -22,6 +22,8 @@ type fakeAPI struct {
 	mu       sync.Mutex
 	asked    strings.Builder
 	polls    int // of the query "slow"
+	drain    int // answers of n1 until it is drained
+	drained  bool
 	nodes    int
 	listener net.Listener
 	served   chan struct{}
@@ -124,7 +126,30 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/nodes":
 		answer(w, 200, client.NodeList{Nodes: append(f.allNodes(), client.Node{Name: "old", Status: client.NodeLeft, Drain: client.DrainDone})})
 	case path == "/nodes/n1":
+		n := f.allNodes()[0]
+		f.mu.Lock()
+		if f.drain > 0 { // as often as it is asked it still holds something
+			f.drain--
+			n.Drain, n.Holds = client.DrainRunning, []string{"query wordcount: partition [0,128) of stage 1"}
+		} else if f.drained {
+			n.Drain = client.DrainDone
+		}
+		f.mu.Unlock()
+		answer(w, 200, n)
+	case path == "/nodes/n1/drain":
+		f.mu.Lock()
+		f.drain, f.drained = 2, true
+		f.mu.Unlock()
+		n := f.allNodes()[0]
+		n.Drain, n.Holds = client.DrainRunning, []string{"a vote", "query wordcount: partition [0,128) of stage 1"}
+		answer(w, 200, n)
+	case path == "/nodes/n1/undrain":
+		f.mu.Lock()
+		f.drain, f.drained = 0, false
+		f.mu.Unlock()
 		answer(w, 200, f.allNodes()[0])
+	case strings.HasPrefix(path, "/autoscale"):
+		answer(w, 200, fakeAutoscale(strings.HasSuffix(path, "/pause")))
 	case path == "/status":
 		answer(w, 200, client.Status{Cluster: "00000000000000c1", Node: "n1", Leader: "n1", Term: 3, Version: "v1", Time: fakeTime, NodesAlive: f.nodes, Voters: f.nodes, NodesLost: 1,
 			Queries: map[string]int{"RUNNING": 1, "WAITING": 1}, BlocksBelowK: 16, Alerts: []client.Alert{{Kind: "query_waiting", Text: "query lost is WAITING", Hint: "start n3 with its disk", Query: "lost"}}})
@@ -203,6 +228,8 @@ func (f *fakeAPI) query(w http.ResponseWriter, r *http.Request, name, below stri
 		_, _ = io.WriteString(w, `{"progress":{"doing":"running","from_epoch":1,"epoch":450,"to_epoch":900,"rows":10,"state_bytes":20}}`+"\n\n")
 		answer(w, 200, client.VerifyLine{Verification: &client.Verification{Query: name, Equal: true, Node: "n2", From: 1, To: 900, Checkpoints: 7, KeyGroups: 512, Chains: 512,
 			Seals: 900, SealBytes: 1234, Rows: 1_000_000, Files: 3, FileBytes: 4_500_000, Tables: 1, TableRows: 77, NotCompared: []string{"log"}, ElapsedMs: 2500}})
+	case below == "scale":
+		answer(w, 200, fakeScale(name))
 	case below == "recover":
 		answer(w, 200, client.Recovered{Query: fakeQuery(name, client.StateRunning), From: 12288, Missing: []string{"rows of source 0 behind epoch 12288"}})
 	case below == "tail":
@@ -212,6 +239,21 @@ func (f *fakeAPI) query(w http.ResponseWriter, r *http.Request, name, below stri
 	default:
 		answer(w, 404, client.Error{Message: "there is no " + below})
 	}
+}
+
+func fakeScale(query string) client.Scale {
+	return client.Scale{Query: query, Stages: []client.StageScale{{Stage: 0, Name: "lines", KeyGroups: 256, Partitions: 1, Auto: true},
+		{Stage: 1, Name: "count", KeyGroups: 256, Partitions: 2, Wanted: 4, Changing: true}, {Stage: 2, Name: "sink", KeyGroups: 1, Partitions: 1, Wanted: 1, Auto: true, Min: 1, Max: 8}}}
+}
+
+func fakeAutoscale(paused bool) client.Autoscale {
+	return client.Autoscale{Paused: paused, Queries: []client.Scale{fakeScale("wordcount")}, Policy: "rate", Leader: "n1", WantedNodes: 3, Why: "all partitions need 2.10 nodes",
+		Loads: []client.AutoscaleQuery{{Name: "wordcount", Decided: fakeTime, Text: "stage 1: 4 partitions", Hot: []string{"key \"the\" is more than a node takes"},
+			Stages: []client.AutoscaleStage{{Stage: 1, Name: "count", Partitions: 2, Fixed: 4, RowsInPerS: 1000, DemandRowsPerS: 1200, TrueRateRowsPerS: 600, UsedNodes: 1.7, NeededNodes: 2, HottestUse: .9, LagMs: 40}}}},
+		Nodes: []client.AutoscaleNode{{Name: "n1", Use: .3, Cores: 4}, {Name: "n2", Use: -1}},
+		Pool: &client.AutoscalePool{Provider: "ec2", Spares: 1, MaxNodes: 20, Nodes: 3, Needed: 4, Starting: 1, Error: "no capacity", ErrorKind: "capacity",
+			Instances: []client.AutoscaleInstance{{ID: "i-0a", State: "running", Node: "n3", Launched: fakeTime, Zone: "eu-1a", Address: "10.0.0.3"}},
+			Events:    []client.AutoscaleEvent{{Time: fakeTime, Text: "instance i-0a is started"}}}}
 }
 
 func fakeColumns() []client.Column {

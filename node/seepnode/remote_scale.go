@@ -3,6 +3,7 @@ package seepnode
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,9 @@ func scaleRequest(args []string, least, most string) (*client.ScaleRequest, erro
 			return nil, usagef("%q is not STAGE=N or STAGE=auto", a)
 		}
 		st := client.ScaleStage{Stage: a[:i]}
+		if slices.ContainsFunc(out.Stages, func(other client.ScaleStage) bool { return other.Stage == st.Stage }) {
+			return nil, usagef("stage %q is named twice", st.Stage)
+		}
 		if value := a[i+1:]; value != "auto" {
 			if st.Partitions, err = strconv.Atoi(value); err != nil || st.Partitions < 1 {
 				return nil, usagef("%q: a stage has a number of partitions, 1 or more, or is auto", a)

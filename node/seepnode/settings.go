@@ -104,7 +104,7 @@ func number(field func(*agent.Config) *int, least int) func(*agent.Config, []str
 	return func(c *agent.Config, values []string) error {
 		n, err := strconv.Atoi(values[0])
 		if err != nil || n < least || n > 65535 {
-			return fmt.Errorf("it must be a number of at least %d", least)
+			return fmt.Errorf("it must be a number from %d to 65535", least)
 		}
 		*field(c) = n
 		return nil

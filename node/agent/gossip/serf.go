@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -169,7 +170,7 @@ func explainOpen(c Config, err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "address already in use"):
-		return fmt.Errorf("gossip: port %d is in use by another process: end it, or choose another --gossip-port: %w", c.Port, err)
+		return fmt.Errorf("gossip: port %d: %w", c.Port, syscall.EADDRINUSE) // the library does not wrap it
 	case strings.Contains(text, "no private IP address found"):
 		return fmt.Errorf("gossip: this machine has no private address that others could reach it at: set --advertise (or --bind): %w", err)
 	case strings.Contains(text, "tags exceeds limit"):

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -426,7 +427,7 @@ func TestPortInUseAndRefusedAreSaidOverTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (TCP{}).Listen(l.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+	if _, err := (TCP{}).Listen(l.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("second listener: %v", err)
 	}
 	addr := l.Addr().String()

@@ -38,9 +38,6 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 func (TCP) Listen(addr string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
 	l, err := lc.Listen(context.Background(), "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port: %s is in use by another process: end it, or choose another port: %w", addr, err)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("port: listening: %w", err)
 	}
