@@ -311,3 +311,46 @@ func BenchmarkSnapshot(b *testing.B) {
 		each("delta", func(_ int, g *Group) { dst = g.AppendDelta(dst[:0], 1) })
 	}
 }
+
+// BenchmarkSnapshotOfAll is of a keyed count and two sums of which every key has changed.
+func BenchmarkSnapshotOfAll(b *testing.B) {
+	const keys = 1_000_000
+	groups := make([]*Group, benchGroups)
+	for i := range groups {
+		groups[i] = NewGroup()
+		if _, err := groups[i].Register("t", []batch.Type{batch.TypeBigInt, batch.TypeBigInt, batch.TypeBigInt}); err != nil {
+			b.Fatal(err)
+		}
+		groups[i].Begin(1)
+	}
+	rnd := rand.New(rand.NewPCG(4, 4))
+	for _, v := range rnd.Perm(keys) {
+		key := bigKey(int64(v))
+		hash := batch.HashKey(key)
+		t := groups[hash%benchGroups].tables[0]
+		slot, _ := t.Upsert(hash, key)
+		for c := range 3 {
+			t.Int64s(c)[slot] = rnd.Int64N(50_000)
+		}
+	}
+	snapshots := make([]Snapshot, benchGroups)
+	cold := make([]byte, 64<<20)
+	var dst []byte
+	each := func(name string, f func(i int, g *Group)) {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				for i := range cold {
+					cold[i]++
+				}
+				b.StartTimer()
+				for i, g := range groups {
+					f(i, g)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
+		})
+	}
+	each("copy", func(i int, g *Group) { g.SnapshotBase(&snapshots[i]) })
+	each("encode", func(i int, _ *Group) { dst = snapshots[i].Append(dst[:0]) })
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -89,19 +90,8 @@ func (t *Table) appendKeys(dst []byte, slots []uint32) []byte {
 	if len(slots) == 0 {
 		return dst
 	}
-	if t.allBigint(slots) {
-		dst = append(dst, keysBigint)
-		var last uint64
-		for i, slot := range slots {
-			v, _ := bigintKey(t.keys.get(slot))
-			if i == 0 {
-				dst = binary.BigEndian.AppendUint64(dst, v)
-			} else {
-				dst = binary.AppendUvarint(dst, v-last)
-			}
-			last = v
-		}
-		return dst
+	if bigints, ok := t.appendBigints(dst, slots); ok {
+		return bigints
 	}
 	dst = append(dst, keysFront)
 	var last []byte
@@ -116,13 +106,30 @@ func (t *Table) appendKeys(dst []byte, slots []uint32) []byte {
 	return dst
 }
 
-func (t *Table) allBigint(slots []uint32) bool {
-	for _, slot := range slots {
-		if _, ok := bigintKey(t.keys.get(slot)); !ok {
-			return false
-		}
+// appendBigints appends keys that are all non-null BIGINTs; ok is false when one is none.
+func (t *Table) appendBigints(dst []byte, slots []uint32) (_ []byte, ok bool) {
+	if _, ok = bigintKey(t.keys.get(slots[0])); !ok {
+		return dst, false
 	}
-	return true
+	dst = append(dst, keysBigint)
+	var last uint64
+	for i, slot := range slots {
+		v, ok := bigintKey(t.keys.get(slot))
+		switch d := v - last; {
+		case !ok:
+			return dst, false
+		case i == 0:
+			dst = binary.BigEndian.AppendUint64(dst, v)
+		case d < 1<<7:
+			dst = append(dst, byte(d))
+		case d < 1<<14:
+			dst = append(dst, byte(d)|1<<7, byte(d>>7))
+		default:
+			dst = binary.AppendUvarint(dst, d)
+		}
+		last = v
+	}
+	return dst, true
 }
 
 func (c *column) appendValues(dst []byte, slots []uint32, all bool) []byte {
@@ -198,11 +205,15 @@ func appendInts(dst []byte, slots []uint32, values []int64) []byte {
 	}
 	width := (bits.Len64(uint64(most)-uint64(least)) + 7) / 8
 	dst = append(binary.AppendVarint(dst, least), byte(width))
+	// Each is written in eight bytes, of which the next one takes back what is too much.
+	n := len(dst)
+	dst = slices.Grow(dst, len(slots)*width+8)
+	to := dst[:n+len(slots)*width+8]
 	for _, slot := range slots {
-		n := len(dst)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(values[slot])-uint64(least))[:n+width]
+		binary.LittleEndian.PutUint64(to[n:], uint64(values[slot])-uint64(least))
+		n += width
 	}
-	return dst
+	return to[:n]
 }
 
 func (c *column) appendFloats(dst []byte, slots []uint32) []byte {

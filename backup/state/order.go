@@ -3,6 +3,8 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
+	"math/bits"
 	"slices"
 	"sync"
 )
@@ -13,7 +15,11 @@ type ranked struct {
 	slot uint32
 }
 
-type sorter struct{ a, b []ranked }
+type sorter struct {
+	a, b  []ranked
+	x, y  []uint64
+	slots []uint32
+}
 
 var sorters = sync.Pool{New: func() any { return new(sorter) }}
 
@@ -34,6 +40,12 @@ func (t *Table) Sorted(dst []uint32, prefix []byte) []uint32 {
 // appendLive appends the live slots whose key starts with prefix, in no particular order.
 func (t *Table) appendLive(dst []uint32, prefix []byte) []uint32 {
 	dst = slices.Grow(dst, t.sizeHint(prefix))
+	if len(prefix) == 0 && t.Len() == int(t.slots) { // no slot is free or dead: what is read next lies side by side
+		for slot := range t.slots {
+			dst = append(dst, slot)
+		}
+		return dst
+	}
 	for _, elem := range t.index {
 		if elem == 0 || elem&deadBit != 0 {
 			continue
@@ -61,6 +73,9 @@ func (t *Table) sortSlots(slots []uint32) {
 	}
 	s := sorters.Get().(*sorter)
 	defer s.release()
+	if t.sortBigints(s, slots) {
+		return
+	}
 	first := t.keys.get(slots[0])
 	common := len(first)
 	for _, slot := range slots[1:] {
@@ -89,8 +104,62 @@ func (t *Table) sortSlots(slots []uint32) {
 	}
 }
 
+// sortBigints sorts many slots whose keys are all non-null BIGINTs that lie near enough to each other; ok is false when they are not.
+func (t *Table) sortBigints(s *sorter, slots []uint32) (ok bool) {
+	if t.keys.width != bigintKeyLen || len(slots) < radixMin {
+		return false
+	}
+	s.x, s.y = slices.Grow(s.x[:0], len(slots))[:len(slots)], slices.Grow(s.y[:0], len(slots))[:len(slots)]
+	least, most := uint64(math.MaxUint64), uint64(0)
+	for i, slot := range slots {
+		v, ok := bigintKey(t.keys.get(slot))
+		if !ok {
+			return false
+		}
+		s.x[i] = v
+		least, most = min(least, v), max(most, v)
+	}
+	// A key's distance from the least, and behind it its place in slots.
+	place, span := bits.Len(uint(len(slots)-1)), bits.Len64(most-least)
+	if place+span > 64 {
+		return false
+	}
+	for i, v := range s.x {
+		s.x[i] = (v-least)<<place | uint64(i)
+	}
+	s.radixPacked(place, place+span)
+	s.slots = append(s.slots[:0], slots...)
+	for i, v := range s.x {
+		slots[i] = s.slots[v&(1<<place-1)]
+	}
+	return true
+}
+
+const digitBits = 11
+
+// radixPacked sorts s.x by the bits from low to high, which ends before it.
+func (s *sorter) radixPacked(low, high int) {
+	for ; low < high; low += digitBits {
+		var at [1 << digitBits]uint32
+		for _, v := range s.x {
+			at[v>>low&(1<<digitBits-1)]++
+		}
+		sum := uint32(0)
+		for d, n := range at {
+			at[d] = sum
+			sum += n
+		}
+		for _, v := range s.x {
+			d := v >> low & (1<<digitBits - 1)
+			s.y[at[d]] = v
+			at[d]++
+		}
+		s.x, s.y = s.y, s.x
+	}
+}
+
 func (s *sorter) release() {
-	if cap(s.a) <= sorterKeep {
+	if max(cap(s.a), cap(s.x)) <= sorterKeep {
 		sorters.Put(s)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -546,5 +547,67 @@ func TestEveryTruncationOfAnEncodingIsRefused(t *testing.T) {
 	}
 	if err := NewTable(allKinds).Apply(append(encoded, 0)); err == nil {
 		t.Error("a byte too many is accepted")
+	}
+}
+
+// TestManyBigintKeysAreEncodedInTheirOrder: near to each other or far, negative, with a null among them, after deletions, and whichever way they are
+// sorted.
+func TestManyBigintKeysAreEncodedInTheirOrder(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 5))
+	for _, span := range []int64{200, 5_000, 1 << 40, math.MaxInt64} {
+		for _, null := range []bool{false, true} {
+			for _, deleted := range []int{0, 17} {
+				table := NewTable([]batch.Type{batch.TypeBigInt})
+				table.Begin(1)
+				put := func(key []byte, v int64) {
+					slot, _ := table.Upsert(batch.HashKey(key), key)
+					table.Int64s(0)[slot] = v
+				}
+				want := map[int64]int64{}
+				for range 3 * radixMin {
+					v := rnd.Int64N(span)
+					if rnd.IntN(2) == 0 {
+						v = -v
+					}
+					want[v] = rnd.Int64N(span)
+					put(bigKey(v), want[v])
+				}
+				if null {
+					put([]byte{0}, -1)
+				}
+				for v := range want {
+					if deleted == 0 {
+						break
+					}
+					if slot, ok := table.Find(batch.HashKey(bigKey(v)), bigKey(v)); ok {
+						table.Delete(slot)
+						delete(want, v)
+						deleted--
+					}
+				}
+				again := NewTable([]batch.Type{batch.TypeBigInt})
+				if err := again.Apply(table.AppendBase(nil)); err != nil {
+					t.Fatalf("span %d, null %v: %v", span, null, err)
+				}
+				var keys []int64
+				for v := range want {
+					keys = append(keys, v)
+				}
+				slices.Sort(keys)
+				sorted := table.Sorted(nil, nil)
+				if null {
+					sorted = sorted[1:] // a null comes first
+				}
+				if len(sorted) != len(keys) {
+					t.Fatalf("span %d, null %v: %d keys of %d", span, null, len(sorted), len(keys))
+				}
+				for i, v := range keys {
+					slot, ok := again.Find(batch.HashKey(bigKey(v)), bigKey(v))
+					if !bytes.Equal(table.Key(sorted[i]), bigKey(v)) || !ok || again.Int64s(0)[slot] != want[v] {
+						t.Fatalf("span %d, null %v: key %d is not where it belongs", span, null, v)
+					}
+				}
+			}
+		}
 	}
 }
