@@ -20,6 +20,8 @@ type Checkpoint struct {
 type GroupDelta struct {
 	Group topology.KeyGroup
 	Base  bool
+	// Ended: no row of the key group can come any more, and its state is the same at every later epoch, whether or not its partition has ended.
+	Ended bool
 	// To is the checkpoint that it leads to, of what Fetch gives; of a key group that has ended it may be before the one asked for.
 	To   topology.Epoch
 	Data []byte

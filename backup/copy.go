@@ -101,8 +101,9 @@ func (j *copyJob) probe(ctx context.Context, at vault.Access) (p proof, ok bool,
 func (j *copyJob) ended(ctx context.Context, at vault.Access, g topology.KeyGroup) (bool, error) {
 	ended := false
 	request := vault.ChainRequest{Query: j.query, Stage: j.key.stage, Range: topology.Range{From: g, To: g + 1}, Through: j.epoch, OrBefore: true}
-	err := at.Chain(ctx, request, func(d *vault.Delta) (err error) {
-		_, ended, err = unpackDelta(nil, d.Data)
+	err := at.Chain(ctx, request, func(d *vault.Delta) error {
+		_, flags, err := unpackDelta(nil, d.Data)
+		ended = flags&flagEnded != 0
 		return err
 	})
 	if lacks(err) {
@@ -118,14 +119,14 @@ func (j *copyJob) copy(ctx context.Context, from, to vault.Access) error {
 	w := copyWriter{j: j, to: to}
 	request := vault.ChainRequest{Query: j.query, Stage: j.key.stage, Range: j.groups, Through: j.epoch, OrBefore: true}
 	err := from.Chain(ctx, request, func(d *vault.Delta) error {
-		ended := false
+		flags := byte(0)
 		if d.To != j.epoch {
 			var err error
-			if _, ended, err = unpackDelta(nil, d.Data); err != nil {
+			if _, flags, err = unpackDelta(nil, d.Data); err != nil {
 				return err
 			}
 		}
-		if err := chains.next(d, ended); err != nil {
+		if err := chains.next(d, flags&flagEnded != 0); err != nil {
 			return err
 		}
 		return w.put(ctx, d)

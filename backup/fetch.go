@@ -109,7 +109,7 @@ func Fetch(ctx context.Context, vaults Vaults, r FetchRequest, take func(chain [
 		}
 		memory := <-slots
 		workers.Go(func() {
-			f := fetcher{vaults: vaults, request: &r, block: b, take: take, memory: memory}
+			f := fetcher{vaults: vaults, request: &r, block: b, take: take, ended: flagEnded, memory: memory}
 			defer func() { slots <- f.memory[:0] }()
 			if ctx.Err() != nil {
 				return
@@ -143,6 +143,7 @@ type fetcher struct {
 	take    func(chain []GroupDelta) error
 	next    topology.KeyGroup // those before it were taken
 	refused error             // what take said: no other member is asked
+	ended   byte              // the flags of a delta behind which there need be none
 	memory  []byte            // of the deltas of one key group, as their owner sees them
 	chain   []GroupDelta
 }
@@ -159,7 +160,15 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	// No member has all of them; each key group may still be somewhere.
 	for f.next < groups.To {
 		one := topology.Range{From: f.next, To: f.next + 1}
-		if answers := f.ask(ctx, members, one); f.refused != nil {
+		answers := f.ask(ctx, members, one)
+		if answers != nil && f.refused == nil {
+			// A partition that has ended may have saved that where a former one, which had not, had saved the same epoch of this key group before:
+			// a vault keeps the first.
+			f.ended = flagEnded | flagGroupEnded
+			answers = f.ask(ctx, members, one)
+			f.ended = flagEnded
+		}
+		if f.refused != nil {
 			return f.refused
 		} else if answers != nil {
 			return f.lost(ctx, one, answers)
@@ -284,15 +293,15 @@ func (f *fetcher) chains(ctx context.Context, access vault.Access, groups topolo
 			}
 		}
 		at := len(f.memory)
-		memory, ended, err := unpackDelta(f.memory, d.Data)
+		memory, flags, err := unpackDelta(f.memory, d.Data)
 		if err != nil {
 			return err
 		}
-		if err := chains.next(d, ended); err != nil {
+		if err := chains.next(d, flags&f.ended != 0); err != nil {
 			return err
 		}
 		f.memory = memory
-		f.chain = append(f.chain, GroupDelta{Group: d.KeyGroup, Base: d.Base, To: d.To, Data: memory[at+flagsBytes:]})
+		f.chain = append(f.chain, GroupDelta{Group: d.KeyGroup, Base: d.Base, Ended: flags != 0, To: d.To, Data: memory[at+flagsBytes:]})
 		return nil
 	})
 	if err == nil {

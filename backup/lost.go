@@ -20,7 +20,7 @@ func Lost(ctx context.Context, vaults Vaults, r FetchRequest, alive func(topolog
 		if slices.Contains(r.Empty, b) {
 			continue
 		}
-		f := fetcher{vaults: vaults, request: &r, block: b, take: func([]GroupDelta) error { return nil }}
+		f := fetcher{vaults: vaults, request: &r, block: b, ended: flagEnded | flagGroupEnded, take: func([]GroupDelta) error { return nil }}
 		held := f.held(ctx, alive)
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func (f *fetcher) held(ctx context.Context, alive func(topology.NodeID) bool) bo
 			if i := int(h.KeyGroup - groups.From); h.At == r.Epoch {
 				has[i] = true
 			} else if h.At != 0 && !has[i] {
-				// It is the state at the epoch too if its partition had ended.
+				// It is the state at the epoch too if it had ended.
 				f.next = h.KeyGroup
 				has[i] = f.ask(ctx, []topology.Process{m}, topology.Range{From: h.KeyGroup, To: h.KeyGroup + 1}) == nil
 			}

@@ -154,6 +154,60 @@ func TestAnEndedPartitionsVaultsAreFoundCompleteAndCopied(t *testing.T) {
 	})
 }
 
+// The first and the last key group of the block have ended, the others go on.
+func TestAVaultIsNotFoundCompleteForKeyGroupsThatHaveEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "own")
+		r := rand.New(rand.NewPCG(1, 1))
+		p := newReplicated(c, 5, topology.Range{From: 0, To: topology.BlockOf(0).Range(modelGroups).To})
+		defer p.stop()
+		p.ended = map[topology.KeyGroup]bool{0: true, p.rng.To - 1: true}
+		both, one := c.everywhere([]topology.NodeID{"n1", "n2"}, nil), c.everywhere([]topology.NodeID{"n1"}, nil)
+		p.meta(0, both)
+		p.checkpoint(r, 10, false)
+		settle(time.Second)
+		p.meta(10, one)
+		p.checkpoint(r, 20, false)
+		settle(time.Second)
+		p.meta(20, both)
+		p.restart()
+		settle(time.Second)
+		if s := p.replicas.Stats(); p.copied() != p.duty.Version || s.Copied == 0 {
+			t.Errorf("copied %d of %d, %+v", p.copied(), p.duty.Version, s)
+		}
+		p.wantFetched(t, context.Background(), c, p.saver.config.Vaults, c.everywhere([]topology.NodeID{"n2"}, nil), 20, 20)
+	})
+}
+
+// A vault keeps the first delta of a key group and epoch. That of a partition which had not ended says so of its own splits alone.
+func TestWhatHasEndedIsFetchedWhereAPartitionThatHadNotSavedItFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "own")
+		r := rand.New(rand.NewPCG(1, 1))
+		both := c.everywhere([]topology.NodeID{"n1", "n2"}, nil)
+		whole, part := newReplicated(c, 5, topology.Range{From: 0, To: modelGroups}), newReplicated(c, 6, topology.Range{From: 0, To: 3})
+		defer whole.stop()
+		defer part.stop()
+		whole.ended = map[topology.KeyGroup]bool{0: true, 1: true, 2: true}
+		part.ended = whole.ended
+		whole.meta(0, both)
+		part.meta(0, both)
+		whole.checkpoint(r, 10, false)
+		settle(time.Second)
+		part.checkpoint(r, 10, true)
+		settle(time.Second)
+		if part.acked != 10 {
+			t.Fatalf("acknowledged %d", part.acked)
+		}
+		part.wantFetched(t, context.Background(), c, part.saver.config.Vaults, both, 500, 10)
+		err := Fetch(context.Background(), part.saver.config.Vaults, FetchRequest{Query: testQuery, Stage: 1, Range: topology.Range{From: 3, To: 4}, Epoch: 500,
+			Groups: modelGroups, Sets: both, Current: c.currentOf}, func([]GroupDelta) error { return nil })
+		if err == nil {
+			t.Errorf("a key group that goes on has the state of epoch 10 at epoch 500")
+		}
+	})
+}
+
 func TestWhatNoVaultHasIsAskedOfThePartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, "n1", "n2", "own")

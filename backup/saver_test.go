@@ -55,6 +55,7 @@ type modelPartition struct {
 	bases  map[topology.KeyGroup]bool
 	states [modelGroups]modelState
 	at     map[topology.Epoch][modelGroups][modelKeys]uint32
+	ended  map[topology.KeyGroup]bool // those that change no more
 }
 
 func newModelPartition(id uint64, rng topology.Range) *modelPartition {
@@ -85,11 +86,11 @@ func (p *modelPartition) checkpoint(r *rand.Rand, e topology.Epoch, ended bool) 
 	for g := p.rng.From; g < p.rng.To; g++ {
 		s := &p.states[g]
 		for k := range s.values {
-			if r.IntN(4) == 0 {
+			if r.IntN(4) == 0 && !p.ended[g] {
 				s.values[k], s.touched[k] = r.Uint32(), e
 			}
 		}
-		d := GroupDelta{Group: g, Base: p.bases[g]}
+		d := GroupDelta{Group: g, Base: p.bases[g], Ended: p.ended[g]}
 		if d.Base {
 			d.Data = s.delta(0)
 		} else {

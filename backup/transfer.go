@@ -58,7 +58,14 @@ func (t *transfer) pack() error {
 	t.payloads = make([]vault.Payload, len(t.checkpoint.Groups))
 	for i, g := range t.checkpoint.Groups {
 		var err error
-		if t.payloads[i], err = p.delta(t.checkpoint.Ended, g.Data); err != nil {
+		flags := byte(0)
+		if t.checkpoint.Ended {
+			flags |= flagEnded
+		}
+		if g.Ended {
+			flags |= flagGroupEnded
+		}
+		if t.payloads[i], err = p.delta(flags, g.Data); err != nil {
 			return fmt.Errorf("key group %d: %w", g.Group, err)
 		}
 		if g.Base {

@@ -50,7 +50,7 @@ func (c *cluster) explain() {
 		for _, q := range list[0].Machine().View().Queries {
 			c.t.Logf("query %s is %v: %s %s; complete %d", q.Name, q.State, q.Reason, q.Resolves, q.Complete)
 			for s, st := range q.Stages {
-				c.t.Logf("stage %d: %+v, shadows %+v", s, st.Partitions, st.Shadows)
+				c.t.Logf("stage %d: %+v, shadows %+v, vaults %+v", s, st.Partitions, st.Shadows, st.Vaults)
 			}
 			c.t.Logf("seals %+v", q.Seals)
 			for _, h := range q.History[max(0, len(q.History)-40):] {

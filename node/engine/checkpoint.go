@@ -132,6 +132,7 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		if to.checkpoint.Ended {
 			flags |= groupEnded
 		}
+		c.ended = to.checkpoint.Ended || p.source != nil && p.source.endedOf(p, g, to.checkpoint.Epoch)
 		if c.unchanged = !c.base && p.changed[i] <= from && !p.keptChanged(g, from); c.unchanged {
 			flags |= groupUnchanged
 		} else if c.base = c.base || p.mostTouched(i); c.base {
@@ -371,6 +372,9 @@ func (p *partition) applyChain(x *executor, chain []backup.GroupDelta, c topolog
 		h, err := p.applyGroup(x, d.Group, d.Data, c, !last[d.Group-p.rng.From].known)
 		if err != nil {
 			return fmt.Errorf("key group %d: %w", d.Group, err)
+		}
+		if d.Ended && d.To < c {
+			h.flags |= groupEnded // c is complete, so the partition had ended, too
 		}
 		last[d.Group-p.rng.From] = h
 		bytes += len(d.Data)

@@ -292,7 +292,6 @@ func (p *partition) keptFrom(base bool) topology.Epoch {
 type SavedGroup struct {
 	// Unchanged: nothing but the watermark may have changed since the delta before; the rest is not said.
 	Unchanged bool
-	Ended     bool
 	// Chains are those of the stage's outputs and then of its sinks.
 	Chains []uint64
 	// Seals of a source's key group are all behind Since, ascending.
@@ -308,7 +307,7 @@ func ReadSavedGroup(src []byte, source bool, stage topology.StageID, g topology.
 	}
 	flags := d.byte()
 	d.varint()
-	s.Unchanged, s.Ended = flags&groupUnchanged != 0, flags&groupEnded != 0
+	s.Unchanged = flags&groupUnchanged != 0
 	if s.Unchanged {
 		if d.bad {
 			return s, fmt.Errorf("%w: cut", errState)

@@ -31,8 +31,8 @@ type capture struct {
 }
 
 type capturedGroup struct {
-	base, unchanged bool
-	head, tail      int // ends in bytes
+	base, unchanged, ended bool
+	head, tail             int // ends in bytes
 }
 
 type capturedState struct {
@@ -207,7 +207,7 @@ func (s *saving) encode(c *capture) backup.Checkpoint {
 		}
 		at := len(slab)
 		slab = append(slab, delta...)
-		cp.Groups[i] = backup.GroupDelta{Group: cp.Range.From + topology.KeyGroup(i), Base: c.groups[i].base, Data: slab[at:len(slab):len(slab)]}
+		cp.Groups[i] = backup.GroupDelta{Group: cp.Range.From + topology.KeyGroup(i), Base: c.groups[i].base, Ended: c.groups[i].ended, Data: slab[at:len(slab):len(slab)]}
 		if held += len(delta); held >= encodeBytes {
 			held = 0
 			<-tokens

@@ -50,7 +50,10 @@ func (b *slowBackup) bases(n int) (out []topology.KeyGroup) {
 }
 
 // savingPartition is the partition of a keyed count that has begun, driven by hand.
-func savingPartition(t *testing.T) (*partition, *slowBackup) {
+func savingPartition(t *testing.T) (*partition, *slowBackup) { return savingPartitionOf(t, 1, "") }
+
+// savingPartitionOf is that of a stage; the source has more options.
+func savingPartitionOf(t *testing.T, stage int, options string) (*partition, *slowBackup) {
 	t.Helper()
 	c := &testCatalog{}
 	for _, d := range []*connector.Definition{blackhole.Definition(), datagen.Definition()} {
@@ -59,7 +62,7 @@ func savingPartition(t *testing.T) (*partition, *slowBackup) {
 		}
 	}
 	p, err := plan.Compile(`
-CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='1','fields.k.min'='0','fields.k.max'='9');
+CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-second'='1','fields.k.min'='0','fields.k.max'='9'`+options+`);
 CREATE TABLE out (k BIGINT, n BIGINT) WITH ('connector'='blackhole');
 INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if err != nil {
@@ -68,7 +71,7 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	q := onOneNode(t, c, p, Limits{})
 	b := &slowBackup{turn: make(chan struct{})}
 	q.config.Backup = b
-	part := newPartition(q, p.Stages[1], &q.placement.Stages[1][0])
+	part := newPartition(q, p.Stages[stage], &q.placement.Stages[stage][0])
 	part.placement.Store(q.placement)
 	if err := part.begin(context.Background()); err != nil {
 		t.Fatal(err)
@@ -295,3 +298,37 @@ type brokenKeeper struct{ connector.Keeper }
 
 func (brokenKeeper) Changed(topology.KeyGroup, topology.Epoch) bool { return true }
 func (brokenKeeper) Size(topology.KeyGroup) int                     { return 0 }
+
+// A vault keeps the first delta of a key group and epoch that it gets. If that said whether the whole partition had ended, a key group without
+// splits would not have ended for ever where the partition had others, and when it became a partition of its own that had ended, whose final
+// state no vault took for that: what had been complete could not be restored.
+func TestAKeyGroupOfASourceIsSavedAsEndedWhenItsOwnSplitsHaveEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartitionOf(t, 0, ",'number-of-rows'='100','splits'='5'")
+		close(b.turn)
+		ended := func(checkpoint int) (groups []topology.KeyGroup) {
+			for _, g := range b.saved[checkpoint].Groups {
+				if g.Ended {
+					groups = append(groups, g.Group)
+				}
+			}
+			return groups
+		}
+		if err := p.source.discover(t.Context(), p, 0); err != nil {
+			t.Fatal(err)
+		}
+		p.mustCheckpoint(t, 128, false)
+		if n, want := len(ended(0)), p.rng.Len()-len(p.source.groups); n != want || want == p.rng.Len() {
+			t.Errorf("%d key groups have ended, %d have no splits", n, want)
+		}
+		first := &p.source.groups[0]
+		for _, sp := range first.splits {
+			sp.ended = true
+		}
+		p.source.finishEpoch()
+		p.mustCheckpoint(t, 256, false)
+		if got := ended(1); !slices.Contains(got, first.group) || len(got) != len(ended(0))+1 {
+			t.Errorf("%d have ended, %d had when the splits of key group %d had not", len(got), len(ended(0)), first.group)
+		}
+	})
+}

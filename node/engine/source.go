@@ -144,6 +144,16 @@ func (s *source) ended() bool {
 	return s.bounded && !s.live()
 }
 
+// endedOf says that no row of key group g can come any more behind epoch e, of which it has had all, whatever range of key groups is a
+// partition.
+func (s *source) endedOf(p *partition, g topology.KeyGroup, e topology.Epoch) bool {
+	if !s.bounded || len(s.replay) > 0 && s.replayed(p, g, e+1) {
+		return false
+	}
+	of := s.group(g)
+	return of == nil || of.first == len(of.splits)
+}
+
 // live says that some split has not ended.
 func (s *source) live() bool {
 	for i := range s.groups {

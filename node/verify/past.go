@@ -69,7 +69,7 @@ func (p *Past) Add(stage topology.StageID, deltas []backup.GroupDelta) error {
 			return fmt.Errorf("stage %q, key group %d, checkpoint %d: %w", spec.Name, d.Group, d.To, err)
 		}
 		g := &p.stages[stage][d.Group]
-		l := line{at: d.To, ended: saved.Ended, chains: saved.Chains}
+		l := line{at: d.To, ended: d.Ended, chains: saved.Chains}
 		switch n := len(g.lines); {
 		case saved.Unchanged && n > 0:
 			l.chains = g.lines[n-1].chains
