@@ -65,7 +65,7 @@ type jsonKeys struct{ all, always []string }
 func clientTypes(t *testing.T) map[string]jsonKeys {
 	t.Helper()
 	structs := map[string]*ast.StructType{}
-	for _, file := range []string{"client/types.go", "client/errors.go"} {
+	for _, file := range []string{"client/query.go", "client/table.go", "client/scale.go", "client/cluster.go", "client/errors.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)

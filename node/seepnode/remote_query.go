@@ -3,7 +3,6 @@ package seepnode
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -448,73 +447,6 @@ func (a *app) confirm(question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-func (r *remote) queryVerify(c *cli.Context) error {
-	args, err := words(c, "QUERY")
-	if err != nil {
-		return err
-	}
-	ctx, done := onSignal(r.ctx)
-	defer done()
-	screen := newConsole(r.app.streams)
-	v, err := r.VerifyQuery(ctx, args[0], func(p client.VerifyProgress) {
-		if screen.terminal {
-			screen.draw(verifyProgressText(p))
-		}
-	})
-	screen.endLine()
-	if err != nil {
-		return err
-	}
-	if r.json {
-		err = writeJSON(r.app.streams.Out, v, "  ")
-	} else {
-		err = showVerification(newDisplay(r.app.streams.Out), v)
-	}
-	if err == nil && !v.Equal {
-		err = fmt.Errorf("query %s gives other results when it is run again on one node: %s", args[0], printable(firstDifference(v)))
-	}
-	return err
-}
-
-func firstDifference(v *client.Verification) string {
-	if len(v.Differences) == 0 {
-		return "the answer does not say where"
-	}
-	return v.Differences[0].Text
-}
-
-func verifyProgressText(p client.VerifyProgress) string {
-	if p.From == 0 {
-		return printable(p.Doing)
-	}
-	return fmt.Sprintf("%s: epoch %s of %s to %s  %s  state %s", printable(p.Doing), grouped(int64(p.Epoch)), grouped(int64(p.From)), grouped(int64(p.To)), counted(int(p.Rows), "row"),
-		bytesText(p.StateBytes))
-}
-
-// showVerification tells what was compared, and what differs.
-func showVerification(d *display, v *client.Verification) error {
-	verdict := d.paint(cell{text: "the same", colour: green})
-	if !v.Equal {
-		verdict = d.paint(cell{text: "different", colour: red})
-	}
-	facts := []fact{
-		{"query " + printable(v.Query), fmt.Sprintf("%s, run again on one node (%s) in %s", verdict, printable(v.Node), lagText(v.ElapsedMs))},
-		{"epochs", fmt.Sprintf("%s to %s, of %s", grouped(int64(v.From)), grouped(int64(v.To)), counted(v.Checkpoints, "checkpoint"))},
-		{"input", fmt.Sprintf("%s in %s (%s)", counted(int(v.Rows), "row"), counted(v.Seals, "seal"), bytesText(v.SealBytes))},
-		{"chains", fmt.Sprintf("%s of %s", grouped(int64(v.Chains)), counted(v.KeyGroups, "key group"))},
-		{"files", fmt.Sprintf("%d with %s", v.Files, bytesText(v.FileBytes))},
-		{"tables", fmt.Sprintf("%d with %s, at epoch %s", v.Tables, counted(int(v.TableRows), "row"), grouped(int64(v.To)))},
-	}
-	if len(v.NotCompared) > 0 {
-		facts = append(facts, fact{"by chains alone", printable(strings.Join(v.NotCompared, ", "))})
-	}
-	err := d.facts(facts)
-	for i := range v.Differences {
-		err = errors.Join(err, d.line("%s %s", d.paint(cell{text: "differs", colour: red}), printable(v.Differences[i].Text)))
-	}
-	return err
-}
-
 func (r *remote) queryRecover(c *cli.Context) error {
 	args, err := words(c, "QUERY")
 	if err != nil {
@@ -536,90 +468,4 @@ func (r *remote) queryRecover(c *cli.Context) error {
 		err = errors.Join(err, d.line("  may be missing: %s", printable(missing)))
 	}
 	return err
-}
-
-// queryTail prints rows as a sink gets them until Ctrl-C or the query's end.
-func (r *remote) queryTail(c *cli.Context) error {
-	args, err := words(c, "QUERY", "[SINK]")
-	if err != nil {
-		return err
-	}
-	limit, err := countFlag(c, "limit", 1<<31-1)
-	if err != nil {
-		return err
-	}
-	request := client.TailRequest{Limit: int64(limit)}
-	if len(args) > 1 {
-		request.Sink = args[1]
-	}
-	ctx, done := onSignal(r.ctx)
-	defer done()
-	out := bufio.NewWriter(r.app.streams.Out)
-	defer out.Flush() //nolint:errcheck // flushed below; what is left after an error is of no use
-	for row, err := range r.Tail(ctx, args[0], request) {
-		if errors.Is(context.Cause(ctx), errLeft) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if row.Dropped > 0 && !r.json {
-			fmt.Fprintf(r.app.streams.Err, "seepnode: %s left out: this reader is too slow\n", counted(int(row.Dropped), "row"))
-		}
-		if r.json {
-			err = writeJSON(out, row, "")
-		} else {
-			_, err = fmt.Fprintln(out, tailText(row))
-		}
-		if err := errors.Join(err, out.Flush()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tailText is "+I[1, ann]", as 'print' shows a row.
-func tailText(row client.TailRow) string {
-	_, values, err := orderedRow(row.Row)
-	if err != nil {
-		return row.Op + string(row.Row)
-	}
-	texts := make([]string, len(values))
-	for i, v := range values {
-		texts[i] = valueText(v, "NULL")
-	}
-	return printable(row.Op) + "[" + strings.Join(texts, ", ") + "]"
-}
-
-// orderedRow takes a JSON object apart in the order of its keys.
-func orderedRow(row client.Row) (names []string, values []json.RawMessage, err error) {
-	d := json.NewDecoder(strings.NewReader(string(row)))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, nil, errors.New("a row of the answer is no JSON object")
-	}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return nil, nil, err
-		}
-		var v json.RawMessage
-		if err := d.Decode(&v); err != nil {
-			return nil, nil, err
-		}
-		name, _ := t.(string)
-		names, values = append(names, name), append(values, v)
-	}
-	return names, values, nil
-}
-
-// valueText is a JSON value for people: a string without its quotes, null as it is called there.
-func valueText(v json.RawMessage, null string) string {
-	text := string(v)
-	if text == "null" {
-		return null
-	}
-	if s := ""; strings.HasPrefix(text, `"`) && json.Unmarshal(v, &s) == nil {
-		return printable(s)
-	}
-	return text
 }
