@@ -13,17 +13,18 @@ import (
 // How much is written in one call while segments are rewritten.
 const rewriteBytes = 1 << 20
 
-// A rewrite looks each yieldStep whether chains are still being read, here or by this process elsewhere (see Quiet), and waits for that no longer
-// than yieldMost in all: what is read is what somebody restores, and space is given back a little later. Otherwise it rests restShare times as long
-// as each piece took, so that it takes no more than a part of a core from what runs beside it: state of 100 MB is rewritten in a second or two.
+// A rewrite looks each yieldStep whether chains are still being read, or it is to be quiet (see Quiet), and waits for that no longer than yieldMost
+// in all: what is read is what somebody restores, and space is given back a little later. Otherwise it rests restShare times as long as each piece
+// took: it takes an eighth of a core from what runs beside it, unless what is on disk has grown to more than pressingTimes what is needed.
 const (
-	yieldStep = 5 * time.Millisecond
-	yieldMost = 2 * time.Second
-	restShare = 3
-	restMost  = 100 * time.Millisecond
+	yieldStep     = 5 * time.Millisecond
+	yieldMost     = 2 * time.Second
+	restShare     = 7
+	restMost      = 100 * time.Millisecond
+	pressingTimes = 3
 )
 
-// Quiet makes rewrites give way until end is called: this process restores a state.
+// Quiet makes rewrites give way until end is called: this process restores a state, or another one is about to.
 func (v *Vault) Quiet() (end func()) {
 	v.chains.Add(1)
 	return func() { v.chains.Add(-1) }
@@ -189,9 +190,11 @@ func compareRefs(a, b ref) int {
 func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
 	out, at, patience := s.header.encode(), int64(0), yieldMost
 	var buf []byte
-	begun := time.Now()
+	begun, pressing := time.Now(), v.pressing()
 	flush := func() error {
-		v.yield(ctx, min(restShare*time.Since(begun), restMost))
+		if !pressing {
+			v.yield(ctx, min(restShare*time.Since(begun), restMost))
+		}
 		for v.chains.Load() > 0 && patience > 0 && v.yield(ctx, yieldStep) {
 			patience -= yieldStep
 		}
@@ -230,6 +233,12 @@ func (v *Vault) fill(ctx context.Context, s *segment, live []moved) error {
 		return fmt.Errorf("vault: fsync of new %s: %w", filepath.Base(s.path), err)
 	}
 	return nil
+}
+
+// pressing says whether what is on disk is far more than what is needed.
+func (v *Vault) pressing() bool {
+	s := v.Stats()
+	return s.DiskBytes > pressingTimes*s.LiveBytes+4*v.config.SegmentBytes
 }
 
 // yield waits for a moment; false when there is no time for that.

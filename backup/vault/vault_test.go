@@ -298,6 +298,30 @@ func halfDead(t *testing.T) *Vault {
 	return v
 }
 
+func TestAVaultIsPressedForSpaceUntilWhatIsNotNeededIsGone(t *testing.T) {
+	m, ctx := NewMemory(), context.Background()
+	v := open(t, testConfig(m, 1))
+	for e := topology.Epoch(1); e <= 100; e++ {
+		raw := make([]byte, 1000)
+		for i := range raw {
+			raw[i] = byte(rand.Uint32())
+		}
+		put(t, v, delta(t, 3, 0, e, true, string(raw)))
+	}
+	if err := v.Trim(ctx, testQuery, 100).Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !v.pressing() {
+		t.Error("100 states of which one is needed do not press")
+	}
+	if err := v.Compact(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if v.pressing() {
+		t.Errorf("it is pressed still: %+v", v.Stats())
+	}
+}
+
 func TestRewritesGiveWayWhileStatesAreRestoredButNotForEver(t *testing.T) {
 	for _, ends := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/backup/vault"
@@ -84,10 +85,19 @@ func (a *Agent) openWork(cluster uint64) (*work, error) {
 		Spill: w.spill, Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now, Tails: a.tables.Hub()})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, lookAt(a.self.Node, a.clock.now), a.log)
 	w.queries = newQueries(a.self, machine, w.node, w.pool, w.vault.Quiet, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
-	if w.peers, err = startPeers(a, w.node, w.reporter.urgent); err != nil {
+	if w.peers, err = startPeers(a, w.node, w.peersChanged); err != nil {
 		return nil, errors.Join(err, w.pool.Close(), w.spill.Close(), w.vault.Close())
 	}
 	return w, nil
+}
+
+// quietAfterLoss is how long the vault gives way when a peer is lost or comes back: states are restored in that time.
+const quietAfterLoss = time.Second
+
+// peersChanged reports a peer that is lost, or is there again.
+func (w *work) peersChanged() {
+	w.reporter.urgent()
+	time.AfterFunc(quietAfterLoss, w.vault.Quiet())
 }
 
 // explainVault adds what to do to an error of opening the vault.
