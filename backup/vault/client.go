@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -41,22 +42,31 @@ type spare struct {
 	bytes   int // of parts, capacity counted
 }
 
-// spareBytes bounds what is kept, of all streams of a connection.
-const spareBytes = 2 * streamBytes
+// What is kept is bounded, of all streams of a connection. Few parts, since they are searched.
+const (
+	spareBytes    = 2 * streamBytes
+	sparePartsMax = 16
+)
 
-// copyOf is a copy of part.
+// copyOf is a copy of part, in the smallest memory that it fits in.
 func (s *spare) copyOf(part []byte) []byte {
-	var memory []byte
-	if n := len(s.parts); n > 0 {
-		memory, s.parts = s.parts[n-1], s.parts[:n-1]
-		s.bytes -= cap(memory)
+	best := -1
+	for i, p := range s.parts {
+		if cap(p) >= len(part) && (best < 0 || cap(p) < cap(s.parts[best])) {
+			best = i
+		}
 	}
+	if best < 0 {
+		return append([]byte(nil), part...)
+	}
+	memory := s.parts[best]
+	s.parts, s.bytes = slices.Delete(s.parts, best, best+1), s.bytes-cap(memory)
 	return append(memory[:0], part...)
 }
 
 // add takes the memory of a part that is not used any more.
 func (s *spare) add(part []byte) {
-	if s.streams > 0 && s.bytes+cap(part) <= spareBytes {
+	if s.streams > 0 && s.bytes+cap(part) <= spareBytes && len(s.parts) < sparePartsMax {
 		s.parts, s.bytes = append(s.parts, part), s.bytes+cap(part)
 	}
 }

@@ -257,3 +257,35 @@ func TestLargeLogIsAdoptedInParts(t *testing.T) {
 		t.Errorf("%d seals, %+v, %v", next, state, err)
 	}
 }
+
+func TestMemoryOfPartsIsUsedAgainWithinBoundsAndOnlyWhileStreamsAreUnderWay(t *testing.T) {
+	var s spare
+	s.add(make([]byte, 10))
+	if len(s.parts) > 0 {
+		t.Error("memory is kept without a stream")
+	}
+	s.streams = 2
+	small, large := s.copyOf([]byte("small")), s.copyOf(make([]byte, 1000))
+	s.add(large)
+	s.add(small)
+	again := s.copyOf([]byte("again"))
+	if &again[0] != &small[0] || string(again) != "again" {
+		t.Errorf("%q is not in the smallest memory that it fits in", again)
+	}
+	if other := s.copyOf(make([]byte, 2000)); &other[0] == &large[0] || s.bytes != cap(large) {
+		t.Error("what does not fit took memory")
+	}
+	for range 100 {
+		s.add(make([]byte, 10))
+	}
+	s.add(make([]byte, spareBytes))
+	if len(s.parts) > sparePartsMax || s.bytes > spareBytes {
+		t.Errorf("%d parts of %d bytes are kept", len(s.parts), s.bytes)
+	}
+	if s.end(); len(s.parts) == 0 {
+		t.Error("the other stream has lost its memory")
+	}
+	if s.end(); len(s.parts) > 0 || s.bytes != 0 {
+		t.Error("memory is kept behind the last stream")
+	}
+}

@@ -247,14 +247,8 @@ func (b *bench) choose(ctx context.Context, kind string) (*victim, error) {
 		return nil, errors.New("no node but the leader runs a partition of the keyed stage")
 	}
 	name := b.Agent(v.agent).Name
-	v.key = -1
-	for k := range int64(hotKeys) {
-		if v.key < 0 && v.parts[0].Range.Contains(b.groups[k]) {
-			v.key = k
-		}
-	}
-	if v.key < 0 {
-		return nil, fmt.Errorf("none of the watched keys is in key groups %v", v.parts[0].Range)
+	if v.key = b.watched(v.parts); v.key < 0 {
+		return nil, fmt.Errorf("none of the watched keys is in a partition of %s", name)
 	}
 	if kind != kindLeader {
 		return v, nil
@@ -269,6 +263,18 @@ func (b *bench) choose(ctx context.Context, kind string) (*victim, error) {
 		}
 		return s.Leader == name, "the leader is " + s.Leader, nil
 	})
+}
+
+// watched is the first hot key of a partition, of the first of them that has one; -1 when none has.
+func (b *bench) watched(parts []client.Partition) int64 {
+	for _, p := range parts {
+		for k := range int64(hotKeys) {
+			if p.Range.Contains(b.groups[k]) {
+				return k
+			}
+		}
+	}
+	return -1
 }
 
 func (b *bench) recoveries(ctx context.Context, agents []int) (int, error) {
