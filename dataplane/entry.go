@@ -19,7 +19,7 @@ type Entry struct {
 	Idle bool
 	// End: nothing follows; every later epoch is empty and the watermark is topology.WatermarkEnd.
 	End bool
-	// ChainSum is the sum of the chains of the producer's key groups in Range after Last.
+	// ChainSum is the sum of the chains of the producer's key groups in Range after Last: see topology.SumChains.
 	ChainSum uint64
 	// Range is what the producer's key groups were; the zero range when that never changes.
 	Range topology.Range

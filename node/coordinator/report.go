@@ -173,7 +173,7 @@ type Taken struct {
 	PauseMs int64 `json:"pause_ms"`
 }
 
-// ChainSum is the sum, modulo 2^64, of the chains of a range's key groups after an epoch. A shadow gives them for its range, an
+// ChainSum is the sum of the chains of a range's key groups after an epoch: see topology.SumChains. A shadow gives them for its range, an
 // active partition for the part of each shadow's range that lies in its own: sums of parts that tile a range add up to its.
 type ChainSum struct {
 	Range topology.Range `json:"range"`

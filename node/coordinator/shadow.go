@@ -148,8 +148,9 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	at, sum, other, both := v.commonChain(q, s, sh)
 	if both && sum != other {
 		if canFail(q.State) {
-			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s, key groups %v gave other rows up to epoch %d (chains %016x and %016x); "+
-				"an operator of the stage is not deterministic", q.StageName(s), sh.Range, at, other, sum))
+			at, groups := v.differing(q, s, sh, at)
+			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s gave other rows for %s up to epoch %d; an operator of the stage is not deterministic",
+				q.StageName(s), groups, at))
 		}
 		m.failed(s, v.NowMs)
 		return drop(fmt.Sprintf("chain mismatch at epoch %d", at))
@@ -283,6 +284,24 @@ func (v *View) commonChain(q *raftfsm.Query, s topology.StageID, sh *topology.Sh
 		}
 	}
 	return at, shadow, active, both
+}
+
+// differing says of which key groups a shadow's chains differ from those of what is active, and from which epoch on. An epoch in which only one of them
+// made a further difference tells which that is; otherwise the first epoch at which there was one is given, at the latest last.
+func (v *View) differing(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, last topology.Epoch) (at topology.Epoch, groups string) {
+	at = last
+	before := uint64(0)
+	for _, c := range v.instance(q, sh.Process, s, sh.Range, sh.Instance).Chains {
+		sum, ok := v.activeChain(q, s, sh.Range, c.Epoch)
+		if c.Range != sh.Range || !ok || sum-c.Sum == before {
+			continue
+		}
+		if g, ok := topology.DifferingGroup(sh.Range, sum-c.Sum-before); ok {
+			return c.Epoch, fmt.Sprintf("key group %d", g)
+		}
+		before, at = sum-c.Sum, min(at, c.Epoch)
+	}
+	return at, fmt.Sprintf("several of the key groups %d to %d", sh.Range.From, sh.Range.To-1)
 }
 
 // activeChain adds up what the active partitions report for parts that tile r.

@@ -282,3 +282,51 @@ func TestAShadowOfASourceOfAFinishedQueryTakesOverAtItsEnd(t *testing.T) {
 		t.Errorf("it is given seals: %+v", k)
 	}
 }
+
+// TestInvariant15AMismatchNamesStageKeyGroupAndEpoch: at a switch, of a range that two partitions have, by the checkpoint at which one key group alone
+// made a difference.
+func TestInvariant15AMismatchNamesStageKeyGroupAndEpoch(t *testing.T) {
+	for _, c := range []struct {
+		differ map[topology.Epoch][]topology.KeyGroup
+		want   string
+	}{
+		{map[topology.Epoch][]topology.KeyGroup{3: {13}}, "stage 1 (count) gave other rows for key group 13 up to epoch 3;"},
+		{map[topology.Epoch][]topology.KeyGroup{2: {5, 7, 21}, 3: {21}}, "stage 1 (count) gave other rows for key group 21 up to epoch 3;"},
+		{map[topology.Epoch][]topology.KeyGroup{2: {5, 7, 21}, 4: {5, 21}}, "stage 1 (count) gave other rows for several of the key groups 0 to 25 up to epoch 2;"},
+	} {
+		x := newStaged(t, 1, 0)
+		parts := x.parts()
+		rng := topology.Range{From: 0, To: parts[1].Range.To}
+		x.bring(topology.ForChange, raftfsm.Part{Range: rng, Process: x.idle()})
+		mine, theirs := make([]uint64, rng.Len()), make([]uint64, rng.Len())
+		seed := uint64(1)
+		next := func() uint64 {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			return seed ^ seed<<32
+		}
+		sums := map[uint64][]ChainSum{}
+		for e := topology.Epoch(1); e <= 5; e++ {
+			for g := range mine { // what has no rows stays as it is
+				if n := next(); g%2 == 0 {
+					theirs[g] += n - mine[g]
+					mine[g] = n
+				}
+				if slices.Contains(c.differ[e], topology.KeyGroup(g)) {
+					theirs[g] = next()
+				}
+			}
+			for _, a := range parts[:2] {
+				sums[a.Instance] = append(sums[a.Instance], ChainSum{a.Range, e, topology.SumChains(a.Range.From, mine[a.Range.From:a.Range.To])})
+			}
+			id := x.shadows()[0].Instance
+			sums[id] = append(sums[id], ChainSum{rng, e, topology.SumChains(0, theirs)})
+		}
+		for id, list := range sums {
+			x.say(id, func(p *PartitionReport) { p.Chains = list })
+		}
+		k := only[*raftfsm.QueryStateChange](t, x.after(0, Switch))
+		if k.State != raftfsm.Failed || !strings.Contains(k.Reason, c.want) {
+			t.Errorf("%v: %s\nwant %s", k.State, k.Reason, c.want)
+		}
+	}
+}

@@ -405,7 +405,7 @@ func TestUnequalChainsFailTheQueryAndNameWhere(t *testing.T) {
 		return v
 	}
 	d := Switch(view(8), q, new(QueryMemory))
-	if k, ok := d.Commands[0].(*raftfsm.QueryStateChange); !ok || k.State != raftfsm.Failed || !strings.Contains(k.Reason, "stage 1 (count), key groups [0,") {
+	if k, ok := d.Commands[0].(*raftfsm.QueryStateChange); !ok || k.State != raftfsm.Failed || !strings.Contains(k.Reason, "stage 1 (count) gave other rows for several of the key groups 0 to") {
 		t.Fatalf("%+v", d.Commands)
 	}
 	d = Switch(view(7), q, new(QueryMemory))

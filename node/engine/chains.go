@@ -12,7 +12,8 @@ type Mismatch struct {
 	Stage    string
 	Operator string
 	KeyGroup topology.KeyGroup
-	// Last ends the range from KeyGroup on, one of which it is: a consumer knows the chains of what a partition emitted as one sum.
+	// Last, when it is not KeyGroup, ends the range from there on of which several differ, in every epoch of which it is known: there a sum does
+	// not tell which.
 	Last  topology.KeyGroup
 	Epoch topology.Epoch // 0 when only the final chains were compared
 }
@@ -24,7 +25,7 @@ func (m *Mismatch) Error() string {
 	}
 	groups := fmt.Sprintf("key group %d", m.KeyGroup)
 	if m.Last > m.KeyGroup {
-		groups = fmt.Sprintf("one of the key groups %d to %d", m.KeyGroup, m.Last)
+		groups = fmt.Sprintf("several of the key groups %d to %d", m.KeyGroup, m.Last)
 	}
 	return fmt.Sprintf("chain mismatch: operator %s (stage %q) gave other rows for %s%s; it or an operator before it in the stage is not deterministic",
 		m.Operator, m.Stage, groups, at)

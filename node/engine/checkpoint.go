@@ -348,11 +348,7 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 		p.setDurable(topology.EpochForever)
 	}
 	for o, l := range p.logs {
-		stand := dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng}
-		for _, chain := range p.chains[o] {
-			stand.ChainSum += chain
-		}
-		l.Restart(p.next, stand)
+		l.Restart(p.next, dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng, ChainSum: topology.SumChains(p.rng.From, p.chains[o])})
 	}
 	return nil
 }

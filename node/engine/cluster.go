@@ -8,8 +8,8 @@ import (
 )
 
 // Semantics is the version of what the engine makes of a plan and its seals. It grows with every change after which the same seals may give
-// other bytes, or with which states that are saved have another form, and is part of a process's fingerprint: processes of different semantics do not replace each other.
-const Semantics = 2
+// other bytes, or with which states that are saved have another form or chains are summed otherwise, and is part of a process's fingerprint: processes of different semantics do not replace each other.
+const Semantics = 3
 
 // Role is what an instance of a partition is there for.
 type Role uint8

@@ -10,7 +10,7 @@
 //	backlog.go                          rows that are due at a source and were not read
 //	hotkey.go                           the key that is too much for one node
 //	shuffle.go                          rows sorted by the consumer's key group, in canonical order
-//	chains.go                           proof that two runs gave the same rows
+//	chains.go, suspect.go               proof that two runs gave the same rows; which key group it is when they did not
 //	paranoid.go                         encode, drop and decode all state between epochs
 //	checkpoint.go, saving.go            the state of partitions as deltas, and restoring from them; kept.go  the seals in them
 //	node.go, query.go                   one node's part of queries, brought to the latest placement; status.go, progress.go  how far it is
@@ -19,7 +19,7 @@
 //
 // Guarantee: the rows that a (stage, key group, epoch) gives depend on the seals alone, not on the number of nodes, workers,
 // partitions, on batch sizes or limits, nor on what was lost and restored meanwhile. Survivors of a loss never roll back. A result that
-// differs from one that others have had stops the query with operator, epoch and the key groups of the partition that was computed again. Sinks commit only what is durable.
+// differs from one that others have had stops the query with operator, key group and epoch, the range where several differ in every epoch. Sinks commit only what is durable.
 //
 // Not here: which process runs what and when a checkpoint is complete (node/coordinator), copies of state and seals (backup), what
 // operators do (node/relational), how rows travel (dataplane).

@@ -75,6 +75,7 @@ func (p *partition) shut() {
 			in.close()
 		}
 	}
+	p.suspected.close()
 	if p.source != nil {
 		p.source.close()
 	}
@@ -327,6 +328,12 @@ func (p *partition) afterEnd(ctx context.Context) error {
 			if err := p.compareEnd(); err != nil {
 				return err
 			}
+			if p.suspected != nil {
+				if err := p.wait(ctx); err != nil {
+					return err
+				}
+				continue // it shows nothing any more
+			}
 			durable = p.inputsDurable()
 		}
 		if err := p.raiseDurable(durable); err != nil {
@@ -486,9 +493,7 @@ func (p *partition) needBase(groups []topology.KeyGroup) {
 func (p *partition) appendEnd() {
 	for o, l := range p.logs {
 		e := dataplane.Entry{First: p.next, Last: p.next, Watermark: topology.WatermarkEnd, End: true, Range: p.rng}
-		for _, c := range p.chains[o] {
-			e.ChainSum += c
-		}
+		e.ChainSum = topology.SumChains(p.rng.From, p.chains[o])
 		l.Append(e)
 	}
 }

@@ -31,15 +31,8 @@ func (p *partition) narrow() {
 	p.narrowTo(p.placed.Range)
 	p.narrowed = narrowing{on: true}
 	for o := range p.logs {
-		p.narrowed.before = append(p.narrowed.before, sumOf(p.chains[o]))
+		p.narrowed.before = append(p.narrowed.before, topology.SumChains(p.rng.From, p.chains[o]))
 	}
-}
-
-func sumOf(chains []uint64) (sum uint64) {
-	for _, c := range chains {
-		sum += c
-	}
-	return sum
 }
 
 // narrowWithin gives up key groups of a source that went to another owner while an epoch was being sealed: what that says of them is the new
@@ -60,7 +53,7 @@ func (p *partition) narrowWithin() bool {
 	p.narrowTo(to)
 	p.narrowed = narrowing{on: true}
 	for o := range p.logs {
-		p.narrowed.before = append(p.narrowed.before, sumOf(p.chainsBefore[o][at:end]))
+		p.narrowed.before = append(p.narrowed.before, topology.SumChains(to.From, p.chainsBefore[o][at:end]))
 	}
 	return true
 }

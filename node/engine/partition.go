@@ -44,6 +44,7 @@ type partition struct {
 	wired     bool // every inlet that the placement asks for has its subscription
 	fresh     bool // some inlet has begun since chains were compared
 	standings []standing
+	suspected *suspicion     // some producer gave other rows than the one before it, and which key group it is is being found out
 	durable   topology.Epoch // every seal up to it is fsynced, as far as is known here
 	gated     bool
 	gate      topology.Epoch // nothing is shown outside before this epoch has been taken
@@ -208,6 +209,7 @@ func (p *partition) step(ctx context.Context, last topology.Epoch, ended bool) e
 	for _, stream := range p.inlets {
 		for _, in := range stream {
 			if !in.ended && in.front.Last == last {
+				in.noteSum(p.next-1, last, p.followed.Complete)
 				in.Stand = dataplane.Stand{Watermark: in.front.Watermark, Idle: in.front.Idle, ChainSum: in.front.ChainSum, Range: in.front.Range}
 				for _, r := range in.front.Rows {
 					_, _, from, to := r.Span(p.rng)
@@ -391,9 +393,7 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 		for i := range p.tasks {
 			e.Rows = append(e.Rows, p.tasks[i].x.outputs[o]...)
 		}
-		for _, c := range p.chains[o] {
-			e.ChainSum += c
-		}
+		e.ChainSum = topology.SumChains(p.rng.From, p.chains[o])
 		l.Append(e)
 	}
 	p.narrowed = narrowing{}

@@ -17,7 +17,7 @@ type Status struct {
 	Skipped int64 // rows left out by 'on-error' = 'skip'
 }
 
-// ChainSum is the sum, modulo 2^64, of the chains of a range's key groups after an epoch.
+// ChainSum is the sum of the chains of a range's key groups after an epoch: see topology.SumChains.
 type ChainSum struct {
 	Range topology.Range
 	Epoch topology.Epoch
@@ -175,11 +175,7 @@ func (p *partition) noteChains(c topology.Epoch) {
 // later, from which the other one may have started. The caller holds report.
 func (p *partition) appendChains(out []ChainSum, r topology.Range, complete topology.Epoch) []ChainSum {
 	for _, l := range p.lineChains {
-		sum := ChainSum{Range: r, Epoch: l.epoch}
-		for _, x := range l.groups[r.From-p.rng.From : r.To-p.rng.From] {
-			sum.Sum += x
-		}
-		out = append(out, sum)
+		out = append(out, ChainSum{Range: r, Epoch: l.epoch, Sum: topology.SumChains(r.From, l.groups[r.From-p.rng.From:r.To-p.rng.From])})
 	}
 	if n := len(out); phase(p.stats.phase.Load()) == ended && n > 0 && out[n-1].Range == r && out[n-1].Epoch < complete {
 		out = append(out, ChainSum{Range: r, Epoch: complete, Sum: out[n-1].Sum})

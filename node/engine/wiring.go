@@ -20,6 +20,7 @@ type inlet struct {
 	begun    bool // watermark, idle and chain are those before front
 	known    bool // something has been had of the instance
 	ended    bool
+	sums     []epochSum // how ChainSum has grown, of the same key groups all along
 	dataplane.Stand
 }
 
@@ -42,11 +43,11 @@ type standing struct {
 type chainPart struct {
 	groups topology.Range
 	sum    uint64
+	sums   []epochSum // how it came to sum
 }
 
 // differing is the smallest range that begins and ends at bounds of parts in both of a and b, which tile the same key groups, and whose sums are
-// not the same; the zero range when there is none. Of what one partition emitted only the sum is known, and after its death nobody can say which
-// of its key groups it is.
+// not the same; the zero range when there is none.
 func differing(a, b []chainPart) (r topology.Range) {
 	for i, j := 0, 0; i < len(a) && j < len(b); {
 		at := topology.Range{From: a[i].groups.From, To: a[i].groups.To}
@@ -107,7 +108,7 @@ func (p *partition) rewire() error {
 					consumed = p.next - 1
 				}
 				in.begun, in.ended = false, false
-				c, err := p.connect(input, pl, consumed)
+				c, err := p.connect(input, pl, p.next, consumed, p.role == Active)
 				if err != nil {
 					return err
 				}
@@ -147,15 +148,15 @@ func contains(list []*inlet, in *inlet) bool {
 	return false
 }
 
-// connect subscribes to an instance; nil when it is not there yet.
-func (p *partition) connect(input plan.Input, pl *Placed, consumed topology.Epoch) (*dataplane.Cursor, error) {
+// connect subscribes to an instance from an epoch on; nil when it is not there yet.
+func (p *partition) connect(input plan.Input, pl *Placed, from, consumed topology.Epoch, active bool) (*dataplane.Cursor, error) {
 	stream := dataplane.Stream{Query: p.query.config.ID, Stage: input.Stage, Output: uint16(input.Output), Instance: pl.Instance}
 	if p.query.here(pl.Partition) {
 		log := p.query.log(stream)
 		if log == nil {
 			return nil, nil
 		}
-		c, err := log.Subscribe(p.instance, p.next, p.role == Active, p.notify)
+		c, err := log.Subscribe(p.instance, from, active, p.notify)
 		if err != nil {
 			return nil, fmt.Errorf("%v cannot take from %v: %w", p.place(), pl.Partition, err)
 		}
@@ -168,7 +169,7 @@ func (p *partition) connect(input plan.Input, pl *Placed, consumed topology.Epoc
 		return nil, nil
 	}
 	edge := dataplane.Edge{Stream: stream, Producer: pl.Range, ConsumerStage: p.spec.ID, Consumer: p.rng, ConsumerInstance: p.instance}
-	return link.Subscribe(edge, p.next, consumed, p.role == Active, p.query.plan.Stages[input.Stage].Outputs[input.Output].Schema, p.notify), nil
+	return link.Subscribe(edge, from, consumed, active, p.query.plan.Stages[input.Stage].Outputs[input.Output].Schema, p.notify), nil
 }
 
 // rememberChains notes how a stream stands after the last epoch taken, before its producers change.
@@ -195,7 +196,7 @@ func (p *partition) chainParts(s int) (parts []chainPart, ok bool) {
 		if widest == nil {
 			return nil, false
 		}
-		parts, next = append(parts, chainPart{widest.Range, widest.ChainSum}), widest.Range.To
+		parts, next = append(parts, chainPart{widest.Range, widest.ChainSum, widest.sums}), widest.Range.To
 	}
 	for _, in := range p.inlets[s] {
 		if !in.begun {
@@ -222,7 +223,7 @@ func (p *partition) checkChains() error {
 			continue
 		}
 		if r := differing(st.parts, parts); r.Len() > 0 {
-			return p.mismatch(s, st.after, r)
+			return p.suspect(s, st.after, r, st.parts)
 		}
 	}
 	return nil
@@ -231,6 +232,9 @@ func (p *partition) checkChains() error {
 // ready finds the end of the range of epochs that can be taken now: the smallest end of what the producers' next entries hold.
 // Every epoch of the range but the last is empty in all inputs. over: with it every producer has ended.
 func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
+	if p.suspected != nil {
+		return 0, false, false, p.examine()
+	}
 	last, over, ok = topology.EpochForever, true, p.wired
 	fresh := false
 	for s, stream := range p.inlets {
@@ -251,11 +255,15 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 					continue
 				}
 				if !in.begun {
-					in.Stand = in.cursor.Before()
+					before := in.cursor.Before()
+					if before.Range != in.Range || before.ChainSum != in.ChainSum {
+						in.sums = nil
+					}
+					in.Stand = before
 					in.begun, in.known, fresh = true, true, true
 				} else if in.front.Narrowed {
 					p.rememberChains(s)
-					in.Stand = in.front.StandBefore(in.Stand)
+					in.Stand, in.sums = in.front.StandBefore(in.Stand), nil
 					fresh = true
 				}
 			}
@@ -271,7 +279,7 @@ func (p *partition) ready() (last topology.Epoch, over, ok bool, err error) {
 	}
 	if fresh || p.fresh {
 		p.fresh = false
-		if err := p.checkChains(); err != nil {
+		if err := p.checkChains(); err != nil || p.suspected != nil {
 			return 0, false, false, err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // TestMismatchOfChainsIsNarrowedToWhatBothCutsBound: producers before and after a change may be cut differently.
 func TestMismatchOfChainsIsNarrowedToWhatBothCutsBound(t *testing.T) {
 	part := func(from, to topology.KeyGroup, sum uint64) chainPart {
-		return chainPart{topology.Range{From: from, To: to}, sum}
+		return chainPart{groups: topology.Range{From: from, To: to}, sum: sum}
 	}
 	for name, c := range map[string]struct {
 		a, b []chainPart
