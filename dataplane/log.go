@@ -297,7 +297,7 @@ func (l *Log) MayAppend() bool {
 		}
 	}
 	for _, c := range l.cursors {
-		if !c.active || c.acked+1 >= l.next {
+		if !l.holds(c) || c.acked+1 >= l.next {
 			continue
 		}
 		if l.bytes-c.bytes >= l.limits.Bytes || l.count-c.count >= int64(l.limits.Epochs) {
@@ -333,11 +333,17 @@ func (l *Log) slowest() topology.Epoch {
 		}
 	}
 	for _, c := range l.cursors {
-		if c.active {
+		if l.holds(c) {
 			low = min(low, c.acked)
 		}
 	}
 	return low
+}
+
+// holds says whether a cursor holds the producer back: not one of an active consumer that is no longer to be, since the cluster has put another in
+// its place. It may not know that, and stand still for ever.
+func (l *Log) holds(c *Cursor) bool {
+	return c.active && (len(l.expected) == 0 || l.expected[c.consumer] != nil)
 }
 
 // Acknowledged is the last epoch that every active cursor has acknowledged.

@@ -321,3 +321,44 @@ func TestAConsumerIsToldThatItHasHadMoreThanWasAdoptedAlsoWhenNothingWas(t *test
 		}
 	}
 }
+
+// TestAConsumerThatAnotherHasReplacedHoldsNobodyBack is invariant 18 for a zombie: it takes itself for active, and stands still because its other
+// producers have gone on without it.
+func TestAConsumerThatAnotherHasReplacedHoldsNobodyBack(t *testing.T) {
+	l := NewLog(1, Limits{Bytes: 1, Epochs: 1}, true, nil, nil)
+	l.Expect([]uint64{1, 2})
+	zombie, err := l.Subscribe(1, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := l.Subscribe(2, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Append(full(1, 1, 1))
+	other.Ack(1)
+	if l.MayAppend() {
+		t.Fatal("an active consumer does not hold the producer back")
+	}
+	l.Expect([]uint64{3, 2})
+	successor, err := l.Subscribe(3, 1, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	successor.Ack(1)
+	for e := topology.Epoch(2); e <= 10; e++ {
+		if !l.MayAppend() {
+			t.Fatalf("the zombie holds the producer back at epoch %d", e)
+		}
+		l.Append(full(e, e, int64(e)))
+		other.Ack(e)
+		successor.Ack(e)
+	}
+	if l.Trim(5); l.Len() != 5 {
+		t.Errorf("%d entries are held, 5 of them for the zombie", l.Len())
+	}
+	var trimmed *TrimmedError
+	if _, ok := zombie.Next(); ok || !errors.As(zombie.Err(), &trimmed) {
+		t.Errorf("the zombie reads on behind what is gone: %v, %v", ok, zombie.Err())
+	}
+}

@@ -119,7 +119,12 @@ func killAndReassign(t *testing.T, c *catalog, sql string, sinks []string, seed 
 	for _, s := range sinks {
 		dirs[s] = t.TempDir()
 	}
-	w := newWorld(t, c, sql, dirs, seed, t0Ms)
+	return newWorld(t, c, sql, dirs, seed, t0Ms).suffer(dirs, happens)
+}
+
+// suffer runs the world's query to its end while what the schedule says happens, and gives what is in dirs then.
+func (w *world) suffer(dirs map[string]string, happens schedule) outcome {
+	t := w.t
 	const nodes = 4
 	for i := range nodes {
 		w.start(engine.NodeName(i))

@@ -29,6 +29,7 @@ type world struct {
 	plan    *plan.Plan
 	limits  engine.Limits
 	spill   dataplane.SpillConfig // of every process, each in a directory of its own below Dir; no Dir: logs stay in memory
+	hang    chan struct{}         // until it is closed no vault takes a checkpoint of a stage behind the sources; nil: all do
 	spilled atomic.Int64          // entries that were read back from disk
 	workers int
 	backup  *memoryBackup
@@ -185,6 +186,20 @@ func (n *worldNode) later(f func()) {
 
 // Save puts a checkpoint into the vaults, which takes a while.
 func (n *worldNode) Save(c backup.Checkpoint) {
+	if hang := n.w.hang; hang != nil && c.Stage > 0 {
+		n.wg.Go(func() {
+			select {
+			case <-hang:
+				n.save(c)
+			case <-n.ctx.Done():
+			}
+		})
+		return
+	}
+	n.save(c)
+}
+
+func (n *worldNode) save(c backup.Checkpoint) {
 	n.later(func() {
 		n.w.backup.Save(c)
 		n.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0, 0)
