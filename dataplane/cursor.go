@@ -13,6 +13,7 @@ type Cursor struct {
 	active   bool
 	read     topology.Epoch // next epoch to be read
 	started  bool           // Next has given something
+	before   Stand          // how the stream stood before that
 	over     bool           // Next has given the end
 	closed   bool
 	acked    topology.Epoch // all epochs up to here are consumed
@@ -27,10 +28,11 @@ type Cursor struct {
 	loading bool
 }
 
-// loadedEntry are the rows of the entry that ends with epoch last; the zero value is none.
+// loadedEntry are the rows of the entry that ends with epoch last, perhaps none; the zero value is no entry.
 type loadedEntry struct {
-	last topology.Epoch
-	rows []*Rows
+	there bool
+	last  topology.Epoch
+	rows  []*Rows
 }
 
 // Of restricts what Next gives to rows from some of the producer's key groups. What it emitted before it gave others away has those
@@ -92,18 +94,20 @@ func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 		}
 		// Whoever asks behind the end learns that it has ended: every later epoch is empty.
 		last := l.lastStand()
+		c.before = last
 		e := Entry{First: c.read, Last: c.read, Watermark: topology.WatermarkEnd, End: true, ChainSum: last.ChainSum, Range: last.Range}
 		c.read, c.started, c.over = c.read+1, true, true
 		return e, c.producer, true
 	}
 	i := l.find(c.read)
-	e = l.entries[i].Entry
-	if e.First > c.read {
-		c.failed = &TrimmedError{From: c.read, Floor: e.First} // while it was read from disk
+	if i == len(l.entries) || l.entries[i].First > c.read { // trimmed, while it was read from disk
+		c.failed = &TrimmedError{From: c.read, Floor: l.floor}
 		return Entry{}, of, false
 	}
+	e = l.entries[i].Entry
+	before := e.StandBefore(l.standBefore(i))
 	if l.entries[i].spilled != nil {
-		if c.ahead.rows == nil || c.ahead.last != e.Last {
+		if !c.ahead.there || c.ahead.last != e.Last {
 			c.load(&l.entries[i])
 			return Entry{}, of, false
 		}
@@ -113,7 +117,7 @@ func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 		}
 	}
 	e.First = max(e.First, c.read)
-	c.read, c.started, c.over = e.Last+1, true, e.End
+	c.before, c.read, c.started, c.over = before, e.Last+1, true, e.End
 	return e, c.producer, true
 }
 
@@ -131,7 +135,7 @@ func (c *Cursor) load(e *logEntry) {
 		if c.closed || l.dropped {
 			return
 		}
-		if c.ahead = (loadedEntry{last, rows}); err != nil {
+		if c.ahead = (loadedEntry{true, last, rows}); err != nil {
 			c.failed = &TrimmedError{From: c.read, Floor: last + 1}
 			l.spill.damaged(err, c.active)
 		}
@@ -147,20 +151,13 @@ func (c *Cursor) Before() Stand {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.before
-	at := c.read // the first epoch that is not before
 	if c.started {
-		at = c.read - 1
+		return c.before // the entry may be gone by now
 	}
-	for i := range l.entries[l.head:] {
-		e := &l.entries[l.head+i]
-		if e.Last >= at {
-			if e.First <= at {
-				before = e.StandBefore(before)
-			}
-			break
-		}
-		before = e.stand()
+	i := l.find(c.read)
+	before := l.standBefore(i)
+	if i < len(l.entries) && l.entries[i].First <= c.read {
+		before = l.entries[i].StandBefore(before)
 	}
 	return before
 }

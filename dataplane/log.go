@@ -308,11 +308,14 @@ func (l *Log) MayAppend() bool {
 }
 
 // lastStand is how the stream stands after the last entry.
-func (l *Log) lastStand() Stand {
-	if len(l.entries) == l.head {
+func (l *Log) lastStand() Stand { return l.standBefore(len(l.entries)) }
+
+// standBefore is how the stream stood before the entry at i.
+func (l *Log) standBefore(i int) Stand {
+	if i == l.head {
 		return l.before
 	}
-	return l.entries[len(l.entries)-1].stand()
+	return l.entries[i-1].stand()
 }
 
 // Fail says that nothing will ever be appended any more: readers see it in Err.

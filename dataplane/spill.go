@@ -266,19 +266,19 @@ func (s *Spill) run() {
 		case <-s.stop:
 			return
 		}
-		if s.removeEmptied() {
-			s.retry = time.Time{} // there is room
-		}
-		if time.Now().Before(s.retry) {
+		room := s.removeEmptied()
+		if time.Now().Before(s.retry) && !room {
 			continue
 		}
-		if err := s.relieve(); err != nil {
+		s.retry = time.Time{}
+		wrote, err := s.relieve()
+		if err != nil {
 			s.retry = time.Now().Add(spillRetry)
 			timer.Reset(spillRetry)
-			s.setFull(err)
-			continue
 		}
-		s.setFull(nil)
+		if err != nil || wrote || room {
+			s.setFull(err)
+		}
 	}
 }
 
@@ -322,33 +322,34 @@ func (s *Spill) stopped() bool {
 	}
 }
 
-// relieve writes until memory has room again or nothing is left that may go, round by round so that all logs give.
-func (s *Spill) relieve() error {
+// relieve writes until memory has room again or nothing is left that may go, round by round so that all logs give. It says whether
+// it wrote anything.
+func (s *Spill) relieve() (wrote bool, err error) {
 	if s.memory.Load() <= s.high() {
-		return nil
+		return false, nil
 	}
-	for wrote := true; wrote; {
-		wrote = false
+	for more := true; more; {
+		more = false
 		s.mu.Lock()
 		logs := slices.Clone(s.logs)
 		s.mu.Unlock()
 		for _, l := range logs {
 			if s.memory.Load() <= s.low() || s.stopped() {
-				return nil
+				return wrote, nil
 			}
 			if s.cold = l.takeCold(s.cold[:0]); len(s.cold) == 0 {
 				continue
 			}
-			err := s.write(l)
+			err = s.write(l)
 			l.spilled(s.cold, err == nil)
 			clear(s.cold)
 			if err != nil {
-				return err
+				return wrote, err
 			}
-			wrote = true
+			wrote, more = true, true
 		}
 	}
-	return nil
+	return wrote, nil
 }
 
 // write writes what is cold of a log, and gives it its records. After an error it has none, and stays in memory.

@@ -209,6 +209,39 @@ func spilledLog(t *testing.T, s *Spill, n topology.Epoch) *Log {
 	return l
 }
 
+// Nobody holds the log back for a reader that is no active one: it is trimmed while an entry is read from disk for it.
+func TestAReaderWhoseLogIsTrimmedUnderItIsToldSo(t *testing.T) {
+	const epochs = 10
+	for _, through := range []topology.Epoch{epochs, epochs + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			l := spilledLog(t, openSpill(t, SpillConfig{MemoryBytes: 1}), epochs)
+			c, err := l.Subscribe(2, 1, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, ok := c.Next(); ok {
+				t.Fatalf("entry %d was in memory", e.Last)
+			}
+			synctest.Wait()
+			e, ok := c.Next()
+			before := c.Before()
+			if !ok || e.Last != 1 {
+				t.Fatalf("read %d, %v", e.Last, ok)
+			}
+			l.cursors[0].Ack(epochs + 1)
+			l.Trim(through)
+			synctest.Wait()
+			if got := c.Before(); got != before {
+				t.Errorf("before the entry that it has the stream stood %+v, %+v by now", before, got)
+			}
+			var trimmed *TrimmedError
+			if e, ok := c.Next(); ok || !errors.As(c.Err(), &trimmed) || trimmed.Floor != through+1 {
+				t.Errorf("trimmed through %d: read %d, %v, error %v", through, e.Last, ok, c.Err())
+			}
+		})
+	}
+}
+
 // TestADamagedRecordIsNeverReadAsRows: who asks is told to restore anew, and when that is an active subscriber the log's process is told which file it is.
 func TestADamagedRecordIsNeverReadAsRows(t *testing.T) {
 	const epochs = 20

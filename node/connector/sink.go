@@ -64,7 +64,8 @@ type Keeper interface {
 	Changed(g topology.KeyGroup, from topology.Epoch) bool
 	// Size is about how many bytes AppendDelta from 0 would give now.
 	Size(g topology.KeyGroup) int
-	// Apply adds a delta that AppendDelta wrote to what is kept of g, which becomes the state of epoch at. Only before the first Write.
+	// Apply adds a delta that AppendDelta wrote to what is kept of g, which becomes the state of epoch at. Only before the first Write. The bytes are
+	// used again when it has returned.
 	Apply(g topology.KeyGroup, delta []byte, at topology.Epoch) error
 	// Acknowledge says that deltas will start from epoch c or later, those under way too. What is done about it may be done bit by bit
 	// in the Writes that follow.
