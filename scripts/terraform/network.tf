@@ -42,7 +42,7 @@ resource "aws_vpc_security_group_ingress_rule" "http" {
   for_each          = toset(var.http_cidrs)
   security_group_id = aws_security_group.node.id
   cidr_ipv4         = each.value
-  description       = "HTTP API and console"
+  description       = "HTTP API"
   ip_protocol       = "tcp"
   from_port         = local.http_port
   to_port           = local.http_port

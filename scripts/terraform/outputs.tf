@@ -1,5 +1,5 @@
 output "console_url" {
-  description = "The console and HTTP API, at the first seed; any other node answers as well."
+  description = "The HTTP API, at the first seed; any other node answers as well. There is no console in a browser yet: /v1/status is where to begin."
   value       = "${local.tls ? "https" : "http"}://${aws_instance.seed[0].private_ip}:${local.http_port}/"
 }
 

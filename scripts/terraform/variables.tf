@@ -197,7 +197,7 @@ variable "kms_key_arn" {
 }
 
 variable "http_cidrs" {
-  description = "IPv4 networks that may reach the HTTP API and console; none but the nodes without."
+  description = "IPv4 networks that may reach the HTTP API; none but the nodes without."
   type        = list(string)
   default     = []
   validation {
