@@ -106,7 +106,7 @@ func OpenSerf(c Config) (*Serf, error) {
 			return nil, explainOpen(c, err)
 		}
 		m.Transport = sockets
-		m.BindPort, m.AdvertisePort = sockets.GetAutoBindPort(), sockets.GetAutoBindPort()
+		m.BindPort, m.AdvertisePort = sockets.port(), sockets.port()
 	}
 	var err error
 	// The library ticks from when it is made. At round instants keep-alives are due, too, here and at its peers: a process that is idle wakes up
@@ -121,9 +121,9 @@ func OpenSerf(c Config) (*Serf, error) {
 }
 
 // listen opens a port for UDP and TCP. One that is free for TCP and chosen may be taken for UDP.
-func listen(m *memberlist.Config) (t *memberlist.NetTransport, err error) {
+func listen(m *memberlist.Config) (t *sockets, err error) {
 	for try := 0; try == 0 || err != nil && m.BindPort == 0 && try < 10; try++ {
-		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{m.BindAddr}, BindPort: m.BindPort, Logger: m.Logger})
+		t, err = openSockets(m.BindAddr, m.BindPort, m.Logger)
 	}
 	return t, err
 }
