@@ -64,7 +64,8 @@ func TestTheLeaderTellsHowLongACompleteCheckpointTookAndHowManyBytesItHas(t *tes
 // mayBeZero are the metrics that a cluster without troubles leaves at 0, or that virtual time does: nothing takes any while it works.
 var mayBeZero = []string{"seepnode_rows_skipped_total", "seepnode_blocked_seconds_total", "seepnode_blocks_below_k", "seepnode_clock_offset_seconds",
 	"seepnode_control_errors_total", "seepnode_vault_compactions_total", "seepnode_vault_pending", "seepnode_vault_full", "seepnode_vault_failed",
-	"seepnode_raft_leader_silence_seconds", "seepnode_busy_seconds_total", "seepnode_epoch_lag_seconds"}
+	"seepnode_raft_leader_silence_seconds", "seepnode_busy_seconds_total", "seepnode_epoch_lag_seconds", "seepnode_spilled_bytes", "seepnode_spill_full",
+	"seepnode_stage_spilled_bytes"}
 
 func TestEveryMetricOfAClusterThatWorksAndRecoversHasAFigure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -85,8 +85,8 @@ func run(ctx context.Context, o options) error {
 	fmt.Fprintf(&out, "## Recovery: 5 processes on one machine (%d cores, %s/%s, commit %s), %d rows/s, %d losses of each kind\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, host.Commit(ctx), o.rows, o.losses)
 	fmt.Fprintln(&out, "ms from the loss; p50 / p95 / max. First result: of a killed key group, with a row created after the loss, read from a surviving node.")
 	fmt.Fprintln(&out)
-	fmt.Fprintln(&out, "| lost | MB in a partition | first result | caught up | detect | commit | restore | replay | aim |")
-	fmt.Fprintln(&out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+	fmt.Fprintln(&out, "| lost | MB in a partition | first result | caught up | ends | detect | commit | restore | replay | aim |")
+	fmt.Fprintln(&out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 	met := true
 	for _, size := range o.sizes {
 		results, err := measureSize(ctx, o, size)
@@ -111,10 +111,11 @@ func run(ctx context.Context, o options) error {
 
 // result is what was measured of one kind at one size.
 type result struct {
-	lost                                             time.Time // the last time
-	lostBytes                                        int64     // of state, the last time
-	lostParts                                        int       // of the keyed stage, the last time
-	stateBytes                                       int64     // of a lost partition, the mean
+	lost                                             time.Time     // the last time
+	lostBytes                                        int64         // of state, the last time
+	lostParts                                        int           // of the keyed stage, the last time
+	stateBytes                                       int64         // of a lost partition, the mean
+	ended                                            sample.Sample // from the kill until its connections ended
 	first, caughtUp, detect, commit, restore, replay sample.Sample
 }
 
@@ -131,7 +132,7 @@ func (r *result) row(out *strings.Builder, kind string) (met bool) {
 	if aim[0] > 0 {
 		want = "p50 " + sample.Ms(aim[0]) + ", " + want
 	}
-	fmt.Fprintf(out, "| %s | %.1f | %s | %s | %s | %s | %s | %s | %s: %s |\n", kind, float64(r.stateBytes)/1e6, three(r.first), three(r.caughtUp),
-		three(r.detect), three(r.commit), three(r.restore), three(r.replay), want, verdict)
+	fmt.Fprintf(out, "| %s | %.1f | %s | %s | %s | %s | %s | %s | %s | %s: %s |\n", kind, float64(r.stateBytes)/1e6, three(r.first), three(r.caughtUp),
+		three(r.ended), three(r.detect), three(r.commit), three(r.restore), three(r.replay), want, verdict)
 	return met
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -179,6 +181,10 @@ func (b *bench) lose(ctx context.Context, kind string, r *result) error {
 	if err != nil {
 		return err
 	}
+	ended, err := endOf(b.Agent(v.agent).HTTP)
+	if err != nil {
+		return err
+	}
 	at := time.Now()
 	if kind == kindVanished {
 		err = b.Freeze(v.agent)
@@ -197,11 +203,29 @@ func (b *bench) lose(ctx context.Context, kind string, r *result) error {
 		if err := b.Kill(v.agent); err != nil {
 			return err
 		}
+	} else {
+		r.ended = append(r.ended, (<-ended).Sub(at))
 	}
 	if err := b.Restart(v.agent); err != nil {
 		return err
 	}
 	return b.calm(ctx)
+}
+
+// endOf connects with a process and tells when the connection ends: not before the system has taken back the memory of a process that was killed,
+// and nobody can know of the loss before.
+func endOf(address string) (<-chan time.Time, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connecting with the node to be lost: %w", err)
+	}
+	ended := make(chan time.Time, 1)
+	go func() {
+		_, _ = io.Copy(io.Discard, c) // however it ends
+		ended <- time.Now()
+		_ = c.Close()
+	}()
+	return ended, nil
 }
 
 func abs(x int64) int64 { return max(x, -x) }
