@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,6 +136,22 @@ func TestAFrozenPeerIsGivenUpForTheNext(t *testing.T) {
 	})
 }
 
+func TestAnAddressWithAnotherAuthorityIsNotTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		strange := func(*http.Request) (*http.Response, error) {
+			return nil, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+		}
+		start := time.Now()
+		_, err := clientOf(t, peers{"a:1": strange}, "a:1").Status(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "unknown authority") || time.Since(start) != 0 {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		if _, err := clientOf(t, peers{"a:1": strange, "b:1": answers(200, `{}`)}, "a:1,b:1").Status(t.Context()); err != nil {
+			t.Errorf("the next address is not asked: %v", err)
+		}
+	})
+}
+
 func TestAnswersThatAreErrorsAreTyped(t *testing.T) {
 	for _, c := range []struct {
 		status int
@@ -147,7 +165,7 @@ func TestAnswersThatAreErrorsAreTyped(t *testing.T) {
 		{401, `{"error":"x"}`, IsUnauthorized, "x"},
 		{503, `{"error":"x"}`, IsUnavailable, "x"},
 		{502, `<html>`, func(err error) bool { return hasStatus(err, 502) }, "a:1 answered 502; that does not look like a seepnode API: is the address right?"},
-		{400, "Client sent an HTTP request to an HTTPS server.\n", func(err error) bool { return hasStatus(err, 400) }, "a:1 answered 400; it speaks HTTPS: give https:// in the address"},
+		{400, "Client sent an HTTP request to an HTTPS server.\n", func(err error) bool { return hasStatus(err, 400) }, "a:1 answered 400; it speaks HTTPS: give --tls-ca FILE with its authority, or https:// in the address"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			_, err := clientOf(t, peers{"a:1": answers(c.status, c.body)}, "a:1").Query(t.Context(), "q")

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,7 +158,8 @@ func (c *Client) retry(ctx context.Context, r request, take func(*reply) error) 
 		if (try+1)%len(c.base) != 0 {
 			continue
 		}
-		if r.once || c.retryFor < 0 || time.Since(start)+pause > c.retryFor {
+		var untrusted *tls.CertificateVerificationError
+		if r.once || c.retryFor < 0 || time.Since(start)+pause > c.retryFor || errors.As(last, &untrusted) {
 			return last
 		}
 		if err := sleep(ctx, pause); err != nil {
@@ -241,7 +243,7 @@ func answerError(base *url.URL, res *http.Response) error {
 			Hint:    "that does not look like a seepnode API: is the address right?",
 		}
 		if strings.Contains(string(b), "HTTPS server") { // Go's, asked without TLS
-			e.Hint = "it speaks HTTPS: give https:// in the address"
+			e.Hint = "it speaks HTTPS: give --tls-ca FILE with its authority, or https:// in the address"
 		}
 	}
 	e.Status = res.StatusCode
