@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -133,8 +132,10 @@ func (p *partition) nextReplay(ctx context.Context) (topology.Epoch, []SplitSeal
 		}
 		if s.through != nil {
 			s.replay = nil
-			for _, l := range p.logs {
-				l.SetAdopted(min(p.next-1, max(slices.Min(s.through), topology.Epoch(p.stats.restored.Load()))))
+			if end := p.adoptedEnd(); end != topology.EpochForever {
+				for _, l := range p.logs {
+					l.SetAdopted(min(p.next-1, end))
+				}
 			}
 			if err := s.discover(ctx, p, p.query.timeMs(p.next)); err != nil {
 				return 0, nil, 0, err
@@ -241,6 +242,18 @@ func (p *partition) park(ctx context.Context, err error) error {
 		err = p.wait(ctx)
 	}
 	return err
+}
+
+// adoptedEnd is where the first key group's seals end that were adopted of former owners, EpochForever when all had ended at the checkpoint that
+// was restored: of these nothing was sealed behind it, and yet whoever takes them may have gone on.
+func (p *partition) adoptedEnd() topology.Epoch {
+	restored, end := topology.Epoch(p.stats.restored.Load()), topology.EpochForever
+	for i, e := range p.source.through {
+		if e > restored || restored == 0 || !p.source.endedOf(p, p.rng.From+topology.KeyGroup(i), restored) {
+			end = min(end, max(e, restored))
+		}
+	}
+	return end
 }
 
 // replaying says that some seal of former owners is still to be taken.
