@@ -189,7 +189,7 @@ func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c 
 	return c, true
 }
 
-// underWay says that key groups of a query are on their way to others. What is wanted and does not come about is not: the policy decides anew.
+// underWay says that parts of a query are being brought up elsewhere, or as one: that costs what the policy must not take for work. What is wanted and does not come about is not: the policy decides anew.
 func underWay(q *raftfsm.Query) bool {
 	return slices.ContainsFunc(q.Stages, coordinator.Changing)
 }
@@ -197,7 +197,7 @@ func underWay(q *raftfsm.Query) bool {
 // changing says that a query's layout is not what is wanted as far as so many nodes can have it, or that parts of it are on their way.
 func changing(q *raftfsm.Query, nodes int) bool {
 	for i, st := range q.Stages {
-		if coordinator.Changing(st) || !hasWanted(st, q.StageScale(topology.StageID(i)), nodes) {
+		if coordinator.Moving(st) || !hasWanted(st, q.StageScale(topology.StageID(i)), nodes) {
 			return true
 		}
 	}

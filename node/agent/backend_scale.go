@@ -67,7 +67,7 @@ func scaleOf(q *raftfsm.Query) *client.Scale {
 	for i, st := range q.Stages {
 		x := q.StageScale(topology.StageID(i))
 		out.Stages[i] = client.StageScale{Stage: i, Name: st.Name, KeyGroups: st.Groups, Partitions: coordinator.Partitions(st), Wanted: x.Want, Auto: x.Auto,
-			Min: x.Min, Max: x.Max, Changing: coordinator.Changing(st)}
+			Min: x.Min, Max: x.Max, Changing: coordinator.Moving(st)}
 	}
 	return out
 }

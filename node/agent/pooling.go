@@ -268,6 +268,8 @@ const (
 	provideAgain = 10 * time.Second
 	poolPropose  = 5 * time.Second
 	reviveEvery  = 5 * time.Second
+	// reviveMost is how long it may be between two attempts that came to nothing.
+	reviveMost = time.Minute
 )
 
 // revive has own processes that have ended come back with their disks, as far as these are needed: they end with the agent that
@@ -285,16 +287,19 @@ func (a *Agent) revive(ctx context.Context, o offspring) {
 // reviveWaiting does so as long as a query waits, until ctx ends.
 func (a *Agent) reviveWaiting(ctx context.Context, o offspring) {
 	waits := func(s *raftfsm.State) bool {
-		return slices.ContainsFunc(s.Queries, func(q *raftfsm.Query) bool { return q.State == raftfsm.Waiting })
+		return slices.ContainsFunc(s.Queries, func(q *raftfsm.Query) bool { return q.State == raftfsm.Waiting || q.Resolves != "" })
 	}
-	for {
+	for pause := reviveEvery; ; pause = min(2*pause, reviveMost) {
+		if !waits(a.Machine().View()) {
+			pause = reviveEvery
+		}
 		if _, err := a.Machine().Wait(ctx, waits); err != nil {
 			return
 		}
 		if !a.isLeaving() {
 			a.revive(ctx, o)
 		}
-		if !sleep(ctx, reviveEvery) {
+		if !sleep(ctx, pause) {
 			return
 		}
 	}

@@ -123,12 +123,13 @@ func (m *NodesMemory) seeLives(v *View, first bool) {
 		}
 		l := Life{Process: n.Process(), Version: n.Version, AtMs: v.NowMs}
 		i, ok := slices.BinarySearchFunc(m.Lives, l.Process, func(l Life, p topology.Process) int { return compareProcess(l.Process, p) })
-		switch {
-		case ok:
+		if ok {
 			l.AtMs = m.Lives[i].AtMs
-		case first:
+		} else if first {
 			l.AtMs = 0
-		default: // whatever it was lost of before, it had not died
+		}
+		// Who is there again, perhaps before this leader saw that it was not, had not died, whatever it was lost of.
+		if !ok && !first || ok && m.Lives[i].Version != l.Version {
 			m.Losses = slices.DeleteFunc(slices.Clone(m.Losses), func(x Loss) bool { return x.Process == l.Process }) // views share the slice
 		}
 		lives = append(lives, l)

@@ -14,15 +14,16 @@ const mergeWhat = "merge"
 // Merge makes one partition of neighbours of a stage that have come to one process, as recoveries that cut ranges, scale-ins and drains leave them:
 // a shadow of the whole is brought up beside them and takes over like any other. They work as well as one, so there is no hurry: it is done while a
 // query is calm, one at a time, and gives way to whatever else is to change. As many partitions stay as are wanted, and where a border is wanted it
-// stays. Until the switch the process has the state twice: what would be too much for its memory stays apart.
+// stays. Until the switch the process has the state twice: what would be too much for its memory stays apart. Where standbys are kept all stays as it
+// is: those of the parts would go at the beginning, and one of the whole come only in the end.
 func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
-	if len(m.Lagging) > 0 || !v.calm(q) {
+	if q.Standby > 0 || len(m.Lagging) > 0 || !v.calm(q) {
 		return d
 	}
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if st.Source || !m.mayTry(stage, v.NowMs) {
+		if st.Source || !m.mayMerge(stage, v.NowMs) {
 			continue
 		}
 		want := q.StageScale(stage)
@@ -65,7 +66,7 @@ func merging(st *raftfsm.Stage) (found *topology.Shadow) {
 // calm says that a query runs, or a part of it has ended, with nothing under way or to be made up for, has all its copies, and that its history has had nothing to tell for
 // Timing.Calm.
 func (v *View) calm(q *raftfsm.Query) bool {
-	if q.State != raftfsm.Running || slices.ContainsFunc(q.Stages, changing) {
+	if q.State != raftfsm.Running || slices.ContainsFunc(q.Stages, Changing) {
 		return false
 	}
 	if n := len(q.History); n > 0 {

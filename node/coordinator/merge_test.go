@@ -126,6 +126,18 @@ func TestNeighboursBecomeOneOnlyWhileTheQueryIsCalm(t *testing.T) {
 			x.asked(&raftfsm.NodeDrain{Node: p.Node, Version: x.state.Node(p.Node).Version, Drain: true})
 			return x.copied()
 		},
+		"standbys are kept": func(x *staged) *View {
+			q := *x.query()
+			q.Standby = 1
+			next := *x.state
+			next.Queries = []*raftfsm.Query{&q}
+			x.state = &next
+			return x.copied()
+		},
+		"one came to nothing just now": func(x *staged) *View {
+			x.mem.failed(x.stage, true, x.now)
+			return x.copied()
+		},
 		"it is paused": func(x *staged) *View {
 			x.apply(&raftfsm.QueryStateChange{Query: x.query().ID, StateVersion: x.query().StateVersion, State: raftfsm.Paused})
 			x.now += 60_000
@@ -176,7 +188,7 @@ func TestAMergeGivesWayToAnotherLayout(t *testing.T) {
 	if out := x.apply(only[*raftfsm.ShadowStart](t, Merge(x.copied(), x.query(), &x.mem))); out.Code != raftfsm.Applied {
 		t.Fatal(out.Text)
 	}
-	if Changing(x.query().Stages[1]) {
+	if Moving(x.query().Stages[1]) {
 		t.Error("key groups are said to be on their way to other processes")
 	}
 	none(t, Rescale(x.copied(), x.query(), &x.mem))
@@ -190,5 +202,26 @@ func TestAMergeGivesWayToAnotherLayout(t *testing.T) {
 	}
 	if k := only[*raftfsm.ShadowStart](t, Rescale(x.copied(), x.query(), &x.mem)); k.What != "scale out" {
 		t.Fatalf("%+v", k)
+	}
+}
+
+// TestAMergeGivesWayToPartitionsThatAreBehind: and what is wanted meanwhile does not wait because it came to nothing.
+func TestAMergeGivesWayToPartitionsThatAreBehind(t *testing.T) {
+	x := gathered(t)
+	if out := x.apply(only[*raftfsm.ShadowStart](t, Merge(x.copied(), x.query(), &x.mem))); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	none(t, Switch(x.copied(), x.query(), &x.mem))
+	x.mem.Lagging = []Lagging{{x.parts()[4].Instance, x.now}}
+	k := only[*raftfsm.ShadowDrop](t, Switch(x.copied(), x.query(), &x.mem))
+	if k.Range != (topology.Range{To: 27}) || !strings.Contains(k.Why, "behind") {
+		t.Fatalf("%+v", k)
+	}
+	if out := x.apply(k); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	x.mem.Lagging = nil
+	if x.mem.mayMerge(x.stage, x.now) || !x.mem.mayTry(x.stage, x.now) {
+		t.Errorf("may merge again at once: %v; may be changed otherwise: %v", x.mem.mayMerge(x.stage, x.now), x.mem.mayTry(x.stage, x.now))
 	}
 }

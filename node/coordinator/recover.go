@@ -63,7 +63,7 @@ func Recover(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	k, culprit := v.reassign(h, q, lost, blamed)
 	if culprit != "" && canFail(q.State) {
-		if v.mayLive(lost) {
+		if v.mayLive(append(diedBefore(q, lost), lost...)) {
 			return d // it is known soon
 		}
 		d.command(&raftfsm.QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: raftfsm.Failed, Reason: cut(culprit)})
@@ -209,12 +209,23 @@ func (v *View) replaced(p topology.Process) bool {
 	return n == nil || n.Boot != p.Boot
 }
 
-// mayLive says whether one of the lost was found lost so lately that it may come back, and only its connection has ended: a process that
+// mayLive says whether one of some processes was found lost so lately that it may come back, and only its connection has ended: a process that
 // lives joins again as soon as it hears of its loss.
-func (v *View) mayLive(lost []topology.Process) bool {
+func (v *View) mayLive(gone []topology.Process) bool {
 	return slices.ContainsFunc(v.Losses, func(l Loss) bool {
-		return v.NowMs-l.AtMs < v.Timing.Silence && slices.Contains(lost, l.Process) && !v.replaced(l.Process)
+		return v.NowMs-l.AtMs < v.Timing.Silence && slices.Contains(gone, l.Process) && !v.replaced(l.Process)
 	})
+}
+
+// diedBefore are those that are taken to have died of ranges before processes that are lost.
+func diedBefore(q *raftfsm.Query, lost []topology.Process) (before []topology.Process) {
+	eachAssignment(q, func(_ topology.StageID, a *topology.Assignment) bool {
+		if a.Deaths > 0 && slices.Contains(lost, a.Process) {
+			before = append(before, a.Died)
+		}
+		return true
+	})
+	return before
 }
 
 // shared says whether another query with a range whose processes die is on p too: then it is not known which of them it was.

@@ -8,20 +8,26 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Tried is when a stage's layout may be changed again after a change of it came to nothing.
+// Tried is when a stage's layout may be changed again after a change of it came to nothing; Merge: when neighbours may become one, which
+// nothing that is wanted waits for.
 type Tried struct {
 	Stage   topology.StageID
+	Merge   bool
 	AgainMs int64
 	PauseMs int64
 }
 
 const triedLeastMs, triedMostMs = 5_000, 300_000
 
+func (m *QueryMemory) tried(s topology.StageID, merge bool) int {
+	return slices.IndexFunc(m.Tried, func(t Tried) bool { return t.Stage == s && t.Merge == merge })
+}
+
 // failed notes that a change of a stage came to nothing: the next one waits, longer each time.
-func (m *QueryMemory) failed(s topology.StageID, nowMs int64) {
-	i := slices.IndexFunc(m.Tried, func(t Tried) bool { return t.Stage == s })
+func (m *QueryMemory) failed(s topology.StageID, merge bool, nowMs int64) {
+	i := m.tried(s, merge)
 	if i < 0 {
-		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s})
+		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s, Merge: merge})
 	}
 	t := &m.Tried[i]
 	t.PauseMs = min(max(triedLeastMs, 2*t.PauseMs), triedMostMs)
@@ -34,7 +40,13 @@ func (m *QueryMemory) succeeded(s topology.StageID) {
 }
 
 func (m *QueryMemory) mayTry(s topology.StageID, nowMs int64) bool {
-	return !slices.ContainsFunc(m.Tried, func(t Tried) bool { return t.Stage == s && nowMs < t.AgainMs })
+	i := m.tried(s, false)
+	return i < 0 || nowMs >= m.Tried[i].AgainMs
+}
+
+func (m *QueryMemory) mayMerge(s topology.StageID, nowMs int64) bool {
+	i := m.tried(s, true)
+	return m.mayTry(s, nowMs) && (i < 0 || nowMs >= m.Tried[i].AgainMs)
 }
 
 // Rescale compares the layout of each stage with what is wanted of it and begins to bring up what is lacking, a stage at a time: key
@@ -47,7 +59,7 @@ func Rescale(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	for s := range q.Stages {
 		stage := topology.StageID(s)
 		want, merge := q.StageScale(stage), merging(q.Stages[s])
-		if want.Want == 0 || merge == nil && changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
+		if want.Want == 0 || merge == nil && Changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
 			continue
 		}
 		d = v.rescaleStage(q, stage, &want)
@@ -74,11 +86,11 @@ func AutoscalePaused(s *raftfsm.State) bool {
 // Partitions counts the partitions of a stage, neighbours on one process as one.
 func Partitions(st *raftfsm.Stage) int { return len(joined(st.Partitions)) }
 
-// Changing says whether some key groups of a stage are on their way to other processes.
-func Changing(st *raftfsm.Stage) bool { return merging(st) == nil && changing(st) }
+// Moving says whether some key groups of a stage are on their way to other processes.
+func Moving(st *raftfsm.Stage) bool { return merging(st) == nil && Changing(st) }
 
-// changing says whether anything but standbys is being brought up for a stage.
-func changing(st *raftfsm.Stage) bool {
+// Changing says whether anything but standbys is being brought up for a stage.
+func Changing(st *raftfsm.Stage) bool {
 	return slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Purpose != topology.ForStandby })
 }
 

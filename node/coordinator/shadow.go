@@ -145,6 +145,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	if !v.State.Lives(sh.Process) || !v.takes(v.State.Node(sh.Process.Node)) {
 		return drop(fmt.Sprintf("%s is lost or takes no partitions", sh.Process.Node))
 	}
+	merge := merges(q.Stages[s], sh)
 	at, sum, other, both := v.commonChain(q, s, sh)
 	if both && sum != other {
 		if canFail(q.State) {
@@ -152,17 +153,21 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s gave other rows for %s up to epoch %d; an operator of the stage is not deterministic",
 				q.StageName(s), groups, at))
 		}
-		m.failed(s, v.NowMs)
+		m.failed(s, merge, v.NowMs)
 		return drop(fmt.Sprintf("chain mismatch at epoch %d", at))
 	}
 	if why := v.misfit(q, s, sh); why != "" {
 		return drop(why)
 	}
+	if merge && len(m.Lagging) > 0 {
+		m.failed(s, merge, v.NowMs)
+		return drop("partitions of the query are behind, and bringing it up takes from what they need")
+	}
 	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
 	if stoodMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
 		return d
 	}
-	m.failed(s, v.NowMs)
+	m.failed(s, merge, v.NowMs)
 	stands := "nothing is known of it"
 	switch {
 	case r != nil && r.Phase == PhaseRestoring:
@@ -220,7 +225,7 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		owners = append(owners, sh.Process)
 	}
 	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
-		m.failed(s, v.NowMs)
+		m.failed(s, false, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: k.Range,
 			Why: fmt.Sprintf("the rest of its change was dropped, and %v on %s would be left in two pieces", a.Range, a.Process.Node)})
 		return d

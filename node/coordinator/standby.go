@@ -18,7 +18,7 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	h := v.newHosts(q.Fingerprint, nil)
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if st.Source || changing(st) || !m.mayTry(stage, v.NowMs) {
+		if st.Source || Changing(st) || !m.mayTry(stage, v.NowMs) {
 			continue
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Purpose: topology.ForStandby, What: "standby",
@@ -74,7 +74,7 @@ const (
 func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	m.seeLagging(v, q)
-	if q.State != raftfsm.Running || slices.ContainsFunc(q.Stages, changing) {
+	if q.State != raftfsm.Running || slices.ContainsFunc(q.Stages, Changing) {
 		return d
 	}
 	for s, st := range q.Stages {

@@ -436,3 +436,51 @@ func TestProcessesThatLiveHaveNotDiedOfARow(t *testing.T) {
 		})
 	}
 }
+
+// TestALossIsForgottenWhenTheProcessIsThereAgain: also when the leader has not seen that it was away.
+func TestALossIsForgottenWhenTheProcessIsThereAgain(t *testing.T) {
+	w := newWorld(t, 3, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	n := *w.state.Nodes[slices.IndexFunc(w.state.Nodes, func(n *raftfsm.Node) bool { return n.Process() != w.leader.process() })]
+	var m NodesMemory
+	v := w.viewAt()
+	Nodes(v, &m)
+	m.Losses = []Loss{{Process: n.Process(), AtMs: v.NowMs, Died: true}}
+	if Nodes(v, &m); len(m.Losses) != 1 {
+		t.Fatalf("%+v", m.Losses)
+	}
+	n.Version += 2 // lost, and joined again
+	v.State = withNode(v.State, &n)
+	if Nodes(v, &m); len(m.Losses) != 0 {
+		t.Errorf("%s lives, and is remembered to have died: %+v", n.ID, m.Losses)
+	}
+}
+
+// TestWhoDiedBeforeMayLiveToo: the last one is gone for certain, and the connections of the one before it ended just now.
+func TestWhoDiedBeforeMayLiveToo(t *testing.T) {
+	w := newWorld(t, 3, 4)
+	w.addQuery("a")
+	w.runFor(1000)
+	v := w.viewAt()
+	q := *v.State.Query("a")
+	st := *q.Stages[1]
+	st.Partitions = slices.Clone(st.Partitions)
+	a := &st.Partitions[0]
+	before := v.State.Nodes[slices.IndexFunc(v.State.Nodes, func(n *raftfsm.Node) bool { return n.Process() != a.Process })].Process()
+	a.Deaths, a.Died = 1, before
+	q.Stages = slices.Clone(q.Stages)
+	q.Stages[1] = &st
+	gone := a.Process
+	gone.Boot += 1000 // another process has its node's name
+	a.Process = gone
+	v.Losses = []Loss{{Process: before, AtMs: v.NowMs - 500, Died: true}, {Process: gone, AtMs: v.NowMs, Died: true}}
+	lost := []topology.Process{gone}
+	if !v.mayLive(append(diedBefore(&q, lost), lost...)) || v.mayLive(lost) {
+		t.Errorf("%v may live: %v; one of %v may: %v", before, v.mayLive(append(diedBefore(&q, lost), lost...)), lost, v.mayLive(lost))
+	}
+	v.NowMs += v.Timing.Silence
+	if v.mayLive(append(diedBefore(&q, lost), lost...)) {
+		t.Errorf("%v is waited for after %d ms", before, v.Timing.Silence)
+	}
+}

@@ -651,7 +651,7 @@ func (w *world) pending(v *View, q *raftfsm.Query) string {
 	nodes := len(v.newHosts(q.Fingerprint, nil).list)
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if changing(st) {
+		if Changing(st) {
 			return fmt.Sprintf("query %s: stage %d has shadows %+v", q.Name, s, st.Shadows)
 		}
 		if want := min(q.StageScale(stage).Want, nodes); want > 0 && Partitions(st) != want {
@@ -662,7 +662,7 @@ func (w *world) pending(v *View, q *raftfsm.Query) string {
 			wanted = max(wanted, st.Parallelism)
 		}
 		for i, a := range st.Partitions {
-			if i > 0 && !st.Source && a.Process == st.Partitions[i-1].Process && len(st.Partitions) > wanted && !slices.Contains(q.StageScale(stage).Borders, a.Range.From) {
+			if i > 0 && !st.Source && q.Standby == 0 && a.Process == st.Partitions[i-1].Process && len(st.Partitions) > wanted && !slices.Contains(q.StageScale(stage).Borders, a.Range.From) {
 				return fmt.Sprintf("query %s: stage %d: %v and its neighbour are on %s, and %d of %d partitions are wanted", q.Name, s, a.Range, a.Process.Node, wanted, len(st.Partitions))
 			}
 			if v.goes(a.Process) && nodes > 0 {

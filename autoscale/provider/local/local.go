@@ -233,6 +233,9 @@ func (l *Local) seeTo(dir string, rec *record) {
 				return // whoever comes next collects it
 			}
 		}
+		if l.keeps(rec.Token) {
+			return // it may have been started again meanwhile, or will be
+		}
 		_ = l.remove(dir, rec.Token) // whoever comes next collects what is left
 	})
 }
