@@ -120,6 +120,13 @@ func (n *testNode) start() {
 	changed()
 }
 
+// commitsAfter starts the node again as one whose vault fsyncs what it holds so much later.
+func (n *testNode) commitsAfter(delay time.Duration) {
+	n.kill()
+	n.delay = delay
+	n.start()
+}
+
 // kill is kill -9. The FSM hears of it by tell.
 func (n *testNode) kill() {
 	if !n.up {

@@ -269,3 +269,49 @@ func randomSharing(t *testing.T, seed uint64) {
 		t.Errorf("after the fence: %v", err)
 	}
 }
+
+// TestWhatIsReleasedUnderOneTermBecomesDurableUnderTheNext: a source that ends with its last seal puts nothing more that would bring the mark on.
+func TestWhatIsReleasedUnderOneTermBecomesDurableUnderTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "own")
+		c.node("n2").commitsAfter(10 * time.Second)
+		o := &owner{log: 1, next: 1, w: c.writer("own", 1, 2, "n1", "n2")}
+		defer c.stop(o.w)
+		o.seal(3)
+		settle(time.Second)
+		if r, d := o.w.Marks(); r != 3 || d != 0 {
+			t.Fatalf("released %d durable %d before n2 has fsynced", r, d)
+		}
+		o.w.Follow(c.share(1))
+		settle(time.Minute)
+		if r, d := o.w.Marks(); r != 3 || d != 3 || o.w.Err() != nil {
+			t.Fatalf("released %d durable %d under the new term, %v", r, d, o.w.Err())
+		}
+	})
+}
+
+// TestWhatACompleteCheckpointCoversIsDurableThoughTheVaultsAnswerIsLost: it is dropped then, and is not put again.
+func TestWhatACompleteCheckpointCoversIsDurableThoughTheVaultsAnswerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, "n1", "n2", "own")
+		c.node("n2").commitsAfter(10 * time.Second)
+		o := &owner{log: 1, next: 1, w: c.writer("own", 1, 2, "n1", "n2")}
+		defer c.stop(o.w)
+		told := 0
+		o.w.OnMarks(func() { told++ })
+		o.seal(3)
+		settle(time.Second)
+		before := told
+		o.w.Trim(3)
+		c.net.Disconnect("own", "n2")
+		settle(time.Minute)
+		if r, d := o.w.Marks(); r != 3 || d != 3 || told == before {
+			t.Fatalf("released %d durable %d", r, d)
+		}
+		o.seal(1)
+		settle(time.Minute)
+		if r, d := o.w.Marks(); r != 4 || d != 4 || o.w.Err() != nil {
+			t.Fatalf("released %d durable %d, %v", r, d, o.w.Err())
+		}
+	})
+}

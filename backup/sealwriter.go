@@ -78,6 +78,7 @@ type SealWriter struct {
 	records  []*sealRecord             // ascending, contiguous, not trimmed
 	start    topology.Epoch            // First of records, or next without any; 0 before the first Put
 	next     topology.Epoch
+	trimmed  topology.Epoch // up to where records were dropped
 	released topology.Epoch
 	durable  topology.Epoch
 	risen    chan struct{} // closed and replaced when durable has risen
@@ -180,17 +181,22 @@ func (w *SealWriter) Err() error {
 	return w.err
 }
 
-// Trim drops records up to through, which nobody will ask for: a complete checkpoint covers them.
+// Trim drops records up to through, which nobody will ask for: a complete checkpoint covers them. So they count as durable, also when a vault
+// is lost sight of that has not said so yet: nobody could put them there again.
 func (w *SealWriter) Trim(through topology.Epoch) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	through = min(through, w.released) // what is not released is still needed by members
 	n := sort.Search(len(w.records), func(i int) bool { return w.records[i].last > through })
 	if n == 0 {
+		w.mu.Unlock()
 		return
 	}
 	w.start = w.records[n-1].last + 1
 	w.records = slices.Delete(w.records, 0, n)
+	w.trimmed = w.start - 1
+	raised := w.raise()
+	w.mu.Unlock()
+	raised()
 }
 
 // Follow takes the log's set as the cluster shows it; what is known already is ignored. A higher term is taken over: whoever calls has
@@ -277,7 +283,7 @@ func (w *SealWriter) raise() func() {
 		held, done = min(held, m.held), min(done, m.done)
 	}
 	old := [2]topology.Epoch{w.released, w.durable}
-	w.released, w.durable = max(w.released, held), max(w.durable, done)
+	w.released, w.durable = max(w.released, held), max(w.durable, done, w.trimmed)
 	if w.durable > old[1] {
 		close(w.risen)
 		w.risen = make(chan struct{})

@@ -20,6 +20,15 @@ type seals struct {
 	marks  func()
 	ready  chan struct{} // closed when there is a writer
 	closed bool
+	early  []adoption // said before there was a writer
+}
+
+// adoption is what Adopted says.
+type adoption struct {
+	stage    topology.StageID
+	instance uint64
+	logs     []topology.SealLog
+	through  topology.Epoch
 }
 
 var _ engine.Sealer = (*seals)(nil)
@@ -42,11 +51,19 @@ func (s *seals) follow(set *topology.SealSet) {
 		s.writer, s.log = w, set.Log
 		close(s.ready)
 	}
-	marks := s.marks
+	marks, early := s.marks, s.early
+	if begin {
+		s.early = nil
+	}
 	s.mu.Unlock()
 	switch {
-	case begin && marks != nil:
-		w.OnMarks(marks)
+	case begin:
+		if marks != nil {
+			w.OnMarks(marks)
+		}
+		for _, a := range early {
+			w.Adopted(a.stage, a.instance, a.logs, a.through)
+		}
 	case w != nil && same:
 		w.Follow(*set)
 	}
@@ -99,7 +116,13 @@ func (s *seals) Adopt(ctx context.Context, logs []topology.SealLog) ([]backup.Ad
 }
 
 func (s *seals) Adopted(stage topology.StageID, instance uint64, logs []topology.SealLog, through topology.Epoch) {
-	if w := s.current(); w != nil {
+	s.mu.Lock()
+	w := s.writer
+	if w == nil {
+		s.early = append(s.early, adoption{stage, instance, logs, through})
+	}
+	s.mu.Unlock()
+	if w != nil {
 		w.Adopted(stage, instance, logs, through)
 	}
 }

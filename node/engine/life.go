@@ -340,6 +340,7 @@ func (p *partition) afterEnd(ctx context.Context) error {
 			return err
 		}
 		if p.role == Active {
+			p.letGo()
 			if err := p.finishLanes(); err != nil {
 				return err
 			}

@@ -82,7 +82,8 @@ type partition struct {
 	next      topology.Epoch
 	watermark int64
 	idle      bool
-	over      bool // restored after its end
+	over      bool               // restored after its end
+	gone      []topology.SealLog // logs of former owners that it has let go because it was
 	// changed holds per key group the last epoch in which its state may have changed.
 	changed []topology.Epoch
 	from    topology.Epoch // the last checkpoint that is acknowledged; the next delta starts there

@@ -140,7 +140,7 @@ func (w *world) suffer(dirs map[string]string, happens schedule) outcome {
 			w.dump()
 			t.Fatalf("after %d killed: %v", w.killed, err)
 		}
-		if w.lead() {
+		if w.lead() && !w.adopts() {
 			break
 		}
 		if round > 50_000 {
@@ -160,6 +160,18 @@ func (w *world) suffer(dirs map[string]string, happens schedule) outcome {
 	w.end()
 	t.Logf("%d killed, %d adoptions, %d switches, %d merges, %d narrowed, %d steps, %d read back from disk", w.killed, w.adoptions, w.switches, w.merges, w.narrowed, w.steps.Load(), w.spilled.Load())
 	return outcome{files: readFiles(t, dirs), merges: w.merges, readBack: w.spilled.Load()}
+}
+
+// adopts says whether some source is still to adopt former owners' logs: these could not leave the cluster.
+func (w *world) adopts() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, stage := range w.placement.Stages {
+		if slices.ContainsFunc(stage, func(pl engine.Placed) bool { return pl.Role == engine.Active && len(pl.Adopt) > 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // strike kills some processes, one as a rule, and starts others.

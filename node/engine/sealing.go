@@ -282,6 +282,17 @@ func (s *sealing) adopted(p *partition) {
 	s.sealer.Adopted(p.spec.ID, p.instance, p.placed.Adopt, through)
 }
 
+// letGo tells the sealer, of a source that was restored after its end, that it needs nothing of what former owners sealed: behind the end there
+// is nothing, and nobody waits for a record of this one.
+func (p *partition) letGo() {
+	logs := p.placed.Adopt
+	if p.source == nil || !p.over || p.query.sealing == nil || slices.Equal(logs, p.gone) {
+		return
+	}
+	p.gone = logs
+	p.query.config.Sealer.Adopted(p.spec.ID, p.instance, logs, 0)
+}
+
 // adopt chooses from the logs of former owners, in their order, what they sealed behind epoch after for the key groups in rng of a stage:
 // for each key group the last log that has anything of it counts, because its owner had adopted those before.
 func adopt(logs [][]Seal, stage topology.StageID, rng topology.Range, groups int, after topology.Epoch) (own []Seal) {

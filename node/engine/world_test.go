@@ -223,14 +223,13 @@ func (n *worldNode) Put(r backup.SealRecord) {
 	n.write(at)
 }
 
-// write brings the log's records up to the at-th to all vaults.
+// write brings the log's records up to the at-th to all vaults. What is released already, under a lower term, may still have to become durable.
 func (n *worldNode) write(at int) {
 	l := n.log
 	n.later(func() {
-		if !l.raise(n.w, &l.released, at) {
-			return
+		if l.raise(n.w, &l.released, at) {
+			l.onMarks()
 		}
-		l.onMarks()
 		n.later(func() {
 			if l.raise(n.w, &l.durable, at) {
 				l.onMarks()
