@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/raftfsm/topology"
@@ -86,6 +87,41 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+}
+
+// TestWhoHasNoCreditLeftStillHearsWhatIsDurable: a consumer that has had the end acknowledges nothing more.
+func TestWhoHasNoCreditLeftStillHearsWhatIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, cb := pair(t)
+		source := NewLog(1, roomy, false, nil, nil)
+		a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream) (*Log, error) { return source, nil }})
+		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		for _, l := range []*Link{a, b} {
+			wg.Go(func() {
+				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			})
+		}
+		c := b.Subscribe(edge(), 1, 0, true, oneColumn, func() {})
+		source.SetDurable(40)
+		entry := full(1, 42, 1)
+		entry.End = true
+		source.Append(entry)
+		synctest.Wait()
+		if e, ok := c.Next(); !ok || !e.End || c.Durable() != 40 {
+			t.Errorf("got %+v %v, durable %d", e, ok, c.Durable())
+		}
+		source.SetDurable(topology.EpochForever)
+		synctest.Wait()
+		if c.Durable() != topology.EpochForever {
+			t.Errorf("durable %d", c.Durable())
+		}
+		cancel()
+		wg.Wait()
+	})
 }
 
 // raw plays a peer that writes what it likes.

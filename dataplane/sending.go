@@ -113,13 +113,14 @@ func (l *Link) fill(buf *[]byte, enc *FrameEncoder, s *serve) (more bool, err er
 		l.mu.Lock()
 		free := !s.gone && (int64(s.sent-s.acked) < s.credit || s.cursor.Position() <= s.needs)
 		l.mu.Unlock()
-		if !free {
-			return false, nil
-		}
 		durable := s.cursor.Durable()
-		e, ok := s.cursor.Next()
+		var e Entry
+		ok := false
+		if free {
+			e, ok = s.cursor.Next()
+		}
 		if !ok {
-			if durable > s.told {
+			if durable > s.told { // takes no credit: whoever has ended acknowledges nothing more and still waits for it
 				s.told = durable
 				*buf = (&Durable{Subscription: s.edge.ID, Epoch: durable}).Append(*buf)
 			}
