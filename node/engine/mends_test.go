@@ -3,12 +3,14 @@ package engine
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane"
 	"github.com/seepnode/seepnode/dataplane/transport"
+	"github.com/seepnode/seepnode/node/query/plan"
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
@@ -108,42 +110,101 @@ func TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain(t *testing.T)
 // TestAReleasedEpochIsToldAgainOverANewConnection: a source that seals only on hearing of others' epochs would not seal before its next row.
 func TestAReleasedEpochIsToldAgainOverANewConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		id := topology.QueryID{Incarnation: 1, Generation: 1}
-		net := transport.NewMemory(transport.Options{})
 		teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
-		told, hears := &Query{node: teller, config: QueryConfig{ID: id}}, &Query{node: hearer, config: QueryConfig{ID: id}}
-		teller.queries[id], hearer.queries[id] = told, hears
+		told, hears := openQuery(t, teller), openQuery(t, hearer)
 		told.heard.Store(7) // over a connection that was lost
-		listener, err := net.Node("a").Listen("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{}, 2)
-		go func() {
-			conn, err := listener.Accept()
-			if err != nil {
-				t.Error(err)
-			} else {
-				_ = teller.Join(ctx, Peer{Node: "b", Boot: 2}, conn)
-			}
-			done <- struct{}{}
-		}()
-		conn, err := net.Node("b").Dial(ctx, listener.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			_ = hearer.Join(ctx, Peer{Node: "a", Boot: 1}, conn)
-			done <- struct{}{}
-		}()
-		time.Sleep(time.Second)
+		joinNodes(t, teller, hearer)
+		synctest.Wait()
 		if got := hears.heard.Load(); got != 7 {
 			t.Errorf("heard of epoch %d, 7 is released", got)
 		}
+	})
+}
+
+// TestWhatWasReleasedBeforeAQueryWasOpenOrASourcePlacedOnANodeIsHeardThere: a source there that stands still at a checkpoint which others have left
+// behind would do so for ever.
+func TestWhatWasReleasedBeforeAQueryWasOpenOrASourcePlacedOnANodeIsHeardThere(t *testing.T) {
+	placed := func(node topology.NodeID, boot topology.BootID) Placement {
+		return Placement{Stages: [][]Placed{{{Partition: topology.Partition{Node: node, Boot: boot}, Role: Active}}}}
+	}
+	run := func(t *testing.T, q *Query) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = q.Run(ctx) })
+		t.Cleanup(func() {
+			cancel()
+			running.Wait()
+		})
+	}
+	t.Run("open", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
+			told := openQuery(t, teller)
+			joinNodes(t, teller, hearer)
+			told.Update(placed("b", 2))
+			run(t, told)
+			(&partition{query: told, followed: told.placement}).tell(7)
+			synctest.Wait()
+			hears := openQuery(t, hearer)
+			time.Sleep(2 * tellEvery)
+			if got := hears.heard.Load(); got != 7 {
+				t.Errorf("heard of epoch %d, 7 is released", got)
+			}
+		})
+	})
+	t.Run("placed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
+			told, hears := openQuery(t, teller), openQuery(t, hearer)
+			joinNodes(t, teller, hearer)
+			told.Update(placed("c", 3))
+			run(t, told)
+			(&partition{query: told, followed: told.placement}).tell(7)
+			time.Sleep(2 * tellEvery)
+			told.Update(placed("b", 2))
+			time.Sleep(2 * tellEvery)
+			if got := hears.heard.Load(); got != 7 {
+				t.Errorf("heard of epoch %d, 7 is released", got)
+			}
+		})
+	})
+}
+
+// openQuery opens a query of one source on a node.
+func openQuery(t *testing.T, n *Node) *Query {
+	t.Helper()
+	id := topology.QueryID{Incarnation: 1, Generation: 1}
+	q, err := n.NewQuery(QueryConfig{ID: id, Retain: true, Plan: &plan.Plan{Settings: plan.Settings{Zone: "UTC", SealRows: 1}, Stages: []*plan.Stage{{Source: 0}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// joinNodes connects two nodes for as long as the test runs.
+func joinNodes(t *testing.T, a, b *Node) {
+	t.Helper()
+	net := transport.NewMemory(transport.Options{})
+	listener, err := net.Node(string(a.config.ID)).Listen("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	dialled, err := net.Node(string(b.config.ID)).Dial(ctx, listener.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var joined sync.WaitGroup
+	joined.Go(func() { _ = a.Join(ctx, Peer{Node: b.config.ID, Boot: b.config.Boot}, accepted) })
+	joined.Go(func() { _ = b.Join(ctx, Peer{Node: a.config.ID, Boot: a.config.Boot}, dialled) })
+	t.Cleanup(func() {
 		cancel()
-		<-done
-		<-done
+		joined.Wait()
 		_ = listener.Close()
 	})
+	synctest.Wait()
 }

@@ -166,6 +166,9 @@ func (q *Query) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
+	if q.config.Retain {
+		wg.Go(func() { q.tellOn(ctx) })
+	}
 	over := false
 	for ctx.Err() == nil {
 		if q.reconcile(ctx, cancel, &wg) && !over {

@@ -365,10 +365,14 @@ func (q *Query) hear(released topology.Epoch) {
 
 // tell lets all other sources of the query know of a released epoch.
 func (p *partition) tell(released topology.Epoch) {
-	q := p.query
-	q.hear(released)
+	p.query.hear(released)
+	p.query.tell(p.followed, released)
+}
+
+// tell lets the sources that a placement puts on other nodes know of a released epoch.
+func (q *Query) tell(placement *Placement, released topology.Epoch) {
 	told := map[Peer]bool{}
-	for s, stage := range p.followed.Stages {
+	for s, stage := range placement.Stages {
 		if q.plan.Stages[s].Source < 0 {
 			continue
 		}
@@ -381,6 +385,30 @@ func (p *partition) tell(released topology.Epoch) {
 			if l := q.node.linkWith(peer); l != nil {
 				l.Tell(q.config.ID, released)
 			}
+		}
+	}
+}
+
+// tellEvery is how long a node that a source has come to may know less of what others have released than the rest.
+const tellEvery = time.Second
+
+// tellOn tells other nodes again and again what sources have released, until ctx is done. A node where the query is not open yet, or where no
+// source is placed yet, hears nothing of it, and a source there that stands still at a checkpoint which others have left behind would wait for it in
+// vain: it may never be complete, and none of the others gets as far as the next one when they stand still themselves.
+func (q *Query) tellOn(ctx context.Context) {
+	again := time.NewTicker(tellEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		q.mu.Lock()
+		placement := q.placement
+		q.mu.Unlock()
+		if heard := topology.Epoch(q.heard.Load()); heard > 0 && placement != nil {
+			q.tell(placement, heard)
 		}
 	}
 }
