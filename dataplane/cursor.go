@@ -185,6 +185,8 @@ func (c *Cursor) Ack(through topology.Epoch) {
 	}
 	if !l.retain {
 		l.trim(l.slowest())
+	} else if c.active {
+		l.cooled()
 	}
 	l.mu.Unlock()
 	if c.active && l.wakeProducer != nil {
@@ -243,6 +245,8 @@ func (c *Cursor) Close() {
 	}
 	if !l.retain {
 		l.trim(l.slowest())
+	} else if c.active {
+		l.cooled()
 	}
 	l.mu.Unlock()
 	if c.taken != nil {

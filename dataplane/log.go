@@ -169,6 +169,7 @@ func (l *Log) Expect(consumers []uint64) {
 			l.expected[n] = e
 		}
 	}
+	l.cooled()
 	l.mu.Unlock()
 	if l.wakeProducer != nil {
 		l.wakeProducer()
@@ -192,6 +193,14 @@ func (l *Log) Retain(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retain = on
+	l.cooled()
+}
+
+// cooled lets the spill look at what active consumers may not need any more. The caller holds the lock.
+func (l *Log) cooled() {
+	if l.retain && l.spill != nil {
+		l.spill.mayRelieve()
+	}
 }
 
 // SetDurable says that all seals up to epoch e are fsynced; it never falls. The epochs need not have been appended.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -23,6 +24,10 @@ type SpillConfig struct {
 	// entries go to disk.
 	MemoryBytes int64
 	DiskBytes   int64 // that files may take; 0: nothing goes to disk
+	// Free gives what the file system of Dir has left, nil: it is not asked. ReserveBytes of that are left to the others who write there:
+	// without them no checkpoint might ever complete, and nothing of the files go.
+	Free         func() (uint64, error)
+	ReserveBytes uint64
 	// SegmentBytes is what a file holds, an entry that is larger apart; 0: 16 MiB.
 	SegmentBytes int64
 	Logger       *slog.Logger // nil: discarded
@@ -73,6 +78,7 @@ type Spill struct {
 
 	mu      sync.Mutex
 	logs    []*Log
+	relief  []chan struct{} // of those who wait until Pressed is false
 	numbers uint64
 	current *spillSegment // that is written to
 	all     []*spillSegment
@@ -171,6 +177,27 @@ func (s *Spill) Stats() SpillStats {
 // Pressed says that logs keep more in memory than they should: sources are to stand still at the next checkpoint.
 func (s *Spill) Pressed() bool { return s.memory.Load() > s.config.MemoryBytes }
 
+// Relief gives a channel that has a value once Pressed is not true any more after it was, until stop is called.
+func (s *Spill) Relief() (relief <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.relief = append(s.relief, c)
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.relief = slices.DeleteFunc(s.relief, func(x chan struct{}) bool { return x == c })
+	}
+}
+
+func (s *Spill) relieved() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.relief {
+		signal(c)
+	}
+}
+
 // Close ends the writer and the reads and removes all files. Twice is fine.
 func (s *Spill) Close() error {
 	s.mu.Lock()
@@ -220,14 +247,25 @@ func (s *Spill) drop(l *Log) {
 
 // keep counts memory that logs keep, or no longer do.
 func (s *Spill) keep(bytes int64) {
-	if s.memory.Add(bytes) > s.high() && bytes > 0 {
-		s.notify() // nobody, when nothing goes to disk
+	memory := s.memory.Add(bytes)
+	if bytes > 0 {
+		s.mayRelieve()
+	}
+	if limit := s.config.MemoryBytes; memory <= limit && memory-bytes > limit {
+		s.relieved()
 	}
 }
 
-func (s *Spill) notify() {
+// mayRelieve wakes the writer, which there is when something may go to disk, if memory is short.
+func (s *Spill) mayRelieve() {
+	if s.memory.Load() > s.high() {
+		signal(s.wake)
+	}
+}
+
+func signal(c chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -251,7 +289,7 @@ func (s *Spill) release(g *spillSegment, n int) {
 		s.current = nil
 	}
 	s.emptied = append(s.emptied, g)
-	s.notify()
+	signal(s.wake)
 }
 
 // run is the writer.
@@ -290,7 +328,7 @@ func (s *Spill) setFull(err error) {
 	s.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		s.config.Logger.Warn("output logs do not go to disk: they are kept in memory, and sources stop at a checkpoint when that is used up", "error", err)
+		s.config.Logger.Warn("output logs do not go to disk: they are kept in memory; while that is used up, sources on this node, if there are any, may stand still at a checkpoint until it is complete", "error", err)
 	case err == nil && before != nil:
 		s.config.Logger.Info("output logs may go to disk again")
 	}
@@ -417,6 +455,9 @@ func (s *Spill) segment(bytes int64) (*spillSegment, error) {
 	if used := s.disk.Load(); used+bytes > s.config.DiskBytes {
 		return nil, fmt.Errorf("%w: %d bytes of %d", errSpillLimit, used, s.config.DiskBytes)
 	}
+	if err := s.leaves(uint64(bytes)); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	g := s.current
 	if g != nil && g.size > 0 && g.size+bytes > s.config.SegmentBytes {
@@ -438,6 +479,21 @@ func (s *Spill) segment(bytes int64) (*spillSegment, error) {
 	s.current, s.all = g, append(s.all, g)
 	s.mu.Unlock()
 	return g, nil
+}
+
+// leaves fails when the file system would have less than the reserve without so many bytes.
+func (s *Spill) leaves(bytes uint64) error {
+	if s.config.Free == nil {
+		return nil
+	}
+	free, err := s.config.Free()
+	if err != nil {
+		return fmt.Errorf("asking how much the file system of %s has left: %w", s.config.Dir, err)
+	}
+	if reserve := s.config.ReserveBytes; free < reserve+bytes {
+		return fmt.Errorf("the file system of %s has %d bytes left, %d of which are for copies of state: %w", s.config.Dir, free, reserve, syscall.ENOSPC)
+	}
+	return nil
 }
 
 // load reads a record of a log on a goroutine of its own and gives what it holds, or why that cannot be had, to done.

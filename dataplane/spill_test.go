@@ -157,10 +157,11 @@ func TestWhatWentToDiskIsReadBackAsItWasAndGoesWhenItIsTrimmed(t *testing.T) {
 			}
 			c.Close()
 		}
+		had := len(spillFiles(t, s))
 		l.Trim(epochs / 2)
 		synctest.Wait()
-		if had, now := len(want), len(spillFiles(t, s)); now == 0 || now >= had {
-			t.Errorf("files after half was trimmed: %d", now)
+		if now := len(spillFiles(t, s)); now == 0 || now >= had {
+			t.Errorf("files after half was trimmed: %d of %d", now, had)
 		}
 		l.Trim(epochs)
 		synctest.Wait()
@@ -399,6 +400,122 @@ func TestAFullDiskLeavesEverythingInMemoryAndGoesOnWhenThereIsRoom(t *testing.T)
 	}
 }
 
+// TestFilesLeaveTheReserveOfTheFileSystemToOthers, and goes on when these have given room back.
+func TestFilesLeaveTheReserveOfTheFileSystemToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const reserve = 1 << 20
+		var others atomic.Uint64 // what they leave
+		var broken atomic.Bool
+		var s *Spill
+		s = openSpill(t, SpillConfig{MemoryBytes: 1, ReserveBytes: reserve, Free: func() (uint64, error) {
+			if broken.Load() {
+				return 0, syscall.EIO
+			}
+			return others.Load() - uint64(s.disk.Load()), nil
+		}})
+		others.Store(reserve + 1000)
+		const epochs = 100
+		l := spilledLog(t, s, epochs)
+		most := uint64(0)
+		for e := topology.Epoch(epochs + 2); e <= 2*epochs; e++ { // one by one, so that it is not all refused at once
+			l.Append(full(e, e, int64(e)))
+			l.cursors[0].Ack(e)
+			synctest.Wait()
+			most = max(most, uint64(s.disk.Load()))
+		}
+		if st := s.Stats(); !errors.Is(st.Full, syscall.ENOSPC) || st.Limited || most > 1000 || !s.Pressed() {
+			t.Fatalf("%d bytes on disk: %+v, pressed %v", most, st, s.Pressed())
+		}
+		broken.Store(true)
+		time.Sleep(2 * spillRetry)
+		if st := s.Stats(); !errors.Is(st.Full, syscall.ENOSPC) && !errors.Is(st.Full, syscall.EIO) {
+			t.Errorf("nobody can say what is left: %+v", st)
+		}
+		broken.Store(false)
+		others.Store(reserve + 1<<20)
+		time.Sleep(2 * spillRetry)
+		synctest.Wait()
+		if st := s.Stats(); st.Full != nil || l.SpilledBytes() <= 1000 {
+			t.Errorf("there is room: %+v, %d bytes of the log", st, l.SpilledBytes())
+		}
+		reads(t, l, 1, epochs)
+	})
+}
+
+// TestWhatConsumersAreDoneWithGoesToDiskAlsoWhenNothingIsAppendedAnyMore, however they come to be done with it: sources that stand still because memory is
+// short append nothing.
+func TestWhatConsumersAreDoneWithGoesToDiskAlsoWhenNothingIsAppendedAnyMore(t *testing.T) {
+	const epochs = 20
+	for name, done := range map[string]func(*Log, *Cursor){
+		"acknowledged": func(_ *Log, c *Cursor) {
+			for e := topology.Epoch(1); e <= epochs; e++ {
+				c.Ack(e)
+			}
+		},
+		"gone":            func(_ *Log, c *Cursor) { c.Close() },
+		"no longer to be": func(l *Log, _ *Cursor) { l.Expect([]uint64{2}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := openSpill(t, SpillConfig{MemoryBytes: epochs*entryBytes + 1})
+				l := NewLog(1, roomy, true, nil, nil)
+				l.SpillTo(s)
+				active, err := l.Subscribe(1, 1, true, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for e := topology.Epoch(1); e <= epochs; e++ {
+					l.Append(full(e, e, int64(e)))
+				}
+				synctest.Wait()
+				if !s.Pressed() || l.SpilledBytes() != 0 {
+					t.Fatalf("pressed %v, %d bytes on disk", s.Pressed(), l.SpilledBytes())
+				}
+				relief, stop := s.Relief()
+				defer stop()
+				done(l, active)
+				synctest.Wait()
+				if s.Pressed() || l.SpilledBytes() == 0 {
+					t.Errorf("pressed %v, %d bytes on disk", s.Pressed(), l.SpilledBytes())
+				}
+				select {
+				case <-relief:
+				default:
+					t.Error("nobody is told")
+				}
+			})
+		})
+	}
+}
+
+// TestWhoWaitsForMemoryIsToldEachTimeThatItIsBackAtItsLimit, and not before.
+func TestWhoWaitsForMemoryIsToldEachTimeThatItIsBackAtItsLimit(t *testing.T) {
+	s := MemorySpill(100)
+	relief, stop := s.Relief()
+	for _, c := range []struct {
+		bytes int64
+		told  bool
+	}{{100, false}, {-50, false}, {60, false}, {-9, false}, {-1, true}, {1, false}, {20, false}, {-100, true}, {-21, false}} {
+		s.keep(c.bytes)
+		select {
+		case <-relief:
+			if !c.told {
+				t.Errorf("told at %d bytes after %d", s.Stats().MemoryBytes, c.bytes)
+			}
+		default:
+			if c.told {
+				t.Errorf("not told at %d bytes after %d", s.Stats().MemoryBytes, c.bytes)
+			}
+		}
+	}
+	stop()
+	s.keep(200)
+	s.keep(-200)
+	if len(relief) > 0 || len(s.relief) > 0 {
+		t.Error("told after the end")
+	}
+}
+
 // reads holds what a new subscriber reads of a spilledLog against what was put into it.
 func reads(t *testing.T, l *Log, from, to topology.Epoch) {
 	t.Helper()
@@ -451,12 +568,12 @@ func TestASlowDiskHoldsNobodyUp(t *testing.T) {
 }
 
 // TestReadersWritersAndTrimsAtOnceNeverGiveOtherRows runs logs of a node on real goroutines: what is read is what was put in, from memory or disk,
-// and rows that are given back are written over at once.
+// and rows that are given back are written over at once. Whose log is trimmed under it is told so, and nothing else is told.
 func TestReadersWritersAndTrimsAtOnceNeverGiveOtherRows(t *testing.T) {
 	s := openSpill(t, SpillConfig{MemoryBytes: 4 << 10, SegmentBytes: 16 << 10})
 	const epochs = 3000
 	var wg sync.WaitGroup
-	var fromDisk atomic.Int64
+	var fromDisk, trims atomic.Int64
 	for n := range uint64(3) {
 		l := NewLog(1, roomy, true, func(r *Rows) {
 			for i := range r.Batch.Cols[0].Int64s {
@@ -484,8 +601,11 @@ func TestReadersWritersAndTrimsAtOnceNeverGiveOtherRows(t *testing.T) {
 			for c.Position() <= through {
 				e, ok := c.Next()
 				if !ok {
-					if c.Err() != nil {
-						t.Error(c.Err())
+					if err := c.Err(); err != nil {
+						if trimmed := new(TrimmedError); c == active || !errors.As(err, &trimmed) || trimmed.From >= trimmed.Floor {
+							t.Error(err)
+						}
+						trims.Add(1)
 						return
 					}
 					<-wake
@@ -504,7 +624,9 @@ func TestReadersWritersAndTrimsAtOnceNeverGiveOtherRows(t *testing.T) {
 				check(active, wake, at)
 				fromDisk.Add(l.SpilledBytes())
 				if r.IntN(2) == 0 {
-					shadows.Wait()
+					if r.IntN(2) == 0 {
+						shadows.Wait()
+					}
 					l.Trim(pinned)
 					pinned = at - topology.Epoch(r.IntN(100))
 				}
@@ -532,6 +654,7 @@ func TestReadersWritersAndTrimsAtOnceNeverGiveOtherRows(t *testing.T) {
 	if fromDisk.Load() == 0 {
 		t.Error("nothing was ever on disk")
 	}
+	t.Logf("%d readers had their log trimmed under them", trims.Load())
 	if st := s.Stats(); st.MemoryBytes != 0 {
 		t.Errorf("%d bytes of memory are counted of no log", st.MemoryBytes)
 	}

@@ -192,7 +192,7 @@ func (b backend) alerts(s *raftfsm.State) []client.Alert {
 			list = append(list, client.Alert{Kind: "vault_full", Node: string(n.ID), Text: fmt.Sprintf("the vault of node %s takes nothing: %s", n.ID, r.DiskFull), Hint: "make room on its disk"})
 		}
 		if r.SpillFull != "" {
-			list = append(list, client.Alert{Kind: "spill_full", Node: string(n.ID), Text: fmt.Sprintf("output logs of node %s do not go to disk, so that sources stop at a checkpoint when memory is short: %s", n.ID, r.SpillFull),
+			list = append(list, client.Alert{Kind: "spill_full", Node: string(n.ID), Text: fmt.Sprintf("output logs of node %s do not go to disk though memory is short; while it is, sources on this node, if it has any, may stand still at a checkpoint: %s", n.ID, r.SpillFull),
 				Hint: "make room on its disk, or give it more with --spill-limit"})
 		}
 		if text := r.ClockWrong(); text != "" {

@@ -60,7 +60,7 @@ type Config struct {
 	DataDir         string               // of this node alone
 	Tags            map[string]string    // what placement may be told about this node: "zone", "spot", ...
 	MemoryLimit     int64                // bytes, a soft limit of the process; 0: none
-	LogMemory       int64                // bytes that output logs may keep in memory before sources stop at a checkpoint; 0: DefaultLogMemory
+	LogMemory       int64                // bytes that output logs may keep in memory before sources on this node may stand still at a checkpoint; 0: DefaultLogMemory
 	SpillLimit      int64                // bytes that output logs may take on disk when memory is short; 0: none
 	AllowPaths      []string             // absolute directories that 'filesystem' may use; see RestrictsPaths
 	EncryptKey      []byte               // 32 bytes that encrypt and authenticate gossip; nil: none. The data port has TLS

@@ -51,6 +51,23 @@ func TestWithoutRoomOnDiskQueriesGoOnAndStatusSaysThatOutputLogsDoNotGoThere(t *
 	})
 }
 
+// TestOutputLogsLeaveTheVaultTwiceTheRoomOnItsDiskThatItNeedsToTakeAnythingAfterItWasFull.
+func TestOutputLogsLeaveTheVaultTwiceTheRoomOnItsDiskThatItNeedsToTakeAnythingAfterItWasFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		a := c.start("n1", nil)
+		c.ready(a)
+		v, logs := a.vaultConfig(1), a.spillConfig()
+		if need := 2 * (8*uint64(v.ReserveBytes) + uint64(v.CommitBytes)); logs.ReserveBytes < need {
+			t.Errorf("%d bytes are left to the vault, %d are wanted", logs.ReserveBytes, need)
+		}
+		if free, err := logs.Free(); err != nil || free == 0 {
+			t.Errorf("%d bytes of the file system are left, %v", free, err)
+		}
+	})
+}
+
 // TestAnAgentEndsWhenWhatItEmittedIsNeededAndCannotBeReadBack, and says what to do.
 func TestAnAgentEndsWhenWhatItEmittedIsNeededAndCannotBeReadBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

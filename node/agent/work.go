@@ -197,12 +197,17 @@ func DefaultLogMemory(memory int64) int64 {
 	return 256 << 20
 }
 
+// spillReserve is what output logs leave free on their file system, which is the vault's, too: many times what that needs to take anything again
+// after it was full. If it took nothing, no checkpoint would be complete, and nothing of the logs would go.
+const spillReserve = 256 << 20
+
 // spillConfig is where and how much of output logs this node keeps.
 func (a *Agent) spillConfig() dataplane.SpillConfig {
 	c := dataplane.SpillConfig{Dir: filepath.Join(a.config.DataDir, "spill"), MemoryBytes: a.config.LogMemory, DiskBytes: a.config.SpillLimit, Logger: a.log}
 	if c.MemoryBytes == 0 {
 		c.MemoryBytes = DefaultLogMemory(memoryLimit(a.config.MemoryLimit))
 	}
+	c.Free, c.ReserveBytes = func() (uint64, error) { return vault.OS{}.Free(c.Dir) }, spillReserve
 	c.Damaged = func(err error) {
 		a.fail(fmt.Errorf("another partition needs what this node emitted and can no longer read: %w; check the disk under --data-dir and start the node again, others do its work meanwhile", err))
 	}

@@ -127,22 +127,13 @@ func TestWhatWasReleasedBeforeAQueryWasOpenOrASourcePlacedOnANodeIsHeardThere(t 
 	placed := func(node topology.NodeID, boot topology.BootID) Placement {
 		return Placement{Stages: [][]Placed{{{Partition: topology.Partition{Node: node, Boot: boot}, Role: Active}}}}
 	}
-	run := func(t *testing.T, q *Query) {
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = q.Run(ctx) })
-		t.Cleanup(func() {
-			cancel()
-			running.Wait()
-		})
-	}
 	t.Run("open", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
 			told := openQuery(t, teller)
 			joinNodes(t, teller, hearer)
 			told.Update(placed("b", 2))
-			run(t, told)
+			runUpdates(t, told)
 			(&partition{query: told, followed: told.placement}).tell(7)
 			synctest.Wait()
 			hears := openQuery(t, hearer)
@@ -158,7 +149,7 @@ func TestWhatWasReleasedBeforeAQueryWasOpenOrASourcePlacedOnANodeIsHeardThere(t 
 			told, hears := openQuery(t, teller), openQuery(t, hearer)
 			joinNodes(t, teller, hearer)
 			told.Update(placed("c", 3))
-			run(t, told)
+			runUpdates(t, told)
 			(&partition{query: told, followed: told.placement}).tell(7)
 			time.Sleep(2 * tellEvery)
 			told.Update(placed("b", 2))
@@ -167,6 +158,42 @@ func TestWhatWasReleasedBeforeAQueryWasOpenOrASourcePlacedOnANodeIsHeardThere(t 
 				t.Errorf("heard of epoch %d, 7 is released", got)
 			}
 		})
+	})
+}
+
+// TestSourcesAreWokenWhenLogsHaveRoomAgain: they stand still, so that nothing else wakes them.
+func TestSourcesAreWokenWhenLogsHaveRoomAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spill := dataplane.MemorySpill(1)
+		q := openQuery(t, NewNode(NodeConfig{ID: "a", Boot: 1, Spill: spill}))
+		runUpdates(t, q)
+		source := &partition{spec: q.plan.Stages[0], wake: make(chan struct{}, 1)}
+		q.mu.Lock()
+		q.parts = append(q.parts, source)
+		q.mu.Unlock()
+		l := dataplane.NewLog(1, dataplane.Limits{Bytes: 1 << 20, Epochs: 64}, true, nil, nil)
+		l.SpillTo(spill)
+		l.Append(dataplane.Entry{First: 1, Last: 1})
+		synctest.Wait()
+		if len(source.wake) != 0 || !spill.Pressed() {
+			t.Fatalf("woken: %d, pressed: %v", len(source.wake), spill.Pressed())
+		}
+		l.Trim(1)
+		synctest.Wait()
+		if len(source.wake) == 0 || spill.Pressed() {
+			t.Errorf("woken: %d, pressed: %v", len(source.wake), spill.Pressed())
+		}
+	})
+}
+
+// runUpdates runs a query that has no partitions on its node for as long as the test runs.
+func runUpdates(t *testing.T, q *Query) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = q.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
 	})
 }
 

@@ -167,7 +167,7 @@ func (q *Query) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	if q.config.Retain {
-		wg.Go(func() { q.tellOn(ctx) })
+		wg.Go(func() { q.stirSources(ctx) })
 	}
 	over := false
 	for ctx.Err() == nil {

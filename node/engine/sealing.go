@@ -356,6 +356,10 @@ func (q *Query) hear(released topology.Epoch) {
 		return
 	}
 	raise(&q.heard, int64(released))
+	q.wakeSources()
+}
+
+func (q *Query) wakeSources() {
 	for _, p := range q.partitions() {
 		if p.spec.Source >= 0 {
 			p.notify()
@@ -392,23 +396,31 @@ func (q *Query) tell(placement *Placement, released topology.Epoch) {
 // tellEvery is how long a node that a source has come to may know less of what others have released than the rest.
 const tellEvery = time.Second
 
-// tellOn tells other nodes again and again what sources have released, until ctx is done. A node where the query is not open yet, or where no
-// source is placed yet, hears nothing of it, and a source there that stands still at a checkpoint which others have left behind would wait for it in
-// vain: it may never be complete, and none of the others gets as far as the next one when they stand still themselves.
-func (q *Query) tellOn(ctx context.Context) {
+// stirSources, until ctx is done, wakes the node's sources when logs have room again, and tells other nodes again and again what sources have
+// released. A node where the query is not open yet, or where no source is placed yet, hears nothing of it, and a source there that stands still at a
+// checkpoint which others have left behind would do so for ever: it may never be complete, and the others say no more while they stand still, too.
+func (q *Query) stirSources(ctx context.Context) {
+	relief, stop := q.node.config.Spill.Relief()
+	defer stop()
 	again := time.NewTicker(tellEvery)
 	defer again.Stop()
 	for {
 		select {
+		case <-relief:
+			q.wakeSources()
 		case <-again.C:
+			q.tellAgain()
 		case <-ctx.Done():
 			return
 		}
-		q.mu.Lock()
-		placement := q.placement
-		q.mu.Unlock()
-		if heard := topology.Epoch(q.heard.Load()); heard > 0 && placement != nil {
-			q.tell(placement, heard)
-		}
+	}
+}
+
+func (q *Query) tellAgain() {
+	q.mu.Lock()
+	placement := q.placement
+	q.mu.Unlock()
+	if heard := topology.Epoch(q.heard.Load()); heard > 0 && placement != nil {
+		q.tell(placement, heard)
 	}
 }

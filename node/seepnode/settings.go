@@ -58,7 +58,7 @@ var agentSettings = []setting{
 	{name: "data-dir", usage: "`DIR` of this node's own files", text: "/var/lib/seepnode for root, else ~/.local/state/seepnode", set: dataDir},
 	{name: "tag", usage: "tell placement `KEY=VALUE` about this node, like zone=a", many: true, pairs: true, set: tags},
 	{name: "memory-limit", usage: "soft limit of the process in `BYTES`, like 4GiB", text: "none", set: bytesOf(func(c *agent.Config) *int64 { return &c.MemoryLimit }, 0)},
-	{name: "log-memory", usage: "what output logs may keep in memory, in `BYTES`, before sources stop at a checkpoint; from three quarters of it on they go to disk", text: "256MiB, at most a quarter of the memory", set: bytesOf(func(c *agent.Config) *int64 { return &c.LogMemory }, 1)},
+	{name: "log-memory", usage: "what output logs may keep in memory, in `BYTES`, before sources on this node may stand still at a checkpoint; from three quarters of it on they go to disk", text: "256MiB, at most a quarter of the memory", set: bytesOf(func(c *agent.Config) *int64 { return &c.LogMemory }, 1)},
 	{name: "spill-limit", usage: "what they may take on disk below --data-dir, in `BYTES`; 0: nothing", text: "4GiB", set: bytesOf(func(c *agent.Config) *int64 { return &c.SpillLimit }, 0)},
 	{name: "allow-path", usage: "`DIR` that 'filesystem' tables may use; without, all while HTTP is on the loopback and none beyond", many: true, set: allowPaths},
 	{name: "encrypt-key-file", usage: "`FILE` with the key of gossip, 32 bytes in base64, the same on all nodes", set: encryptKeyFile},
