@@ -33,7 +33,7 @@ type sealing struct {
 type submission struct {
 	part     *partition
 	seals    []Seal
-	through  topology.Epoch // the last epoch sealed
+	through  topology.Epoch // the last epoch that is sealed of all key groups of the partition
 	at       topology.Epoch // the end of the record that holds it; 0 while it waits
 	released bool
 	durable  bool
@@ -67,6 +67,7 @@ func (s *sealing) flush() {
 	for _, sub := range s.queue {
 		s.last = max(s.last, sub.through)
 		for i := range sub.seals {
+			s.last = max(s.last, sub.seals[i].Last)
 			data = appendSeal(data, &sub.seals[i])
 		}
 	}
@@ -221,7 +222,7 @@ func (p *partition) beginSource(ctx context.Context) error {
 	if replay := q.config.Replay; replay != nil {
 		s.replay = append([]Seal{}, replay.forStage(p.spec.ID)...)
 		if q.config.Resume {
-			s.through = replay.through(p.spec.ID, p.rng)
+			s.take(p, replay)
 		}
 		s.skipSeals(p.next - 1)
 		return nil
@@ -262,16 +263,19 @@ func (p *partition) beginSource(ctx context.Context) error {
 	for _, seal := range own {
 		log.Add(seal)
 	}
-	s.replay, s.through = append([]Seal{}, log.forStage(p.spec.ID)...), log.through(p.spec.ID, p.rng)
-	through := p.next - 1
-	for _, e := range s.through {
-		through = max(through, e)
-	}
-	if ok, err := p.seal(ctx, own, through); !ok {
+	s.replay = append([]Seal{}, log.forStage(p.spec.ID)...)
+	s.take(p, log)
+	if ok, err := p.seal(ctx, own, s.put); !ok {
 		return err
 	}
 	q.sealing.adopted(p)
 	return nil
+}
+
+// take goes on from the seals of a log.
+func (s *source) take(p *partition, log *SealLog) {
+	s.through = log.through(p.spec.ID, p.rng)
+	s.put = max(p.next-1, slices.Min(s.through))
 }
 
 // adopted tells the sealer that the partition has taken over what former owners sealed.

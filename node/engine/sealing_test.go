@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,4 +115,46 @@ func (s *sealing) numbered() (last topology.Epoch, waiting int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last, len(s.queue)
+}
+
+// formerSealer has logs of former owners as well.
+type formerSealer struct {
+	instantSealer
+	logs []backup.AdoptedLog
+}
+
+func (s *formerSealer) Adopt(context.Context, []topology.SealLog) ([]backup.AdoptedLog, error) {
+	return s.logs, nil
+}
+
+// TestWhatASourceAdoptsIsDurableOnlyAsFarAsAllItsKeyGroupsAreSealed is invariant 4 where a source takes over from two, one of which was further
+// than the other: what the other's key groups have behind that is still to be sealed.
+func TestWhatASourceAdoptsIsDurableOnlyAsFarAsAllItsKeyGroupsAreSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sealer := &formerSealer{instantSealer: instantSealer{takes: time.Millisecond}}
+		for i, rng := range []topology.Range{{From: 0, To: 128}, {From: 128, To: 256}} {
+			seal := Seal{Range: rng, First: 1, Last: topology.Epoch(45 + 5*i)}
+			sealer.logs = append(sealer.logs, backup.AdoptedLog{Log: topology.SealLog(i + 1), Records: []backup.SealRecord{{First: 1, Last: seal.Last, Data: appendSeal(nil, &seal)}}})
+		}
+		s, parts := sealingOf(1, &sealer.instantSealer)
+		p := parts[0]
+		s.sealer, p.query.sealing, p.query.config.Sealer = sealer, s, sealer
+		p.query.placement.Stages = [][]Placed{{{Instance: 7, Role: Active}}}
+		p.node, p.instance, p.role, p.next, p.source = &Node{config: NodeConfig{Logger: slog.New(slog.DiscardHandler)}}, 7, Active, 1, &source{}
+		p.spec.Groups, p.rng, p.placed = 256, topology.Range{From: 0, To: 256}, &Placed{Adopt: []topology.SealLog{1, 2}}
+		if err := p.beginSource(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if durable := p.sealed.Load(); durable != 45 {
+			t.Errorf("durable up to %d, and half of its key groups are sealed up to 45", durable)
+		}
+		if r := sealer.records; len(r) != 1 || r[0].Last < 50 {
+			t.Errorf("records %+v: trimming up to 45 drops what is sealed up to 50", r)
+		}
+		if p.source.put != 45 {
+			t.Errorf("it goes on sealing behind %d", p.source.put)
+		}
+	})
 }

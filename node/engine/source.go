@@ -41,6 +41,8 @@ type source struct {
 	// through holds, while resuming, the last epoch that was sealed of each key group of the partition before: up to it the replay decides,
 	// after it the key group is sealed anew even if others are still replayed. Nil: the replay decides all.
 	through []topology.Epoch
+	// put is the last epoch up to which all key groups are in the node's seal log, adopted ones included: the durable mark goes no further.
+	put     topology.Epoch
 	quiet   int            // epochs since the last with news
 	news    topology.Epoch // the last epoch with news
 	tried   topology.Epoch // there was nothing up to this epoch when it was last looked

@@ -205,13 +205,14 @@ func (p *partition) sealEpoch(ctx context.Context, last topology.Epoch, again []
 	seal := Seal{Stage: p.spec.ID, Range: p.rng, First: p.next, Last: last, Found: s.found, Splits: splits, End: over}
 	q.seals.Add(seal)
 	s.found = nil
-	fresh := q.sealing != nil && (!s.replaying() || s.anew(last))
+	fresh := q.sealing != nil && last > s.put && (!s.replaying() || s.through != nil)
 	if q.sealing == nil {
 		raise(&p.sealed, int64(topology.EpochForever))
 	} else if fresh {
 		if ok, err := p.seal(ctx, s.fresh(p, seal), last); !ok {
 			return false, p.park(ctx, err)
 		}
+		s.put = last
 		if p.narrowWithin() {
 			watermark, idle = s.stand()
 			seal = seal.within(p.rng, p.spec.Groups)
