@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// CommandVersion is the version of the encoding that this program writes, and the highest it reads.
+// CommandVersion is the version of the encoding that this program writes, and the highest it reads. From the first release on it grows also
+// with every change of what a command does or which ones are accepted: nodes of two versions would otherwise make different metadata of one log.
 const CommandVersion = 1
 
 // MaxCommandBytes is the most an encoded command may have.

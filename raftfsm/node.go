@@ -288,7 +288,7 @@ func (c *change) findNode(p topology.Process, version uint64) (int, Outcome) {
 }
 
 // NamedBy lists what keeps a node from leaving, at most so many things: partitions, shadows, output logs, seals and vaults,
-// of its earlier processes too. A query that has failed is for good, and what it had keeps nobody.
+// of its earlier processes too. A query that has failed, for good, or is being removed keeps nobody.
 func (s *State) NamedBy(id topology.NodeID, most int) []string {
 	var out []string
 	for _, q := range s.Queries {
@@ -308,7 +308,7 @@ func (q *Query) namedBy(id topology.NodeID, most int) []string {
 		}
 		return len(out) < most
 	}
-	if q.State == Failed {
+	if q.State.stopped() {
 		return nil
 	}
 	names := func(p topology.Process) bool { return p.Node == id }

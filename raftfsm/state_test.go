@@ -439,15 +439,17 @@ func TestAVaultSetRemembersWhenANodeWasAdded(t *testing.T) {
 	}
 }
 
-func TestAQueryThatFailedKeepsNoNodeFromLeaving(t *testing.T) {
+func TestAQueryThatFailedOrIsRemovedKeepsNoNodeFromLeaving(t *testing.T) {
 	s := founded(t)
-	q := s.Query("q")
 	if len(s.NamedBy("n3", 100)) == 0 {
 		t.Fatal("n3 has nothing")
 	}
-	s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: Failed, Reason: "a row"})
-	if named := s.NamedBy("n3", 100); len(named) > 0 {
-		t.Fatalf("n3 is named by %v", named)
+	for _, state := range []QueryState{Failed, Removing} {
+		q := s.Query("q")
+		s = must(t, s, &QueryStateChange{Query: q.ID, StateVersion: q.StateVersion, State: state, Reason: "a row"})
+		if named := s.NamedBy("n3", 100); len(named) > 0 {
+			t.Fatalf("n3 is named by %v", named)
+		}
 	}
 }
 
