@@ -242,6 +242,9 @@ func (n *worldNode) write(at int) {
 func (l *worldLog) raise(w *world, mark *int, to int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if mark == &l.durable {
+		to = min(to, l.released) // a record that was refused under a lower term is still to be written again
+	}
 	if l.fenced || l.term < l.promise || to <= *mark {
 		return false
 	}
