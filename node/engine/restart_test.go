@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -92,11 +93,14 @@ func (b *memoryBackup) complete() (latest topology.Epoch) {
 // restore gives what a partition of any range needs to start from c, in memory that is used for something else afterwards.
 func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topology.Range, c topology.Epoch, take func([]backup.GroupDelta) error) error {
 	for g := r.From; g < r.To; g++ {
-		chain := b.chain(stage, g, c)
+		chain, err := b.chain(stage, g, c)
+		if err != nil {
+			return err
+		}
 		if len(chain) == 0 {
 			continue
 		}
-		err := take(chain)
+		err = take(chain)
 		for _, d := range chain {
 			for i := range d.Data {
 				d.Data[i] = 0xa5
@@ -110,16 +114,19 @@ func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topo
 }
 
 // chain gives copies of the deltas that lead to a key group's state at c.
-func (b *memoryBackup) chain(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (chain []backup.GroupDelta) {
+func (b *memoryBackup) chain(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (chain []backup.GroupDelta, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for e, _ := b.at(stage, g, c); e > 0; {
-		s := b.groups[stage][g][e]
+		s, ok := b.groups[stage][g][e]
+		if !ok {
+			return nil, fmt.Errorf("a delta of stage %d, key group %d, goes on from epoch %d, which was not saved, only %v", stage, g, e, slices.Sorted(maps.Keys(b.groups[stage][g])))
+		}
 		chain = append(chain, backup.GroupDelta{Group: g, Data: slices.Clone(s.data)})
 		e = s.from
 	}
 	slices.Reverse(chain)
-	return chain
+	return chain, nil
 }
 
 // forget drops what is not part of checkpoints up to c: it was not on disk when everything was lost.
