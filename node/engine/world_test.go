@@ -116,6 +116,22 @@ func (w *world) release(l *worldLog, records []backup.SealRecord) {
 	}
 }
 
+// forget says that records which were released are on no disk and in no process any more: their epochs are sealed anew. The caller holds
+// the lock.
+func (w *world) forget(records []backup.SealRecord) {
+	for _, r := range records {
+		seals, err := engine.DecodeSeals(r.Data)
+		if err != nil {
+			w.t.Error(err)
+		}
+		for _, s := range seals {
+			for _, sp := range s.Splits {
+				delete(w.sealed, sealedKey{s.Stage, sp.ID, s.Last})
+			}
+		}
+	}
+}
+
 // owns says whether a process is the one that is to seal a split. The caller holds the lock.
 func (w *world) owns(n *worldNode, stage topology.StageID, hash uint64) bool {
 	g := topology.GroupOf(hash, w.plan.Stages[stage].Groups)
@@ -560,8 +576,9 @@ func (w *world) everything() {
 	for _, n := range w.alive() {
 		l := n.log
 		l.fenced = true
-		l.records = l.records[:max(l.durable, w.r.IntN(len(l.records)+1))]
-		l.released = len(l.records)
+		kept := max(l.durable, w.r.IntN(len(l.records)+1))
+		w.forget(l.records[min(kept, l.released):l.released])
+		l.records, l.released = l.records[:kept], kept
 	}
 	nodes := w.alive()
 	w.mu.Unlock()
