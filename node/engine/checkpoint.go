@@ -87,7 +87,7 @@ func (p *partition) takeBases() map[topology.KeyGroup]bool {
 	return take
 }
 
-// mostTouched says that a delta of a key group would be nearly as large as its whole state, which a restore then reads instead of a former
+// mostTouched says that a delta of a key group would have two thirds of its whole state or more, which a restore then reads instead of a former
 // base and all deltas behind it.
 func (p *partition) mostTouched(i int) bool {
 	touched, all := 0, 0
@@ -96,7 +96,7 @@ func (p *partition) mostTouched(i int) bool {
 			touched, all = touched+groups[i].State.TouchedLen(), all+groups[i].State.Len()
 		}
 	}
-	return all > 0 && 4*touched >= 3*all && p.groupBytes(p.rng.From+topology.KeyGroup(i)) >= wholeBytes
+	return all > 0 && 3*touched >= 2*all && p.groupBytes(p.rng.From+topology.KeyGroup(i)) >= wholeBytes
 }
 
 // groupBytes is about the size of a key group's state.
