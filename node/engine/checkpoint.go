@@ -87,7 +87,7 @@ func (p *partition) takeBases() map[topology.KeyGroup]bool {
 	return take
 }
 
-// mostTouched says that a delta of a key group would have two thirds of its whole state or more, which a restore then reads instead of a former
+// mostTouched says that a delta of a key group would be nearly as large as its whole state, which a restore then reads instead of a former
 // base and all deltas behind it.
 func (p *partition) mostTouched(i int) bool {
 	touched, all := 0, 0
@@ -96,7 +96,7 @@ func (p *partition) mostTouched(i int) bool {
 			touched, all = touched+groups[i].State.TouchedLen(), all+groups[i].State.Len()
 		}
 	}
-	return all > 0 && 3*touched >= 2*all && p.groupBytes(p.rng.From+topology.KeyGroup(i)) >= wholeBytes
+	return all > 0 && 4*touched >= 3*all && p.groupBytes(p.rng.From+topology.KeyGroup(i)) >= wholeBytes
 }
 
 // groupBytes is about the size of a key group's state.
@@ -314,9 +314,6 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	err := p.query.config.Restore(ctx, p.spec.ID, p.rng, c, func(chain []backup.GroupDelta) error {
 		taking.Lock()
 		defer taking.Unlock()
-		if long := outgrown(chain); len(long) > 0 {
-			p.needBase(long)
-		}
 		return p.applyChain(x, chain, c, last)
 	})
 	if err != nil {
@@ -354,27 +351,6 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 		l.Restart(p.next, dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng, ChainSum: topology.SumChains(p.rng.From, p.chains[o])})
 	}
 	return nil
-}
-
-// chainBytes is how much the deltas behind a base may always have.
-const chainBytes = 64 << 10
-
-// outgrown gives the key groups of chains, each oldest first, whose deltas have more bytes than their base. Vaults ask for bases of these, but
-// whom they ask brings them with the checkpoint after that: where partitions live no longer than one, the chains would grow with each, and restores
-// with them. So who restores such a chain brings a base unasked.
-func outgrown(chains []backup.GroupDelta) (groups []topology.KeyGroup) {
-	base, since := 0, 0
-	for i, d := range chains {
-		if d.Base || i == 0 || chains[i-1].Group != d.Group {
-			base, since = len(d.Data), 0
-		} else {
-			since += len(d.Data)
-		}
-		if last := i+1 == len(chains) || chains[i+1].Group != d.Group; last && since > max(chainBytes, base) {
-			groups = append(groups, d.Group)
-		}
-	}
-	return groups
 }
 
 // applyChain makes the state of a key group of all of its deltas. It runs on a goroutine of the one who restores.

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -193,43 +192,6 @@ func TestBasesOfLargeKeyGroupsAreSpreadOverCheckpoints(t *testing.T) {
 			if got := b.bases(i); !slices.Equal(got, want) {
 				t.Errorf("checkpoint %d has bases of %v, want %v", i+1, got, want)
 			}
-		}
-	})
-}
-
-func TestWhoRestoresAChainWhoseDeltasHaveOutgrownTheBaseBringsOneUnasked(t *testing.T) {
-	of := func(g topology.KeyGroup, base bool, kib int) backup.GroupDelta {
-		return backup.GroupDelta{Group: g, Base: base, Data: make([]byte, kib<<10)}
-	}
-	chains := []backup.GroupDelta{
-		of(1, true, 100), of(1, false, 60), of(1, false, 41),
-		of(2, true, 100), of(2, false, 60), of(2, false, 40),
-		of(3, true, 1), of(3, false, 64),
-		of(4, true, 1), of(4, false, 65),
-		of(5, true, 1), of(5, false, 300), of(5, true, 300), of(5, false, 300),
-		of(6, false, 100), of(6, false, 101), // what begins a chain is its base
-	}
-	if got, want := outgrown(chains), []topology.KeyGroup{1, 4, 6}; !slices.Equal(got, want) {
-		t.Errorf("outgrown are %v, want %v", got, want)
-	}
-	if got := outgrown(nil); got != nil {
-		t.Errorf("outgrown of nothing are %v", got)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		p, b := savingPartition(t)
-		close(b.turn)
-		refused := errors.New("the chain was looked at")
-		p.query.config.Restore = func(_ context.Context, _ topology.StageID, _ topology.Range, _ topology.Epoch, take func([]backup.GroupDelta) error) error {
-			if err := take(chains[:3]); err == nil {
-				t.Error("zeros are no state")
-			}
-			return refused
-		}
-		if err := p.restore(t.Context(), 128); !errors.Is(err, refused) {
-			t.Fatal(err)
-		}
-		if !p.bases[1] || len(p.bases) != 1 {
-			t.Errorf("bases are brought of %v", p.bases)
 		}
 	})
 }
