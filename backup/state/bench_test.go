@@ -289,27 +289,32 @@ func BenchmarkSnapshot(b *testing.B) {
 			touch(rnd.Int64N(int64(keys)))
 		}
 		snapshots := make([]Snapshot, benchGroups)
-		cold := make([]byte, 64<<20)
 		var dst []byte
 		each := func(name string, f func(i int, g *Group)) {
-			b.Run(fmt.Sprintf("%s/keys=%d", name, keys), func(b *testing.B) {
-				for range b.N {
-					b.StopTimer()
-					for i := range cold {
-						cold[i]++
-					}
-					b.StartTimer()
-					for i, g := range groups {
-						f(i, g)
-					}
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/touched, "ns/key")
-			})
+			eachCold(b, fmt.Sprintf("%s/keys=%d", name, keys), groups, touched, f)
 		}
 		each("take", func(i int, g *Group) { g.Snapshot(&snapshots[i], 1) })
 		each("encode", func(i int, _ *Group) { dst = snapshots[i].Append(dst[:0]) })
 		each("delta", func(_ int, g *Group) { dst = g.AppendDelta(dst[:0], 1) })
 	}
+}
+
+// eachCold measures what f takes for a key, of so many in all groups, when nothing of them is in the processor's caches.
+func eachCold(b *testing.B, name string, groups []*Group, keys float64, f func(i int, g *Group)) {
+	cold := make([]byte, 64<<20)
+	b.Run(name, func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			for i := range cold {
+				cold[i]++
+			}
+			b.StartTimer()
+			for i, g := range groups {
+				f(i, g)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
+	})
 }
 
 // BenchmarkSnapshotOfAll is of a keyed count and two sums of which every key has changed.
@@ -334,23 +339,8 @@ func BenchmarkSnapshotOfAll(b *testing.B) {
 		}
 	}
 	snapshots := make([]Snapshot, benchGroups)
-	cold := make([]byte, 64<<20)
 	var dst []byte
-	each := func(name string, f func(i int, g *Group)) {
-		b.Run(name, func(b *testing.B) {
-			for range b.N {
-				b.StopTimer()
-				for i := range cold {
-					cold[i]++
-				}
-				b.StartTimer()
-				for i, g := range groups {
-					f(i, g)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
-		})
-	}
+	each := func(name string, f func(i int, g *Group)) { eachCold(b, name, groups, keys, f) }
 	each("copy", func(i int, g *Group) { g.SnapshotBase(&snapshots[i]) })
 	each("encode", func(i int, _ *Group) { dst = snapshots[i].Append(dst[:0]) })
 }

@@ -14,7 +14,7 @@ import (
 // and what it takes grows with the square of that.
 func TestManyMembers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some seconds: five members are tested elsewhere; it runs without -short")
+		t.Skip("takes some seconds: without it nothing shows that sixty members hear of failures and leaving, and what that costs; it runs without -short, in make test")
 	}
 	nodes := 60 // so that it is quick
 	if text := os.Getenv("SEEPNODE_NODES"); text != "" {

@@ -14,7 +14,7 @@ func TestQuietPacketsArriveFromWhereTheyWereSent(t *testing.T) {
 	open := func(ip string) net.PacketConn {
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
 		if err != nil {
-			t.Skipf("this machine has no address %s: %v", ip, err)
+			t.Skipf("nothing is shown of gossip's packets of this kind of address: %s cannot be bound to here (%v); it runs where it can be", ip, err)
 		}
 		t.Cleanup(func() { udp.Close() })
 		return QuietPackets(udp)
