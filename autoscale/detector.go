@@ -253,6 +253,12 @@ func (f *Figures) weigh(load *StageLoad, shares []float64) {
 	f.Hottest = heaviest(f.loads, f.ranges)
 }
 
+// rises says that the demand is clearly greater than a second before.
+func (m *stageMemory) rises() bool {
+	n := len(m.peaks)
+	return n > 1 && m.peaks[n-1] > rising*m.peaks[n-2]
+}
+
 // peak is the highest demand of the last samples, in nodes; ok is false before there are so many.
 func (m *stageMemory) peak(samples int) (work float64, ok bool) {
 	if len(m.peaks) < samples {

@@ -73,28 +73,40 @@ func TestAFewDecisionsGiveOneNodeMoreThanTheAimAtTheMost(t *testing.T) {
 func TestALayoutIsMadeSmallerOnlyWhereThatHoldsThePeak(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, worth := drawModel(t)
-		c := DefaultConfig()
-		machine := NewMachine(m.query, c)
-		curve := drawCurve(t, worth, 8)
-		for second := range curve.seconds() {
-			for _, d := range m.run(machine, 1, func(int) float64 { return curve.at(second) }, nil) {
-				for _, target := range d.Targets {
-					if target.Stage != 1 || len(target.Ranges) >= target.From {
-						continue
-					}
-					// A load is known as the mean of three seconds.
-					peak := 0.0
-					for back := range c.PeakS - 3 {
-						at := second - back
-						peak = max(peak, (curve.at(at)+curve.at(at-1)+curve.at(at-2))/3)
-					}
-					if hold := float64(len(target.Ranges)) * worth; hold < peak {
-						t.Fatalf("%d partitions hold %.0f rows/s, %.0f came lately: %s", len(target.Ranges), hold, peak, d.Text)
-					}
+		smallerOnlyWhereThatHoldsThePeak(t, m, worth, drawCurve(t, worth, 8))
+	})
+}
+
+// What a smaller layout was decided on once was the sample of the second in which the load jumped.
+func TestALayoutIsNotMadeSmallerInTheSecondInWhichTheLoadRises(t *testing.T) {
+	const worth, fixed = 20, 0.6
+	m := newModel(wordCount(), []float64{1000 * worth, worth / (1 - fixed), 1000 * worth}, []float64{1, 1, 0.1})
+	m.fixed, m.known, m.costS = []float64{fixed / 2, fixed, fixed / 2}, false, 2
+	smallerOnlyWhereThatHoldsThePeak(t, m, worth, curve{{0, 0}, {5, 5}, {14, 20}, {14, 79.84375}, {19, 79.84375}, {89, 10}, {89, 157.5}, {94, 157.5}, {99, 20}})
+}
+
+// smallerOnlyWhereThatHoldsThePeak lets a load come of which a keyed stage's node takes worth rows per second.
+func smallerOnlyWhereThatHoldsThePeak(t interface{ Fatalf(string, ...any) }, m *model, worth float64, load curve) {
+	c := DefaultConfig()
+	machine := NewMachine(m.query, c)
+	for second := range load.seconds() {
+		for _, d := range m.run(machine, 1, func(int) float64 { return load.at(second) }, nil) {
+			for _, target := range d.Targets {
+				if target.Stage != 1 || len(target.Ranges) >= target.From {
+					continue
+				}
+				// A load is known as the mean of three seconds.
+				peak := 0.0
+				for back := range c.PeakS - 3 {
+					at := second - back
+					peak = max(peak, (load.at(at)+load.at(at-1)+load.at(at-2))/3)
+				}
+				if hold := float64(len(target.Ranges)) * worth; hold < peak {
+					t.Fatalf("%d partitions hold %.0f rows/s, %.0f came lately: %s", len(target.Ranges), hold, peak, d.Text)
 				}
 			}
 		}
-	})
+	}
 }
 
 func TestLimitsAndFixedStagesAreNeverLeft(t *testing.T) {

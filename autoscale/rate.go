@@ -13,8 +13,8 @@ const (
 	// their rows must have been seen.
 	relief       = 0.75
 	recutWindows = 10
-	// rising is how much greater than a second before a demand is that is waited for, up to risingFor seconds: one decision is better
-	// than two.
+	// rising is how much greater than a second before a demand is that is waited for: up to risingFor seconds with a larger layout, as one
+	// decision is better than two, and with a smaller one until it rises no more.
 	rising    = 1.1
 	risingFor = 3
 )
@@ -27,8 +27,7 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 		st, f := &m.query.Stages[i], &m.latest[i]
 		if st.auto() && (m.wantsMore(i, s) || limited(st, s, f.Partitions) != f.Partitions) {
 			grow = true
-			peaks := m.detector.stages[i].peaks
-			rises = rises || len(peaks) > 1 && f.Demand > rising*peaks[len(peaks)-2]
+			rises = rises || m.detector.stages[i].rises()
 		}
 	}
 	if m.over++; !grow {
@@ -109,6 +108,9 @@ func (m *Machine) grown(i int, s *Sample) (Target, bool) {
 func (m *Machine) smaller(i int, s *Sample) (Target, bool) {
 	st, f := &m.query.Stages[i], &m.latest[i]
 	work, ok := m.detector.stages[i].peak(m.config.PeakS)
+	if m.detector.stages[i].rises() {
+		return Target{}, false // nobody knows how far: a sample is the mean of some seconds, and of what could be taken
+	}
 	if !st.auto() || !ok || work > 0 && s.AtMs < m.patientMs || f.Partitions <= st.bound(1) || s.Stages[i].Endless && work > 0 {
 		return Target{}, false
 	}
