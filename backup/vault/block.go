@@ -53,7 +53,7 @@ type Held struct {
 
 // A chain wants a base when its deltas are more than this, or more than its base and this many bytes: a restore reads all of them.
 const (
-	chainDeltasMax     = 64
+	chainDeltasMax     = 32
 	chainDeltaBytesMin = 64 << 10
 )
 

@@ -73,6 +73,15 @@ func (p *partition) takeBases() map[topology.KeyGroup]bool {
 	p.report.Lock()
 	defer p.report.Unlock()
 	p.saveMore = false
+	for _, g := range p.outgrown {
+		if p.bases == nil {
+			p.bases = map[topology.KeyGroup]bool{}
+		}
+		if p.rng.Contains(g) {
+			p.bases[g] = true
+		}
+	}
+	p.outgrown = nil
 	if len(p.bases) == 0 {
 		return nil
 	}
@@ -314,6 +323,7 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	err := p.query.config.Restore(ctx, p.spec.ID, p.rng, c, func(chain []backup.GroupDelta) error {
 		taking.Lock()
 		defer taking.Unlock()
+		p.outgrown = append(p.outgrown, outgrown(chain)...)
 		return p.applyChain(x, chain, c, last)
 	})
 	if err != nil {
@@ -351,6 +361,29 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 		l.Restart(p.next, dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng, ChainSum: topology.SumChains(p.rng.From, p.chains[o])})
 	}
 	return nil
+}
+
+// chainDeltas is how many deltas behind its base a key group is restored from without bringing another base.
+const chainDeltas = 8
+
+// outgrown gives the key groups of chains, each oldest first, that have more than chainDeltas behind their base that change something: a delta takes a restore as long as
+// a much larger part of a base does. Vaults ask for bases, too, of chains that are much longer. But where nodes are lost again and again, partitions
+// live no longer than a checkpoint, and whom a vault asks does not come to bring one: chains would grow with each loss, and restores with them. So
+// who was restored from such a chain brings a base with its first checkpoint, unasked.
+func outgrown(chains []backup.GroupDelta) (groups []topology.KeyGroup) {
+	since := 0
+	for i, d := range chains {
+		switch {
+		case d.Base || i == 0 || chains[i-1].Group != d.Group:
+			since = 0
+		case len(d.Data) < 2 || d.Data[1]&groupUnchanged == 0:
+			since++
+		}
+		if last := i+1 == len(chains) || chains[i+1].Group != d.Group; last && since > chainDeltas {
+			groups = append(groups, d.Group)
+		}
+	}
+	return groups
 }
 
 // applyChain makes the state of a key group of all of its deltas. It runs on a goroutine of the one who restores.

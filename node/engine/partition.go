@@ -54,6 +54,8 @@ type partition struct {
 	keepers   []connector.Keeper
 	keeps     map[int]bool // lanes by sinkOps that are keepers
 
+	outgrown []topology.KeyGroup // restored from long chains: the first checkpoint brings bases of them
+
 	report     sync.Mutex // guards what follows
 	lines      []line
 	bases      map[topology.KeyGroup]bool

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -192,6 +193,61 @@ func TestBasesOfLargeKeyGroupsAreSpreadOverCheckpoints(t *testing.T) {
 			if got := b.bases(i); !slices.Equal(got, want) {
 				t.Errorf("checkpoint %d has bases of %v, want %v", i+1, got, want)
 			}
+		}
+	})
+}
+
+func TestWhoIsRestoredFromLongChainsBringsBasesWithItsFirstCheckpointUnasked(t *testing.T) {
+	chain := func(g topology.KeyGroup, base bool, deltas int, flags byte) (all []backup.GroupDelta) {
+		for i := range 1 + deltas {
+			d := backup.GroupDelta{Group: g, Base: base && i == 0, Data: []byte{groupVersion, flags}}
+			if i == 0 {
+				d.Data[1] = 0
+			}
+			all = append(all, d)
+		}
+		return all
+	}
+	chains := slices.Concat(
+		chain(1, true, chainDeltas, 0),
+		chain(2, true, chainDeltas+1, 0),
+		chain(3, false, chainDeltas+1, 0), // what begins a chain is its base
+		chain(4, true, 100, groupUnchanged),
+		chain(5, true, 100, 0), chain(5, true, 1, 0),
+	)
+	if got, want := outgrown(chains), []topology.KeyGroup{2, 3}; !slices.Equal(got, want) {
+		t.Errorf("outgrown are %v, want %v", got, want)
+	}
+	if got := outgrown(nil); got != nil {
+		t.Errorf("outgrown of nothing are %v", got)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		refused := errors.New("the chain was looked at")
+		p.query.config.Restore = func(_ context.Context, _ topology.StageID, _ topology.Range, _ topology.Epoch, take func([]backup.GroupDelta) error) error {
+			if err := take(chain(2, true, chainDeltas+1, 0)); err == nil {
+				t.Error("what is no state was taken")
+			}
+			return refused
+		}
+		if err := p.restore(t.Context(), 128); !errors.Is(err, refused) {
+			t.Fatal(err)
+		}
+		if p.saveWaits() {
+			t.Error("a partition that may never be active has something to save")
+		}
+		for n := range 2 {
+			if err := p.checkpoint(topology.Epoch(256+128*n), false); err != nil {
+				t.Fatal(err)
+			}
+			b.turn <- struct{}{}
+			synctest.Wait()
+		}
+		if got := b.bases(0); !slices.Equal(got, []topology.KeyGroup{2}) {
+			t.Errorf("the first checkpoint brings bases of %v", got)
+		}
+		if got := b.bases(1); got != nil {
+			t.Errorf("the second checkpoint brings bases of %v", got)
 		}
 	})
 }

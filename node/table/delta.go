@@ -202,12 +202,14 @@ func (l *lane) apply(g *group, number topology.KeyGroup, delta []byte, at topolo
 	}
 	base := delta[1] == 1
 	check := deltaReader{src: delta, at: deltaHeader}
-	scratch := batch.New(l.layout.schema)
+	if l.scratch == nil {
+		l.scratch = batch.New(l.layout.schema)
+	}
 	for offset := check.at; check.next(); offset = check.at {
 		if base && check.dead {
 			return corrupt(offset, "a tombstone among all rows")
 		}
-		if what := l.checkEntry(scratch, check.key, check.row, check.dead); what != "" {
+		if what := l.checkEntry(check.key, check.row, check.dead); what != "" {
 			return corrupt(offset, what)
 		}
 	}
@@ -243,7 +245,8 @@ func (l *lane) apply(g *group, number topology.KeyGroup, delta []byte, at topolo
 const checkRows = 1024
 
 // checkEntry says what is wrong with a key and its row, "" nothing: they must be what this package writes, to the byte.
-func (l *lane) checkEntry(scratch *batch.Batch, key, row []byte, dead bool) string {
+func (l *lane) checkEntry(key, row []byte, dead bool) string {
+	scratch := l.scratch
 	if scratch.Len() >= checkRows {
 		scratch.Reset()
 	}
@@ -251,6 +254,7 @@ func (l *lane) checkEntry(scratch *batch.Batch, key, row []byte, dead bool) stri
 		row = l.layout.emptyRow()
 	}
 	if err := l.layout.decode(scratch, key, row); err != nil {
+		l.scratch = nil // it may have part of the row
 		return err.Error()
 	}
 	i := scratch.Len() - 1

@@ -29,6 +29,7 @@ type lane struct {
 	views    []connector.Rows
 	changes  changes
 	keyBytes []byte
+	scratch  *batch.Batch // of rows that are restored
 	rowBytes []byte
 
 	deltas []deltaEntry // of the goroutine that makes deltas
@@ -289,6 +290,7 @@ func (l *lane) Acknowledge(c topology.Epoch) {
 	}
 	l.behind = len(l.groups)
 	if !l.begun { // restored: there are no Writes that this could wait for
+		l.scratch = nil
 		l.acknowledge(math.MaxInt)
 	}
 }
