@@ -36,6 +36,7 @@ type Agent struct {
 	log    *slog.Logger
 
 	self    topology.Process
+	old     uint64 // the cluster that the data directory is of; 0: it is new
 	record  raftfsm.Node
 	started time.Time
 	// binary is what this node can run: the configured connectors and its own tables.
@@ -120,6 +121,7 @@ func (a *Agent) start() error {
 	if err != nil {
 		return err
 	}
+	a.old = cluster
 	if a.binary, err = newCatalog(&a.config, a.tables); err != nil {
 		return err
 	}
@@ -357,8 +359,14 @@ var errClosed = errors.New("the agent was closed")
 // live keeps the process a member, and begins its work as soon as it is one.
 func (a *Agent) live() {
 	var parts sync.WaitGroup
+	opened := make(chan *stores, 1)
 	parts.Go(func() {
-		if err := a.member.Run(a.ctx); err != nil && a.ctx.Err() == nil && !a.isLeaving() {
+		st, err := a.openOldStores()
+		opened <- st
+		if err == nil {
+			err = a.member.Run(a.ctx)
+		}
+		if err != nil && a.ctx.Err() == nil && !a.isLeaving() {
 			a.fail(err)
 		}
 	})
@@ -368,7 +376,7 @@ func (a *Agent) live() {
 		}
 	})
 	parts.Go(func() {
-		if err := a.doWork(); err != nil && a.ctx.Err() == nil {
+		if err := a.doWork(<-opened); err != nil && a.ctx.Err() == nil {
 			a.fail(err)
 		}
 	})

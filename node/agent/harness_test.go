@@ -52,6 +52,18 @@ type cluster struct {
 type disk struct {
 	stores *raftfsm.Stores
 	vault  *vault.Memory
+	slow   time.Duration // what it takes to look into the vault's directory
+}
+
+// slowFS is a file system that takes its time.
+type slowFS struct {
+	vault.FS
+	list time.Duration
+}
+
+func (f slowFS) List(dir string) ([]string, error) {
+	time.Sleep(f.list)
+	return f.FS.List(dir)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -90,11 +102,11 @@ func (c *cluster) start(name string, tune func(*Config)) *Agent {
 	}
 	d := c.disks[name]
 	if d == nil {
-		d = &disk{raftfsm.MemoryStores(), vault.NewMemory()}
+		d = &disk{stores: raftfsm.MemoryStores(), vault: vault.NewMemory()}
 		c.disks[name] = d
 	}
 	a, err := Start(c.t.Context(), config, WithNetwork(c.net.Host(name), c.join), WithLogger(testLogger(c.t, name)), WithChance(c.chance), WithProvider(c.provide),
-		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", d.stores }), WithVault(func(v *vault.Config) { v.FS = d.vault }))
+		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", d.stores }), WithVault(func(v *vault.Config) { v.FS = slowFS{d.vault, d.slow} }))
 	if err != nil {
 		c.t.Fatal(err)
 	}

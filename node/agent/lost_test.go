@@ -12,6 +12,7 @@ import (
 
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/node/api/client"
+	"github.com/seepnode/seepnode/raftfsm"
 )
 
 // burn takes away what a node's vault has; its part of the metadata stays.
@@ -107,5 +108,41 @@ INSERT INTO files SELECT k, v FROM numbers;
 		if got := c.counts(agents[0]); len(got) != 10 {
 			t.Errorf("%v", got)
 		}
+	})
+}
+
+// Who has joined must answer at once: a node whose vault holds much, and takes long to be read, was taken for lost and joined again for as long as
+// that took.
+func TestANodeJoinsWhenItsVaultHasBeenRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		agents := c.three()
+		cluster := agents[0].Machine().View().Cluster.ID
+		c.kill(agents[2])
+		if _, err := raftfsm.ClaimDir(agents[2].raftDir(), "n3", cluster); err != nil { // its Raft group is in memory
+			t.Fatal(err)
+		}
+		c.disks["n3"].slow = 20 * time.Second
+		again := c.start("n3", func(k *Config) { k.Join = everybody })
+		began := time.Now()
+		for {
+			if n := agents[0].Machine().View().Node("n3"); n.Boot == again.self.Boot {
+				break
+			}
+			if time.Since(began) > time.Minute {
+				t.Fatal("n3 has not joined")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if read := time.Since(began); read < c.disks["n3"].slow {
+			t.Errorf("n3 has joined after %v, before its vault was read", read)
+		}
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if n := agents[0].Machine().View().Node("n3"); n.Status != raftfsm.Alive {
+				t.Fatalf("n3 is %v: %s", n.Status, n.Reason)
+			}
+		}
+		c.ready(again)
 	})
 }

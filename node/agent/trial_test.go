@@ -276,7 +276,7 @@ func (w *trial) launch(name string, expect int) {
 	}
 	d := w.disks[name]
 	if d == nil {
-		d = &disk{raftfsm.MemoryStores(), vault.NewMemory()}
+		d = &disk{stores: raftfsm.MemoryStores(), vault: vault.NewMemory()}
 		w.disks[name] = d
 		d.vault.SetHook(func(op, _ string) error {
 			if op == "sync" {

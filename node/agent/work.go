@@ -22,9 +22,8 @@ import (
 
 // work is what a member does: it keeps others' state, is connected with its peers and runs its parts of queries.
 type work struct {
-	agent    *Agent
-	vault    *vault.Vault
-	spill    *dataplane.Spill
+	agent *Agent
+	*stores
 	pool     *backup.Pool
 	node     *engine.Node
 	peers    *peers
@@ -34,11 +33,51 @@ type work struct {
 	processors processors
 }
 
-// doWork waits until this process has joined, then works until the agent is closed. An error is why it cannot.
-func (a *Agent) doWork() error {
+// stores are what this node keeps in its data directory beside the metadata.
+type stores struct {
+	vault *vault.Vault
+	spill *dataplane.Spill
+}
+
+func (s *stores) close() error {
+	if s == nil {
+		return nil
+	}
+	return errors.Join(s.spill.Close(), s.vault.Close())
+}
+
+func (a *Agent) openStores(cluster uint64) (*stores, error) {
+	s := &stores{}
+	var err error
+	if s.vault, err = vault.Open(a.vaultConfig(cluster)); err != nil {
+		return nil, explainVault(err)
+	}
+	if s.spill, err = dataplane.NewSpill(a.spillConfig()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: remove what is there, or give this node another --data-dir", err), s.vault.Close())
+	}
+	return s, nil
+}
+
+// tellOpening is after how long it is told that the vault is still being opened.
+const tellOpening = time.Second
+
+// openOldStores opens what a former process of this node has left, before this one joins: who has joined is to answer at once, or is taken for
+// lost, and to read a vault that holds much takes a while. nil when there was none.
+func (a *Agent) openOldStores() (*stores, error) {
+	if a.old == 0 {
+		return nil, nil
+	}
+	slow := time.AfterFunc(tellOpening, func() { a.log.Info("the vault is being read; the node joins when that is done") })
+	defer slow.Stop()
+	return a.openStores(a.old)
+}
+
+// doWork waits until this process has joined, then works until the agent is closed. An error is why it cannot. It closes the stores, nil when
+// they are not open yet.
+func (a *Agent) doWork(st *stores) error {
 	s, err := a.member.Machine().Wait(a.ctx, func(s *raftfsm.State) bool { return s.Cluster.ID != 0 })
 	if err != nil {
-		return err
+		return errors.Join(err, st.close())
 	}
 	// From here on strangers are told so, also before this process has joined.
 	a.mux.SetCluster(s.Cluster.ID)
@@ -46,9 +85,14 @@ func (a *Agent) doWork() error {
 		a.log.Warn("telling gossip which cluster this node is in", "error", err)
 	}
 	if s, err = a.member.Joined(a.ctx); err != nil {
-		return err
+		return errors.Join(err, st.close())
 	}
-	w, err := a.openWork(s.Cluster.ID)
+	if st == nil {
+		if st, err = a.openStores(s.Cluster.ID); err != nil {
+			return err
+		}
+	}
+	w, err := a.openWork(s.Cluster.ID, st)
 	if err != nil {
 		return err
 	}
@@ -70,23 +114,18 @@ func (a *Agent) working() *work {
 	return a.work
 }
 
-func (a *Agent) openWork(cluster uint64) (*work, error) {
-	w := &work{agent: a}
-	var err error
-	if w.vault, err = vault.Open(a.vaultConfig(cluster)); err != nil {
-		return nil, explainVault(err)
-	}
-	if w.spill, err = dataplane.NewSpill(a.spillConfig()); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: remove what is there, or give this node another --data-dir", err), w.vault.Close())
-	}
+// openWork takes the stores over, also when it fails.
+func (a *Agent) openWork(cluster uint64, st *stores) (*work, error) {
+	w := &work{agent: a, stores: st}
 	machine := a.member.Machine()
 	w.pool = backup.NewPool(a.self, w.vault, w.dialVault)
 	w.node = engine.NewNode(engine.NodeConfig{ID: a.self.Node, Boot: a.self.Boot, Cluster: cluster, Limits: engineLimits(memoryLimit(a.config.MemoryLimit)),
 		Spill: w.spill, Connectors: a.binary.connectors, Operators: a.binary.operators, Logger: a.log, Stdout: a.world.stdout, Clock: a.clock.now, Tails: a.tables.Hub()})
 	w.reporter = newReporter(a.member.Group(), a.member.Control(), a.reports, w.report, lookAt(a.self.Node, a.clock.now), a.log)
 	w.queries = newQueries(a.self, machine, w.node, w.pool, w.vault.Quiet, a.member.Propose, w.reporter.changed, a.log, a.clock.now)
+	var err error
 	if w.peers, err = startPeers(a, w.node, w.peersChanged); err != nil {
-		return nil, errors.Join(err, w.pool.Close(), w.spill.Close(), w.vault.Close())
+		return nil, errors.Join(err, w.pool.Close(), st.close())
 	}
 	return w, nil
 }
@@ -121,7 +160,7 @@ func (w *work) run() error {
 	a := w.agent
 	incoming, err := a.mux.Listen(port.Vault)
 	if err != nil {
-		return errors.Join(err, w.peers.close(), w.pool.Close(), w.spill.Close(), w.vault.Close())
+		return errors.Join(err, w.peers.close(), w.pool.Close(), w.stores.close())
 	}
 	var parts sync.WaitGroup
 	parts.Go(func() { w.serveVault(incoming) })
@@ -134,7 +173,7 @@ func (w *work) run() error {
 	}
 	err = errors.Join(w.peers.close(), incoming.Close())
 	parts.Wait()
-	return errors.Join(err, w.pool.Close(), w.spill.Close(), w.vault.Close())
+	return errors.Join(err, w.pool.Close(), w.stores.close())
 }
 
 // dialVault opens a connection to the vault of a node, whichever process runs there.
