@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/seepnode/seepnode/backup"
@@ -41,13 +42,14 @@ func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
 	if err := p.saving.failed(); err != nil {
 		return err
 	}
+	again := p.saved == c
 	p.saved = c
 	to, overtaken := p.saving.take()
 	if overtaken != nil {
 		p.needBases(overtaken)
 	}
 	to.checkpoint = backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended}
-	p.capture(to, p.takeBases())
+	p.capture(to, p.takeBases(again))
 	err := p.captureStates(to)
 	if err == nil {
 		p.saving.put(to)
@@ -68,31 +70,34 @@ func (p *partition) needBases(overtaken *capture) {
 	}
 }
 
-// takeBases gives the key groups whose whole state this checkpoint brings: of those asked for as many as baseBytes allows, at least one.
-func (p *partition) takeBases() map[topology.KeyGroup]bool {
-	p.report.Lock()
-	defer p.report.Unlock()
-	p.saveMore = false
-	for _, g := range p.outgrown {
-		if p.bases == nil {
-			p.bases = map[topology.KeyGroup]bool{}
-		}
-		if p.rng.Contains(g) {
-			p.bases[g] = true
-		}
-	}
-	p.outgrown = nil
-	if len(p.bases) == 0 {
-		return nil
-	}
+// takeBases gives the key groups whose whole state this checkpoint brings: of those asked for as many as baseBytes allows, at least one, and then of
+// those that were restored from long chains. Vaults keep the first that they get of an epoch, so that these wait when it is saved again.
+func (p *partition) takeBases(again bool) map[topology.KeyGroup]bool {
 	take, size := map[topology.KeyGroup]bool{}, 0
-	for g := p.rng.From; g < p.rng.To && size < baseBytes; g++ {
+	p.report.Lock()
+	p.saveMore = false
+	for g := p.rng.From; len(p.bases) > 0 && g < p.rng.To && size < baseBytes; g++ {
 		if p.bases[g] {
 			take[g] = true
 			delete(p.bases, g)
 			size += p.groupBytes(g)
 		}
 	}
+	p.report.Unlock()
+	if again {
+		return take
+	}
+	p.outgrown = slices.DeleteFunc(p.outgrown, func(g topology.KeyGroup) bool {
+		if !p.rng.Contains(g) || take[g] {
+			return true
+		}
+		if size >= baseBytes {
+			return false
+		}
+		take[g] = true
+		size += p.groupBytes(g)
+		return true
+	})
 	return take
 }
 

@@ -54,7 +54,7 @@ type partition struct {
 	keepers   []connector.Keeper
 	keeps     map[int]bool // lanes by sinkOps that are keepers
 
-	outgrown []topology.KeyGroup // restored from long chains: the first checkpoint brings bases of them
+	outgrown []topology.KeyGroup // restored from long chains: the next checkpoints bring bases of them
 
 	report     sync.Mutex // guards what follows
 	lines      []line
