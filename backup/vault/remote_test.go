@@ -258,6 +258,93 @@ func TestLargeLogIsAdoptedInParts(t *testing.T) {
 	}
 }
 
+// unread is a connection to a vault that has 200 key groups, which sends n questions about them and reads nothing.
+func unread(t *testing.T, n int) (conn transport.Conn, sent error, served <-chan error, stop func()) {
+	t.Helper()
+	v, ctx := open(t, testConfig(NewMemory(), 1)), context.Background()
+	for g := range topology.KeyGroup(200) {
+		if err := v.PutDelta(ctx, modelDelta(g, 0, 1, false)).Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	network := transport.NewStreams(64 << 10)
+	l, err := network.Host("vault").Listen("vault:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialed, err := network.Host("client").Dial(ctx, "vault:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn = transport.Wrap(dialed, transport.Options{})
+	end := make(chan error, 1)
+	go func() { end <- v.Serve(ctx, transport.Wrap(accepted, transport.Options{})) }()
+	for id := range n {
+		ask := message{typ: typeStatus, id: uint64(id + 1), chain: ChainRequest{Query: testQuery, Stage: 2, Range: topology.Range{To: 200}, Through: 1}}
+		if sent = conn.Send(ask.append(nil)); sent != nil {
+			break
+		}
+	}
+	if sent == nil {
+		sent = conn.Flush()
+	}
+	return conn, sent, end, func() {
+		conn.Close()
+		l.Close()
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// While a vault did not read because its answers were not read, a TCP connection whose two directions were full stood still for ever.
+func TestAVaultReadsRequestsHoweverMuchOfItsAnswersWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5000
+		conn, err, served, stop := unread(t, n)
+		defer func() { stop(); <-served }()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, done := 0, 0
+		for done < n {
+			msg, err := conn.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for bytes += len(msg); len(msg) > 0; {
+				var m message
+				if msg, err = decodeMessage(msg, &m); err != nil {
+					t.Fatal(err)
+				}
+				if m.typ == typeDone {
+					done++
+				}
+			}
+		}
+		if bytes < 2*replyBytesMax {
+			t.Errorf("%d bytes of answers are not much", bytes)
+		}
+	})
+}
+
+func TestWhoAsksForEverAndReadsNothingIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, sent, served, stop := unread(t, 100_000)
+		defer stop()
+		if err := <-served; !errors.Is(err, ErrBusy) {
+			t.Errorf("the vault says %v", err)
+		}
+		if sent == nil {
+			t.Error("all was sent")
+		}
+	})
+}
+
 func TestMemoryOfPartsIsUsedAgainWithinBoundsAndOnlyWhileStreamsAreUnderWay(t *testing.T) {
 	var s spare
 	s.add(make([]byte, 10))

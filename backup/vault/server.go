@@ -28,8 +28,12 @@ const (
 	creditMax = 2 * streamBytes
 	// Replies are gathered into messages of about this size.
 	sendBytes = 256 << 10
-	// Replies wait for the peer up to this; then its requests wait.
+	// Parts of streams wait while more than this waits for the peer.
 	replyBytesMax = 1 << 20
+	// answerBytesMax is how much may wait of other answers, to a peer that asks and does not read. Its requests are read all the same: where both
+	// ends of a TCP connection have much to say, one that stops reading can stop both directions for ever. What is sent into a full receive buffer
+	// is dropped, and with it, as out of the window, every acknowledgement that follows.
+	answerBytesMax = 16 << 20
 )
 
 // server answers one connection.
@@ -39,8 +43,8 @@ type server struct {
 
 	mu       sync.Mutex
 	out      []byte        // replies that wait
+	answers  int           // bytes of them that are no parts of streams
 	wake     chan struct{} // there are some
-	drained  chan struct{} // there are few again
 	room     chan struct{} // closed and replaced when what waited is being written: streams go on
 	requests int
 	streams  map[uint64]*stream
@@ -58,7 +62,7 @@ type stream struct {
 // Serve answers a Client on conn until ctx ends or the connection does, and closes it. Puts are answered when they are held
 // and when they are fsynced, in the order in which that happens. nil says that the peer closed.
 func (v *Vault) Serve(ctx context.Context, conn Conn) error {
-	s := &server{v: v, conn: conn, wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), room: make(chan struct{}), streams: map[uint64]*stream{}}
+	s := &server{v: v, conn: conn, wake: make(chan struct{}, 1), room: make(chan struct{}), streams: map[uint64]*stream{}}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -91,7 +95,9 @@ func (s *server) reply(m *message, last bool) {
 	if s.closed {
 		return
 	}
+	at := len(s.out)
 	s.out = m.append(s.out)
+	s.answers += len(s.out) - at
 	notify(s.wake)
 }
 
@@ -114,11 +120,10 @@ func (s *server) send(ctx context.Context, cancel context.CancelFunc) {
 			return
 		}
 		s.mu.Lock()
-		buf, s.out = s.out, buf[:0]
+		buf, s.out, s.answers = s.out, buf[:0], 0
 		close(s.room)
 		s.room = make(chan struct{})
 		s.mu.Unlock()
-		notify(s.drained)
 		if len(buf) == 0 {
 			continue
 		}
@@ -165,20 +170,13 @@ func (s *server) receive(ctx context.Context) error {
 				return err
 			}
 		}
-		for s.crowded() {
-			select {
-			case <-s.drained:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		s.mu.Lock()
+		waiting := s.answers
+		s.mu.Unlock()
+		if waiting > answerBytesMax {
+			return fmt.Errorf("%w: its peer asks and does not read: %d bytes of answers wait", ErrBusy, waiting)
 		}
 	}
-}
-
-func (s *server) crowded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.out) > replyBytesMax
 }
 
 // handle starts a request, or takes what belongs to one.
