@@ -293,10 +293,11 @@ func (c *Client) start(ctx context.Context, m *message, x *call) error {
 }
 
 func (c *Client) send(m *message) error {
-	if err := c.conn.Send(m.append(nil)); err != nil {
+	err := c.conn.Send(m.append(nil))
+	notify(c.dirty) // also after an error: a connection over which nothing can be sent any more is closed, whatever else waits for its answers
+	if err != nil {
 		return fmt.Errorf("vault of node %s: sending %v: %w", c.Node(), m.typ, err)
 	}
-	notify(c.dirty)
 	return nil
 }
 

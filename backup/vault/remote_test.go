@@ -376,3 +376,39 @@ func TestMemoryOfPartsIsUsedAgainWithinBoundsAndOnlyWhileStreamsAreUnderWay(t *t
 		t.Error("memory is kept behind the last stream")
 	}
 }
+
+func TestCallsOverAConnectionOfWhichTheVaultTakesNothingFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := transport.NewStreams(0)
+		l, err := net.Host("vault").Listen(":1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ours, err := net.Host("client").Dial(t.Context(), l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer theirs.Close()
+		c := NewClient(transport.Wrap(ours, transport.Options{StalledMax: 20 * time.Second}))
+		ended := make(chan error)
+		go func() { ended <- c.Run(t.Context()) }()
+		small := c.PutSeal(t.Context(), SealPut{Query: testQuery, Source: "s", Term: 1, Seal: Seal{First: 1, Last: 1, Data: pack(t, "x")}})
+		data := make([]byte, 2<<20)
+		r := rand.New(rand.NewPCG(1, 1))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		large := c.PutDelta(t.Context(), delta(t, 1, 0, 1, true, string(data)))
+		for _, p := range []*Commit{large, small} {
+			if err := p.Wait(t.Context()); err == nil {
+				t.Error("acknowledged by nobody")
+			}
+		}
+		<-ended
+	})
+}

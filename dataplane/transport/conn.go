@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 // On the stream a message is its length, 4 bytes little-endian, and its bytes.
@@ -124,9 +126,7 @@ func (c *conn) write(p []byte) error {
 	if c.sendErr != nil {
 		return c.sendErr
 	}
-	n, err := c.stream.Write(p)
-	c.options.Meter.sent(n)
-	if err != nil {
+	if err := c.writeAll(p); err != nil {
 		if c.closed() {
 			err = ErrClosed
 		} else {
@@ -135,6 +135,33 @@ func (c *conn) write(p []byte) error {
 		c.sendErr = err
 	}
 	return c.sendErr
+}
+
+// stepBytes is what a peer has to take within Options.StalledMax.
+const stepBytes = 256 << 10
+
+func (c *conn) writeAll(p []byte) error {
+	limited, ok := c.stream.(interface{ SetWriteDeadline(time.Time) error })
+	if c.options.StalledMax <= 0 || !ok {
+		n, err := c.stream.Write(p)
+		c.options.Meter.sent(n)
+		return err
+	}
+	for len(p) > 0 {
+		if err := limited.SetWriteDeadline(time.Now().Add(c.options.StalledMax)); err != nil {
+			return err
+		}
+		n, err := c.stream.Write(p[:min(len(p), stepBytes)])
+		c.options.Meter.sent(n)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("nothing was taken for %v: %w", c.options.StalledMax, err)
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 func (c *conn) Receive() ([]byte, error) {

@@ -213,3 +213,33 @@ func TestWrappedConnectionsCarryMessages(t *testing.T) {
 		wantMessage(t, y, noise(300))
 	})
 }
+
+func TestAConnectionOfWhichThePeerTakesNothingForTooLongIsLostAndASlowOneIsNot(t *testing.T) {
+	onStreams(t, func(t *testing.T, s *Streams, a, b net.Conn) {
+		c := Wrap(a, Options{BufferBytes: 1 << 10, StalledMax: 10 * time.Second})
+		sent := make(chan error)
+		go func() { sent <- errors.Join(c.Send(make([]byte, 1<<20)), c.Flush()) }()
+		slow := make([]byte, stepBytes/8)
+		for range 8 * (1 << 20) / stepBytes {
+			time.Sleep(time.Second)
+			if _, err := io.ReadFull(b, slow); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.ReadFull(b, slow[:lengthBytes]); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatalf("to a slow peer: %v", err)
+		}
+		start := time.Now()
+		go func() { sent <- c.Send(make([]byte, 1<<20)) }()
+		time.Sleep(time.Second) // it has what the connection holds
+		go func() { sent <- c.Send([]byte("waits for the first")) }()
+		for range 2 {
+			if err := <-sent; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 10*time.Second {
+				t.Errorf("after %v: %v", time.Since(start), err)
+			}
+		}
+	})
+}

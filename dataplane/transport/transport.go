@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Transport makes connections between nodes.
@@ -58,6 +59,9 @@ type Options struct {
 	MessageBytesMax int // largest message; 0 is 64 MiB
 	BufferBytes     int // per connection and direction; 0 is 256 KiB
 	Meter           *Meter
+	// StalledMax is how long a peer may take nothing that it is sent before the connection counts as lost; 0 is for ever. Only connections of
+	// package net, and what has deadlines like them, can tell.
+	StalledMax time.Duration
 }
 
 // Meter counts the bytes of all connections that are given it; nil counts nothing.

@@ -186,7 +186,15 @@ func (w *work) dialVault(ctx context.Context, p topology.Process) (vault.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return transport.Wrap(conn, transport.Options{Meter: &w.agent.meter}), nil
+	return transport.Wrap(conn, w.vaultOptions()), nil
+}
+
+// vaultStalledMax is how long a vault or its user may take nothing that it is sent. A vault that has much to fsync takes nothing for a while; seals
+// and checkpoints wait for one that is stuck, though all else of its process works.
+const vaultStalledMax = 20 * time.Second
+
+func (w *work) vaultOptions() transport.Options {
+	return transport.Options{Meter: &w.agent.meter, StalledMax: vaultStalledMax}
 }
 
 // serveVault answers other nodes until incoming is closed, and returns when all connections have ended.
@@ -199,7 +207,7 @@ func (w *work) serveVault(incoming net.Listener) {
 			return
 		}
 		serving.Go(func() {
-			if err := w.vault.Serve(w.agent.ctx, transport.Wrap(conn, transport.Options{Meter: &w.agent.meter})); err != nil && w.agent.ctx.Err() == nil {
+			if err := w.vault.Serve(w.agent.ctx, transport.Wrap(conn, w.vaultOptions())); err != nil && w.agent.ctx.Err() == nil {
 				w.agent.log.Debug("a vault connection ended", "from", conn.RemoteAddr().String(), "error", err)
 			}
 		})
