@@ -47,20 +47,19 @@ func (s *seals) follow(set *topology.SealSet) {
 	w, same := s.writer, s.log == set.Log
 	begin := w == nil && !s.closed
 	if begin {
-		w = s.make(*set)
+		if w = s.make(*set); s.marks != nil {
+			w.OnMarks(s.marks) // which calls nothing; a mark that rises before would be told to nobody
+		}
 		s.writer, s.log = w, set.Log
 		close(s.ready)
 	}
-	marks, early := s.marks, s.early
+	early := s.early
 	if begin {
 		s.early = nil
 	}
 	s.mu.Unlock()
 	switch {
 	case begin:
-		if marks != nil {
-			w.OnMarks(marks)
-		}
 		for _, a := range early {
 			w.Adopted(a.stage, a.instance, a.logs, a.through)
 		}
