@@ -115,7 +115,13 @@ func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []
 	default:
 		from, line := p.next, p.checkpointEpochs()
 		if p.resting() {
-			from = max(from, (end-1)/line*line+1) // the checkpoints between are of nothing new
+			// The checkpoints between are of nothing new. But what others have sealed through they save: the last one of these is complete when
+			// this source saves it, too, however far the clock is by the time that it hears of it; they may stand still until it is.
+			most := end - 1
+			if heard >= from {
+				most = heard/line*line - 1
+			}
+			from = max(from, most/line*line+1)
 		}
 		last = rangeEnd(from, end, int(line))
 		return max(last, min(heard, (from+line-1)/line*line)), nil, 0, nil

@@ -32,6 +32,7 @@ type world struct {
 	hang    chan struct{}         // until it is closed no vault takes a checkpoint of a stage behind the sources; nil: all do
 	spilled atomic.Int64          // entries that were read back from disk
 	workers int
+	ahead   map[topology.NodeID]time.Duration // what nodes' clocks are ahead
 	backup  *memoryBackup
 	memory  *transport.Memory
 	wg      sync.WaitGroup
@@ -404,7 +405,7 @@ func (w *world) start(name topology.NodeID) {
 		w.t.Fatal(err)
 	}
 	n.node = engine.NewNode(engine.NodeConfig{ID: name, Boot: n.place.Boot, Workers: w.workers, Limits: w.limits, Spill: n.spill,
-		Connectors: w.catalog.connectors, Operators: w.catalog.operators})
+		Connectors: w.catalog.connectors, Operators: w.catalog.operators, Clock: func() time.Time { return time.Now().Add(w.ahead[name]) }})
 	l, err := w.memory.Node(string(name)).Listen("")
 	if err != nil {
 		w.t.Fatal(err)
