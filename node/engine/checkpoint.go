@@ -139,7 +139,9 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		for _, k := range p.keepers {
 			kept += k.Size(g)
 		}
-		c, from, flags := capturedGroup{base: bases[g]}, p.from, byte(0)
+		// One that was restored behind its end has nothing behind the checkpoint that it was restored from, which it saves again for vaults that lack
+		// it: a delta that leads nowhere is none.
+		c, from, flags := capturedGroup{base: bases[g] || p.from >= to.checkpoint.Epoch}, p.from, byte(0)
 		if p.idle {
 			flags |= groupIdle
 		}

@@ -284,6 +284,28 @@ func TestAPartitionThatHasEndedSavesItsFinalStateAgainUntilAllBasesAreThere(t *t
 	})
 }
 
+func TestAPartitionThatWasRestoredBehindItsEndSavesItsFinalStateForAVaultThatLacksIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		p.over, p.next, p.from, p.saved = true, 129, 128, 128 // as restore leaves it
+		p.stats.final.Store(128)
+		p.needBase([]topology.KeyGroup{2})
+		if err := p.saveEnd(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(b.saved) != 1 {
+			t.Fatalf("%d checkpoints were saved", len(b.saved))
+		}
+		for _, g := range b.saved[0].Groups {
+			if c := b.saved[0]; !g.Base && c.From >= c.Epoch {
+				t.Fatalf("key group %d comes as a delta of the epochs (%d,%d], which no vault takes", g.Group, c.From, c.Epoch)
+			}
+		}
+	})
+}
+
 // lateKeeper is a Keeper that notes what is asked of it.
 type lateKeeper struct {
 	connector.Keeper
