@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seepnode/seepnode/dataplane/transport"
 	"github.com/seepnode/seepnode/raftfsm/topology"
