@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seepnode/seepnode/node/agent/port"
@@ -208,8 +209,20 @@ func (b backend) alerts(s *raftfsm.State) []client.Alert {
 		if below := blocksBelowK(s, q); below > 0 {
 			list = append(list, client.Alert{Kind: "blocks_below_k", Query: q.Name, Text: fmt.Sprintf("%d blocks of query %s have fewer copies than they should", below, q.Name)})
 		}
+		if open, missing := f.overdue(); open > 0 {
+			list = append(list, client.Alert{Kind: "checkpoints_overdue", Query: q.Name, Text: fmt.Sprintf("none of the last %d checkpoints of query %s is complete; the first waits for %s", open, q.Name, several(missing, 3)),
+				Hint: "a vault that takes little, or nothing, has the cause in the log of those nodes; sources stop before there are many more"})
+		}
 	}
 	return list
+}
+
+// several names so many of a list at most.
+func several(list []string, most int) string {
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
 func (b backend) RaftPeers(context.Context) (*client.RaftPeers, error) {

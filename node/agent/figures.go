@@ -125,6 +125,39 @@ func (f *figures) reportAge(p topology.Process) int64 {
 	return max(0, age.Milliseconds())
 }
 
+// openTold is how many checkpoints may be under way before that is told: sources stop when three times as many are.
+const openTold = 4
+
+// overdue says how many checkpoint epochs all partitions have left behind since the last complete one, when these are openTold or more, and who
+// has not saved the first of them. Epochs count, not time: whatever stood still for some time has old ones to make up for.
+func (f *figures) overdue() (open int, missing []string) {
+	if f.query.State != raftfsm.Running || f.plan == nil || f.plan.Settings.CheckpointEpochs < 1 {
+		return 0, nil
+	}
+	every := topology.Epoch(f.plan.Settings.CheckpointEpochs)
+	line, reached := (f.query.Complete/every+1)*every, topology.EpochForever
+	for i, st := range f.query.Stages {
+		for _, a := range st.Partitions {
+			p := f.reported(a.Process, topology.StageID(i), a.Range, a.Instance)
+			if p == nil {
+				return 0, nil // it is about to be put elsewhere
+			}
+			if p.Has(line) {
+				if p.Ended == 0 {
+					reached = min(reached, p.Epoch)
+				}
+				continue
+			}
+			reached = min(reached, p.Epoch)
+			missing = append(missing, f.named(fmt.Sprintf("stage %d %v on %s", i, a.Range, a.Process.Node)))
+		}
+	}
+	if reached == topology.EpochForever || len(missing) == 0 || (reached-f.query.Complete)/every < openTold {
+		return 0, nil
+	}
+	return int((reached - f.query.Complete) / every), missing
+}
+
 // line is the query in one line.
 func (f *figures) line() client.Query {
 	q := f.query

@@ -146,3 +146,49 @@ func TestANodeJoinsWhenItsVaultHasBeenRead(t *testing.T) {
 		c.ready(again)
 	})
 }
+
+func TestStatusSaysWhoseCheckpointsDoNotComeWhenNoneIsComplete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		agents := c.three()
+		if _, err := c.api(agents[0]).AddQuery(t.Context(), client.AddQueryRequest{Name: "counts", SQL: countSQL(100_000, 200)}); err != nil {
+			t.Fatal(err)
+		}
+		alert := func() *client.Alert {
+			st, err := c.api(c.leader()).Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(st.Alerts, func(a client.Alert) bool { return a.Kind == "checkpoints_overdue" })
+			if i < 0 {
+				return nil
+			}
+			return &st.Alerts[i]
+		}
+		for range 100 {
+			if a := alert(); a != nil {
+				t.Fatalf("all vaults have room: %s", a.Text)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		for _, d := range c.disks {
+			d.vault.SetCapacity(1)
+		}
+		var a *client.Alert
+		for end := time.Now().Add(time.Minute); a == nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			a = alert()
+		}
+		if a == nil || a.Query != "counts" || !strings.Contains(a.Text, "none of the last 4 checkpoints") || !strings.Contains(a.Text, " on n") {
+			t.Fatalf("the alert is %+v", a)
+		}
+		for _, d := range c.disks {
+			d.vault.SetCapacity(0)
+		}
+		for end := time.Now().Add(time.Minute); alert() != nil; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the alert stays")
+			}
+		}
+	})
+}

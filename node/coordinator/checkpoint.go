@@ -46,7 +46,7 @@ func Checkpoint(v *View, q *raftfsm.Query) Decision {
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
 	for _, line := range slices.Backward(lines) {
-		if !slices.ContainsFunc(parts, func(r *PartitionReport) bool { return !r.has(line) }) {
+		if !slices.ContainsFunc(parts, func(r *PartitionReport) bool { return !r.Has(line) }) {
 			d.command(&raftfsm.CheckpointComplete{Query: q.ID, Complete: line, Kept: v.keptUp(q, line)})
 			d.Notes = append(d.Notes, completed(q, line, parts))
 			return d
@@ -95,8 +95,8 @@ func (v *View) keptUp(q *raftfsm.Query, line topology.Epoch) (out []uint64) {
 	return out
 }
 
-// has says whether a partition has acknowledged a checkpoint.
-func (p *PartitionReport) has(line topology.Epoch) bool {
+// Has says whether a partition has acknowledged a checkpoint.
+func (p *PartitionReport) Has(line topology.Epoch) bool {
 	if p.Ended != 0 && line >= p.Ended {
 		return true
 	}
