@@ -51,10 +51,13 @@ type Held struct {
 	WantsBase bool
 }
 
-// A chain wants a base when its deltas are more than this, or more than its base and this many bytes: a restore reads all of them.
+// A chain wants a base when its deltas are more than this, those that change something counted twice, or more than its base and this many bytes: a
+// restore reads all of them.
 const (
-	chainDeltasMax     = 32
+	chainDeltasMax     = 64
 	chainDeltaBytesMin = 64 << 10
+	// A record of no more bytes says only that nothing has changed.
+	chainIdleBytes = 64
 )
 
 type chainKey struct {
@@ -199,7 +202,10 @@ func (c *chain) held(g topology.KeyGroup) (h Held, ok bool) {
 		if e.start() {
 			base, since, sinceBytes = int64(e.ref.bytes), 0, 0
 		} else {
-			since, sinceBytes = since+1, sinceBytes+int64(e.ref.bytes)
+			if since++; e.ref.bytes > chainIdleBytes {
+				since++
+			}
+			sinceBytes += int64(e.ref.bytes)
 		}
 	}
 	h.WantsBase = since > chainDeltasMax || sinceBytes > max(chainDeltaBytesMin, base)

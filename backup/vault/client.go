@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,9 @@ type Client struct {
 	bytes int
 	freed chan struct{} // closed and replaced when a request has ended
 	spare spare
-	err   error
+	// unsent is why nothing could be sent any more, if that is why the connection ended.
+	unsent error
+	err    error
 }
 
 // spare is memory of parts that were taken, for those that come: a restore reads much, and memory that was in use before costs less.
@@ -104,6 +107,9 @@ func (c *Client) Run(ctx context.Context) error {
 	var flusher sync.WaitGroup
 	flusher.Go(c.flush)
 	err := c.receive()
+	c.mu.Lock()
+	err = cmp.Or(c.unsent, err) // that nothing more arrives is because this end closed the connection then
+	c.mu.Unlock()
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -160,8 +166,11 @@ func (c *Client) flush() {
 	for {
 		select {
 		case <-c.dirty:
-			if c.conn.Flush() != nil {
-				c.conn.Close() // receiving says why
+			if err := c.conn.Flush(); err != nil {
+				c.mu.Lock()
+				c.unsent = cmp.Or(c.unsent, err)
+				c.mu.Unlock()
+				c.conn.Close()
 			}
 		case <-c.ended:
 			return

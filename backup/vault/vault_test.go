@@ -615,3 +615,29 @@ func TestChangedBytesAreCorruptionAndATornTailIsNot(t *testing.T) {
 		t.Errorf("missing segment: %v", err)
 	}
 }
+
+func TestAVaultAsksForABaseBehindManyDeltasSoonerWhereTheyChangeSomething(t *testing.T) {
+	const idle, changed = "0123456789abc", "0123456789abcdef0123456789abcdef0123456789abcdef" // as the engine's are, at least
+	for _, test := range []struct {
+		data string
+		most int
+	}{{idle, chainDeltasMax}, {changed, chainDeltasMax / 2}} {
+		v := open(t, testConfig(NewMemory(), 1))
+		put(t, v, delta(t, 1, 0, 1, true, "base"))
+		for e := topology.Epoch(2); ; e++ {
+			c := v.PutDelta(t.Context(), delta(t, 1, e-1, e, false, test.data))
+			if err := c.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if c.WantsBase() {
+				if n := int(e - 1); n != test.most+1 {
+					t.Errorf("asked for behind %d deltas of %d bytes, not %d", n, len(test.data), test.most+1)
+				}
+				break
+			}
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

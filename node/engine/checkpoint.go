@@ -49,7 +49,13 @@ func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
 		p.needBases(overtaken)
 	}
 	to.checkpoint = backup.Checkpoint{Query: p.query.config.ID, Stage: p.spec.ID, Range: p.rng, Instance: p.instance, From: p.from, Epoch: c, Ended: ended}
-	p.capture(to, p.takeBases(again))
+	bases := p.takeBases(again)
+	if p.from >= c { // all comes whole, see capture, and so what is still asked for
+		p.report.Lock()
+		clear(p.bases)
+		p.report.Unlock()
+	}
+	p.capture(to, bases)
 	err := p.captureStates(to)
 	if err == nil {
 		p.saving.put(to)
@@ -139,8 +145,8 @@ func (p *partition) capture(to *capture, bases map[topology.KeyGroup]bool) {
 		for _, k := range p.keepers {
 			kept += k.Size(g)
 		}
-		// One that was restored behind its end has nothing behind the checkpoint that it was restored from, which it saves again for vaults that lack
-		// it: a delta that leads nowhere is none.
+		// Behind the checkpoint that a partition was restored from at its end there is nothing: when it saves that again, for vaults that lack it,
+		// all key groups come whole, since the vaults refuse deltas of no epochs.
 		c, from, flags := capturedGroup{base: bases[g] || p.from >= to.checkpoint.Epoch}, p.from, byte(0)
 		if p.idle {
 			flags |= groupIdle
@@ -370,13 +376,13 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	return nil
 }
 
-// chainDeltas is how many deltas behind its base a key group is restored from without bringing another base.
+// chainDeltas is how many deltas behind its base, that change something, a key group is restored from without bringing another base. Vaults ask for
+// one behind many more.
 const chainDeltas = 8
 
-// outgrown gives the key groups of chains, each oldest first, that have more than chainDeltas behind their base that change something: a delta takes a restore as long as
-// a much larger part of a base does. Vaults ask for bases, too, of chains that are much longer. But where nodes are lost again and again, partitions
-// live no longer than a checkpoint, and whom a vault asks does not come to bring one: chains would grow with each loss, and restores with them. So
-// who was restored from such a chain brings a base with its first checkpoint, unasked.
+// outgrown gives the key groups of chains, each oldest first, that have more than chainDeltas. A delta takes a restore as long as a much larger part
+// of a base does. Where nodes are lost again and again, partitions live no longer than a checkpoint, and whom a vault asks for a base does not come
+// to bring it: chains would grow with each loss, and restores with them. So who was restored from such a chain brings a base unasked.
 func outgrown(chains []backup.GroupDelta) (groups []topology.KeyGroup) {
 	since := 0
 	for i, d := range chains {

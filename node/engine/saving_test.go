@@ -290,13 +290,18 @@ func TestAPartitionThatWasRestoredBehindItsEndSavesItsFinalStateForAVaultThatLac
 		close(b.turn)
 		p.over, p.next, p.from, p.saved = true, 129, 128, 128 // as restore leaves it
 		p.stats.final.Store(128)
-		p.needBase([]topology.KeyGroup{2})
-		if err := p.saveEnd(); err != nil {
-			t.Fatal(err)
+		for i := range p.memory {
+			p.memory[i] = baseBytes
 		}
-		synctest.Wait()
+		p.needBase([]topology.KeyGroup{2, 3, 4})
+		for range 3 {
+			if err := p.saveEnd(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
 		if len(b.saved) != 1 {
-			t.Fatalf("%d checkpoints were saved", len(b.saved))
+			t.Fatalf("%d checkpoints were saved, and all is in the first", len(b.saved))
 		}
 		for _, g := range b.saved[0].Groups {
 			if c := b.saved[0]; !g.Base && c.From >= c.Epoch {

@@ -115,13 +115,14 @@ func (p *partition) nextSeal(ctx context.Context) (last topology.Epoch, again []
 	default:
 		from, line := p.next, p.checkpointEpochs()
 		if p.resting() {
-			// The checkpoints between are of nothing new. But what others have sealed through they save: the last one of these is complete when
-			// this source saves it, too, however far the clock is by the time that it hears of it; they may stand still until it is.
-			most := end - 1
-			if heard >= from {
-				most = heard/line*line - 1
+			// The checkpoints between are of nothing new, but for the last one that others have sealed through: it is complete when this source
+			// saves it, too, however far the clock is by the time that it hears of it. Who stands still until it is has told of no later epoch.
+			// Behind a longer rest only those matter: none that had a row saved what this one rested through.
+			skip := (end - 1) / line * line
+			if heard >= from && (heard%line == 0 || heard-from < 2*line) {
+				skip = (heard/line - 1) * line
 			}
-			from = max(from, most/line*line+1)
+			from = max(from, skip+1)
 		}
 		last = rangeEnd(from, end, int(line))
 		return max(last, min(heard, (from+line-1)/line*line)), nil, 0, nil

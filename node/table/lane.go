@@ -281,6 +281,7 @@ func (l *lane) Apply(g topology.KeyGroup, delta []byte, at topology.Epoch) error
 
 // Acknowledge: see connector.Keeper.
 func (l *lane) Acknowledge(c topology.Epoch) {
+	l.scratch = nil // whatever was restored, is
 	if c <= l.floor {
 		return
 	}
@@ -290,7 +291,6 @@ func (l *lane) Acknowledge(c topology.Epoch) {
 	}
 	l.behind = len(l.groups)
 	if !l.begun { // restored: there are no Writes that this could wait for
-		l.scratch = nil
 		l.acknowledge(math.MaxInt)
 	}
 }
