@@ -85,11 +85,11 @@ func (c *Cursor) next() (e Entry, of topology.Range, ok bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || c.failed != nil || l.dropped {
+	if c.closed || c.failed != nil || l.dropped || c.over { // behind the end comes nothing, also of a partition that was restored behind it and says it anew
 		return Entry{}, of, false
 	}
 	if c.read >= l.next {
-		if !l.ended || c.over {
+		if !l.ended {
 			return Entry{}, of, false
 		}
 		// Whoever asks behind the end learns that it has ended: every later epoch is empty.

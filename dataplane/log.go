@@ -487,6 +487,13 @@ func (l *Log) Next() topology.Epoch {
 	return l.next
 }
 
+// Ended says that the last entry has been appended.
+func (l *Log) Ended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
+}
+
 // SentBytes are those of the frames that other nodes were sent, once for each consumer.
 func (l *Log) SentBytes() int64 { return l.sent.Load() }
 

@@ -362,3 +362,41 @@ func TestAConsumerThatAnotherHasReplacedHoldsNobodyBack(t *testing.T) {
 		t.Errorf("the zombie reads on behind what is gone: %v, %v", ok, zombie.Err())
 	}
 }
+
+// A subscription goes on with the log of a partition that was restored where its cursor was. One that was restored behind its end says that again, in
+// an epoch of its own: that made the consumer's process panic.
+func TestACursorThatHasGivenTheEndDoesNotGiveItAgainOfAPartitionThatWasRestoredBehindIt(t *testing.T) {
+	end := func(e topology.Epoch) Entry {
+		return Entry{First: e, Last: e, Watermark: topology.WatermarkEnd, End: true}
+	}
+	first, again := NewLog(1, roomy, true, nil, nil), NewLog(1, roomy, true, nil, nil)
+	first.Append(full(1, 15, 1))
+	first.Append(end(16))
+	again.Restart(17, Stand{Watermark: topology.WatermarkEnd})
+	again.Append(end(17))
+	c, err := first.Subscribe(0, 1, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, ok := c.Next(); !ok {
+			t.Fatal("the end was not given")
+		}
+	}
+	for over, want := range map[bool]int{true: 0, false: 1} {
+		d, err := again.Subscribe(0, c.Position(), false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.skipEnd(over)
+		n := 0
+		for e, ok := d.Next(); ok; e, ok = d.Next() {
+			if n++; !e.End {
+				t.Errorf("epochs [%d,%d] are not the end", e.First, e.Last)
+			}
+		}
+		if n != want {
+			t.Errorf("end given before: %v, and %d times again", over, n)
+		}
+	}
+}

@@ -156,6 +156,9 @@ func (l *Link) markers(payload []byte, size int) error {
 		if want := t.log.Next(); m.First != want || m.Last < m.First {
 			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d, epoch %d was next", ErrMalformed, m.First, m.Last, m.Stage, m.Output, want)
 		}
+		if t.log.Ended() {
+			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d, which has ended", ErrMalformed, m.First, m.Last, m.Stage, m.Output)
+		}
 		if len(t.pending) > 0 && m.Last != t.last {
 			return fmt.Errorf("%w: marker for epochs [%d,%d] of stage %d output %d after rows of epoch %d", ErrMalformed, m.First, m.Last, m.Stage, m.Output, t.last)
 		}
