@@ -12,8 +12,8 @@ import (
 // chains on that node's disk, and is replaced by the node's present process first of all. Who is replaced by another node gets no new
 // checkpoints, which it would hold up, and stays a former member, with what it has, until the active partitions say that the present
 // ones hold everything. At most vaultBatch blocks are changed by one command. What a node's loss leaves to be copied waits for what it leaves to be
-// recovered, for Timing.Copies at most, however many recoveries follow each other: results come back first, and nothing is copied where a node
-// is only restarted.
+// recovered, for Timing.Copies at most, however many recoveries follow each other: results come back first. And it waits Timing.Returns for a process
+// that has ended: where that is only restarted nothing is copied, since its node's disk has it all.
 func Replicate(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	if !placed(q.State) || v.copiesWait(q, m) {
@@ -55,7 +55,7 @@ func Replicate(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 // copiesWait says whether what is to be copied waits for what is to be recovered. It remembers since when: a node that is lost again and again
 // has something recovered all the time.
 func (v *View) copiesWait(q *raftfsm.Query, m *QueryMemory) bool {
-	if !v.recovering(q) {
+	if !v.recovering(q) && !v.mayReturn(q) {
 		m.RecoversMs = 0
 		return false
 	}
@@ -63,6 +63,14 @@ func (v *View) copiesWait(q *raftfsm.Query, m *QueryMemory) bool {
 		m.RecoversMs = v.NowMs
 	}
 	return v.NowMs-m.RecoversMs < v.Timing.Copies
+}
+
+// mayReturn says whether a process has ended so lately that its node may be back with its disk before long.
+func (v *View) mayReturn(q *raftfsm.Query) bool {
+	return q.State != raftfsm.Waiting && slices.ContainsFunc(v.Losses, func(l Loss) bool {
+		n := v.State.Node(l.Process.Node)
+		return l.Died && v.NowMs-l.AtMs < v.Timing.Returns && n != nil && n.Process() == l.Process && n.Status == raftfsm.Lost
+	})
 }
 
 // recovering says whether ranges of q were lost lately and do not run again yet.

@@ -335,6 +335,50 @@ func TestCopiesDoNotWaitForRecoveriesThatFollowEachOtherWithoutABreak(t *testing
 	}
 }
 
+func TestNothingIsCopiedWhereAProcessIsOnlyRestarted(t *testing.T) {
+	for _, test := range []struct {
+		after  int64
+		copied bool
+	}{{500, false}, {1500, false}, {10_000, true}} {
+		w := newWorld(t, 1, 7)
+		q := w.addQuery("a")
+		w.runFor(2000)
+		i := slices.IndexFunc(q.Stages[1].Vaults[0].Members, func(p topology.Process) bool { return p != w.leader.process() })
+		gone := w.at(q.Stages[1].Vaults[0].Members[i])
+		before := map[[2]int][]topology.NodeID{}
+		nodes := func(members []topology.Process) (list []topology.NodeID) {
+			for _, p := range members {
+				list = append(list, p.Node)
+			}
+			slices.Sort(list)
+			return list
+		}
+		each := func(f func(at [2]int, members []topology.NodeID)) {
+			for s, st := range w.state.Query("a").Stages {
+				for b := range st.Vaults {
+					f([2]int{s, b}, nodes(st.Vaults[b].Members))
+				}
+			}
+		}
+		each(func(at [2]int, members []topology.NodeID) {
+			if slices.Contains(members, gone.id) {
+				before[at] = members
+			}
+		})
+		w.kill(gone)
+		w.runFor(test.after)
+		copied := false
+		each(func(at [2]int, members []topology.NodeID) {
+			copied = copied || before[at] != nil && !slices.Contains(members, gone.id)
+		})
+		if copied != test.copied {
+			t.Errorf("%d ms behind its end some of %d blocks have left the node: %v", test.after, len(before), copied)
+		}
+		w.start(gone)
+		w.converge(20_000)
+	}
+}
+
 func TestABlockLeavesAFullVaultAndTakesItBackWhenItHasRoom(t *testing.T) {
 	for _, nodes := range []int{3, 4} {
 		w := newWorld(t, 1, nodes)

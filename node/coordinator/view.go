@@ -20,6 +20,7 @@ type Timing struct {
 	Blame      int64 // how long the one to blame gets no partitions
 	Waits      int64 // a node says that it waits for vaults
 	Copies     int64 // lost copies wait so long for lost partitions
+	Returns    int64 // and so long for a process that has ended: it may be started again
 	Converge   int64 // a shadow that has not come further for so long is dropped
 	ClockOff   int64 // a node whose clock is so wrong gets no source partitions
 	Calm       int64 // nothing has happened to a query for so long before its neighbouring partitions become one
@@ -29,7 +30,7 @@ type Timing struct {
 // DefaultTiming is the design's.
 func DefaultTiming() Timing {
 	return Timing{SilentPair: 400, SilentOne: 1000, Serf: 3000, Silence: 3000, Fresh: 1200, Slack: 100, Pair: 1000, Blame: 60_000,
-		Waits: 3000, Copies: 5000, Converge: 60_000, ClockOff: 1000, Calm: 10_000, Stall: 1000}
+		Waits: 3000, Copies: 5000, Returns: 2000, Converge: 60_000, ClockOff: 1000, Calm: 10_000, Stall: 1000}
 }
 
 // Limits of the decisions.

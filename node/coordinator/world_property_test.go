@@ -238,7 +238,7 @@ func TestInvariant26TheLeaderMayDieAroundAnyCommand(t *testing.T) {
 			w.runFor(600)
 			w.kill(w.nodes[1+after%4])
 			w.killAfter = after
-			w.runFor(3000)
+			w.runFor(6000 + DefaultTiming().Returns) // behind which copies are decided on
 			w.converge(20_000)
 			if !w.nodes[0].up || w.leader != w.nodes[0] {
 				// Two nodes are gone, and nobody did anything about it but the coordinator.
