@@ -34,6 +34,10 @@ const wholeBytes = 4 << 10
 // ones. A base that is missing only delays a vault, while copying it delays an epoch.
 const baseBytes = 8 << 20
 
+// outgrownBytes is how much of baseBytes goes to bases that nobody asked for: they come with the checkpoints behind a restore, and where that is one
+// of a rescale of small computers, copying and coding 8 MiB there is a pause that is felt.
+const outgrownBytes = 2 << 20
+
 // checkpoint saves the state after epoch c: it is copied here and encoded elsewhere. All epochs up to c have been taken and none after it.
 func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
 	if p.query.config.Backup == nil || p.role != Active {
@@ -97,7 +101,7 @@ func (p *partition) takeBases(again bool) map[topology.KeyGroup]bool {
 		if !p.rng.Contains(g) || take[g] {
 			return true
 		}
-		if size >= baseBytes {
+		if size >= outgrownBytes {
 			return false
 		}
 		take[g] = true
