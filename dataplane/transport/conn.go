@@ -154,7 +154,7 @@ func (c *conn) writeAll(p []byte) error {
 		n, err := c.stream.Write(p[:min(len(p), stepBytes)])
 		c.options.Meter.sent(n)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("nothing was taken for %v: %w", c.options.StalledMax, err)
+			return fmt.Errorf("less than %d bytes were taken in %v: %w", stepBytes, c.options.StalledMax, err)
 		}
 		if err != nil {
 			return err

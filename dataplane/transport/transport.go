@@ -59,8 +59,8 @@ type Options struct {
 	MessageBytesMax int // largest message; 0 is 64 MiB
 	BufferBytes     int // per connection and direction; 0 is 256 KiB
 	Meter           *Meter
-	// StalledMax is how long a peer may take nothing that it is sent before the connection counts as lost; 0 is for ever. Only connections of
-	// package net, and what has deadlines like them, can tell.
+	// StalledMax is how long a peer may take for each 256 KiB that it is sent before the connection counts as lost; 0 is for ever. Only connections of
+	// package net, and what has deadlines like them, can tell. It takes the place of any write deadline that the connection was given.
 	StalledMax time.Duration
 }
 

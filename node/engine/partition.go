@@ -447,65 +447,6 @@ func (p *partition) finish(ctx context.Context, last topology.Epoch, watermark i
 	return nil
 }
 
-func (p *partition) checkpointEpochs() topology.Epoch {
-	return topology.Epoch(p.query.plan.Settings.CheckpointEpochs)
-}
-
-// skippedCheckpoint saves the state at the last checkpoint epoch within [p.next, last): all epochs before last are empty, so it is the
-// state as it stands.
-func (p *partition) skippedCheckpoint(last topology.Epoch) error {
-	c := (last - 1) / p.checkpointEpochs() * p.checkpointEpochs()
-	if c < p.next {
-		return nil
-	}
-	p.noteChains(c)
-	return p.checkpoint(c, false)
-}
-
-// acknowledge takes over up to where all vaults have the partition's checkpoints: deltas start there from now on, and what was touched until
-// then is to be forgotten. Without a Backup there is nobody to send deltas to, and every checkpoint epoch does that.
-func (p *partition) acknowledge(c topology.Epoch) {
-	if c <= p.from {
-		return
-	}
-	p.from = c
-	p.trimKept(c)
-	p.toForget = len(p.groups) * p.rng.Len()
-	kept := p.saving.from(c) // deltas of keepers are made behind their epoch
-	for _, k := range p.keepers {
-		k.Acknowledge(kept)
-		if p.query.config.Backup == nil {
-			k.Trim(c)
-		}
-	}
-}
-
-const (
-	// forgetExtra is how many touched entries every epoch looks at for forgetting, beside two for each of its rows.
-	forgetExtra = 1 << 10
-	// forgetIdle is how many are looked at before seeing whether an epoch has come in.
-	forgetIdle = 1 << 14
-	// forgetGroup is what a key group costs beside its entries, in entries.
-	forgetGroup = 16
-)
-
-// forget lets key groups forget what all vaults have, as many as have some budget touched entries: deleted keys give their memory back
-// then. It takes time for each entry, too much to do it for all at once.
-func (p *partition) forget(budget int) {
-	n := p.rng.Len()
-	for ; p.toForget > 0 && budget > 0; p.toForget-- {
-		op, i := p.forgetAt/n, p.forgetAt%n
-		p.forgetAt = (p.forgetAt + 1) % (len(p.groups) * n)
-		if p.groups[op] == nil {
-			continue
-		}
-		if s := p.groups[op][i].State; s != nil {
-			budget -= forgetGroup + s.TouchedLen()
-			s.Acknowledge(p.from)
-		}
-	}
-}
-
 // measureState keeps the partition's state size up to date with the key groups that an executor touched.
 func (p *partition) measureState(x *executor) {
 	change := int64(0)
