@@ -69,6 +69,7 @@ type Cluster struct {
 	token    string   // "": none
 
 	mu      sync.Mutex
+	find    func(n int) ([]int, error) // free ports
 	agents  []*Agent
 	groups  *cpuGroups // nil: no agent is limited
 	stopped bool
@@ -95,7 +96,7 @@ func New(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the agents: %w", err)
 	}
-	cluster := &Cluster{config: c, dir: dir, launcher: newLauncher(), token: c.Token}
+	cluster := &Cluster{config: c, dir: dir, launcher: newLauncher(), token: c.Token, find: port.Free}
 	if !c.Network {
 		return cluster, nil
 	}
@@ -175,7 +176,7 @@ func (c *Cluster) place(a *Agent, number int) (err error) {
 			return fmt.Errorf("giving %s a network: %w", a.Name, err)
 		}
 	} else {
-		ports, err := port.Free(3)
+		ports, err := c.freePorts()
 		if err != nil {
 			return err
 		}
@@ -192,6 +193,19 @@ func (c *Cluster) place(a *Agent, number int) (err error) {
 	}
 	a.group, err = c.groups.make(a.Name, a.machine.Cores)
 	return err
+}
+
+// freePorts finds ports for HTTP, gossip and data that no other agent of the cluster was given: those that were planned before may not listen
+// yet, and of a large cluster's two would get the same one time in twenty. The caller holds the lock.
+func (c *Cluster) freePorts() (ports []int, err error) {
+	given := func(p int) bool {
+		return slices.ContainsFunc(c.agents, func(a *Agent) bool { return a.HTTP == hostPort(a.bind, p) || slices.Contains(a.ports, p) })
+	}
+	for {
+		if ports, err = c.find(3); err != nil || !slices.ContainsFunc(ports, given) {
+			return ports, err
+		}
+	}
 }
 
 // start starts a. The very first start of the first agent founds the cluster.

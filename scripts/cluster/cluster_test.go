@@ -308,3 +308,20 @@ func TestMissingProgramIsToldBeforeAnythingIsMade(t *testing.T) {
 		t.Fatal("the directory was made")
 	}
 }
+
+func TestNoTwoAgentsOfAClusterAreGivenOnePort(t *testing.T) {
+	offers := [][]int{{1, 2, 3}, {4, 5, 1}, {4, 2, 6}, {3, 7, 8}, {4, 5, 6}}
+	c := &Cluster{dir: t.TempDir(), find: func(int) (ports []int, err error) {
+		ports, offers = offers[0], offers[1:]
+		return ports, nil
+	}}
+	for _, want := range []string{"127.0.0.1:1 127.0.0.1:2 127.0.0.1:3", "127.0.0.1:4 127.0.0.1:5 127.0.0.1:6"} {
+		a, err := c.plan(Machine{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join([]string{a.HTTP, a.Gossip, a.Data}, " "); got != want {
+			t.Fatalf("agent %s was given %s, want %s", a.Name, got, want)
+		}
+	}
+}
