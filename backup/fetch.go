@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// fetchesMax is how many blocks one Fetch reads at a time. Each has at most a client's credit of 4 MiB, one delta in flight, and the deltas of
-	// one key group.
-	fetchesMax = 4
+	// fetchesMax is how many blocks one Fetch reads at a time, patientMax one that is patient. Each has at most a client's credit of 4 MiB, one
+	// delta in flight, and the deltas of one key group.
+	fetchesMax, patientMax = 4, 2
 	// fetchBusyWait is how long a vault is left alone that has too many readers.
 	fetchBusyWait = 20 * time.Millisecond
 )
@@ -39,6 +39,8 @@ type FetchRequest struct {
 	// Lives says whether a node is thought to live. Those that do are asked first: a host that has vanished does not even refuse. nil:
 	// all do.
 	Lives func(n topology.NodeID) bool
+	// Patient: nobody waits for the state, and whoever takes it may take its time. Vaults, which serve few at a time, are asked less at a time.
+	Patient bool
 }
 
 // Answer is why a vault could not give something.
@@ -98,8 +100,12 @@ func Fetch(ctx context.Context, vaults Vaults, r FetchRequest, take func(chain [
 	defer cancel()
 	first, last := topology.BlockOf(r.Range.From), topology.BlockOf(r.Range.To-1)
 	errs := make([]error, int(last-first)+1)
-	slots := make(chan []byte, fetchesMax) // with the memory of the block that was read before
-	for range fetchesMax {
+	most := fetchesMax
+	if r.Patient {
+		most = patientMax
+	}
+	slots := make(chan []byte, most) // with the memory of the block that was read before
+	for range most {
 		slots <- nil
 	}
 	var workers sync.WaitGroup

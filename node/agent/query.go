@@ -266,7 +266,10 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 		}
 		request := stateRequest(r.of.machine, w, stage, rng, epoch)
 		request.Has = func(g topology.KeyGroup) bool { return has[g-rng.From].Load() }
-		err := r.of.fetch(ctx, request, first && r.inTurn(w, stage, rng), taking)
+		awaited := r.awaited(w, stage, rng)
+		request.Patient = !awaited
+		// Sources, which are small and which all others need, do not wait for others; nor do shadows, which would keep those waiting that are awaited.
+		err := r.of.fetch(ctx, request, first && awaited && !w.Stages[stage].Source, taking)
 		first = false
 		var lost *backup.LostError
 		if err == nil || !errors.As(err, &lost) {
@@ -284,11 +287,10 @@ func (r *running) restore(ctx context.Context, stage topology.StageID, rng topol
 	}
 }
 
-// inTurn says whether the state of a range is fetched in turn with others. Sources, which are small and which all others need, do not wait; nor do
-// shadows, for which no result waits: they would keep those waiting for which one does.
-func (r *running) inTurn(w *raftfsm.Query, stage topology.StageID, rng topology.Range) bool {
+// awaited says whether results wait for the state of a range here: a partition is active with it. For that of a shadow none does.
+func (r *running) awaited(w *raftfsm.Query, stage topology.StageID, rng topology.Range) bool {
 	st := w.Stages[stage]
-	return !st.Source && slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool {
+	return slices.ContainsFunc(st.Partitions, func(a topology.Assignment) bool {
 		return a.Process == r.of.self && a.Range.Overlaps(rng) && !st.Merges(rng, r.of.self)
 	})
 }

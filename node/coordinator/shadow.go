@@ -214,6 +214,9 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		if !caughtUp(r) || !both || r.Restored > q.Complete || !v.due(q, s, sh, r) {
 			return d
 		}
+		if r.Phase == PhaseRunning && !q.Stages[s].Source && r.Epoch < q.Complete {
+			return d // nobody would have the epochs any more that it lacks: it would have to restore that checkpoint, and results with it
+		}
 		if r.Phase == PhaseRunning && sh.Purpose == topology.ForChange && !q.Stages[s].Source && v.behind(q, s, sh, r)*q.EpochMs > takeOverMs {
 			return d // it had caught up, and has fallen behind since
 		}

@@ -224,6 +224,25 @@ func TestAShadowThatHasFallenBehindDoesNotTakeOver(t *testing.T) {
 	only[*raftfsm.Switch](t, x.after(100, Switch))
 }
 
+// TestAShadowThatLacksEpochsOfTheCompleteCheckpointDoesNotTakeOver: they are trimmed where it would take them from, so that it would be restored once
+// more, with everybody waiting for it.
+func TestAShadowThatLacksEpochsOfTheCompleteCheckpointDoesNotTakeOver(t *testing.T) {
+	x := newStaged(t, 1, 0)
+	x.bring(topology.ForChange, raftfsm.Part{Range: x.parts()[0].Range, Process: x.idle()})
+	at := x.query().Complete
+	say := func(epoch topology.Epoch) func(*PartitionReport) {
+		return func(p *PartitionReport) {
+			p.Epoch = epoch
+			p.Chains = append(p.Chains, chainOf(p.Range, at))
+		}
+	}
+	x.say(x.parts()[0].Instance, say(at+20))
+	x.say(x.shadows()[0].Instance, say(at-1))
+	none(t, x.after(100, Switch))
+	x.say(x.shadows()[0].Instance, say(at))
+	only[*raftfsm.Switch](t, x.after(100, Switch))
+}
+
 // TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver: that all have ended is no longer said of all.
 func TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver(t *testing.T) {
 	x := newStaged(t, 0, 0)

@@ -439,7 +439,7 @@ func TestUnequalChainsFailTheQueryAndNameWhere(t *testing.T) {
 	sh := q.Stages[1].Shadows[0]
 	report := func(p topology.Process, instance uint64, role string, sum uint64) Received {
 		return Received{&Report{Process: p, Seq: 1, Queries: []QueryReport{{ID: q.ID, Partitions: []PartitionReport{{
-			Stage: 1, Range: r, Instance: instance, Role: role, Phase: PhaseRunning, Restored: q.Complete, Chains: []ChainSum{{r, q.Complete + 16, sum}},
+			Stage: 1, Range: r, Instance: instance, Role: role, Phase: PhaseRunning, Epoch: q.Complete + 16, Restored: q.Complete, Chains: []ChainSum{{r, q.Complete + 16, sum}},
 		}}}}}, w.now}
 	}
 	view := func(sum uint64) *View {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ type countedListener struct {
 type countedConn struct {
 	transport.Conn
 	*counted
-	closed atomic.Bool
+	closed sync.Once // which a second Close waits for
 }
 
 func (t countedTransport) Listen(addr string) (transport.Listener, error) {
@@ -73,9 +74,7 @@ func (c *countedConn) Send(msg []byte) error {
 }
 
 func (c *countedConn) Close() error {
-	if !c.closed.Swap(true) {
-		c.open.Add(-1)
-	}
+	c.closed.Do(func() { c.open.Add(-1) })
 	return c.Conn.Close()
 }
 

@@ -48,6 +48,16 @@ type Placement struct {
 	Finished bool
 }
 
+// roleOf is an instance's role, Retired for one that is not placed any more.
+func (p *Placement) roleOf(stage topology.StageID, instance uint64) Role {
+	for i := range p.Stages[stage] {
+		if pl := &p.Stages[stage][i]; pl.Instance == instance {
+			return pl.Role
+		}
+	}
+	return Retired
+}
+
 // Backup takes checkpoints. Save must not block; once all vaults of a checkpoint have it on disk, Query.Acknowledge is called.
 type Backup interface {
 	Save(c backup.Checkpoint)

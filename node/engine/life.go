@@ -287,21 +287,24 @@ func (p *partition) innerLoop(ctx context.Context) error {
 const (
 	// nearEpochs is how far behind the sources a shadow may be that has caught up: when it takes over, what it lacks is a pause.
 	nearEpochs = 8
-	// nearWithin bounds how long it is waited for that: what is active may be as far behind. After heardWithin nothing has come of
-	// sources, and there is nothing to wait for.
+	// nearWithin bounds how long it is waited for that: what is active may be as far behind. After heardWithin sources have told nothing, since
+	// they have released nothing, and there is nothing to wait for.
 	nearWithin  = 3 * time.Second
 	heardWithin = 500 * time.Millisecond
 	nearEvery   = 100 * time.Millisecond
 )
 
 // near says whether an instance that has nothing to take has taken all that there is. A shadow that was restored just now has asked for the
-// epochs behind its checkpoint, and they are on their way.
+// epochs behind its checkpoint, and they are on their way. What its node heard of sources before it was made may be of any time.
 func (p *partition) near() bool {
 	if p.role != Shadow || p.stats.phase.Load() != int32(catchingUp) {
 		return true
 	}
 	since, heard := time.Since(p.stateAt), topology.Epoch(p.query.heard.Load())
-	return heard > 0 && heard < p.next+nearEpochs || heard == 0 && since >= heardWithin || since >= nearWithin
+	if heard <= p.heardBefore {
+		return since >= heardWithin
+	}
+	return heard < p.next+nearEpochs || since >= nearWithin
 }
 
 // caughtUp notes that the instance has taken all that there is.

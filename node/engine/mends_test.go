@@ -107,6 +107,35 @@ func TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain(t *testing.T)
 	}
 }
 
+// TestAReleasedEpochIsToldToSourcesAndShadowsElsewhere: others have no use for it.
+func TestAReleasedEpochIsToldToSourcesAndShadowsElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		source int
+		role   Role
+		want   int64
+	}{
+		"a source":         {0, Active, 7},
+		"a shadow":         {-1, Shadow, 7},
+		"one that is none": {-1, Active, 0},
+		"one that is past": {0, Retired, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				teller, hearer := NewNode(NodeConfig{ID: "a", Boot: 1}), NewNode(NodeConfig{ID: "b", Boot: 2})
+				tells, hears := openQuery(t, teller), openQuery(t, hearer)
+				joinNodes(t, teller, hearer)
+				synctest.Wait()
+				tells.plan.Stages[0].Source = c.source
+				tells.tell(&Placement{Stages: [][]Placed{{{Partition: topology.Partition{Node: "b", Boot: 2}, Instance: 1, Role: c.role}}}}, 7)
+				synctest.Wait()
+				if got := hears.heard.Load(); got != c.want {
+					t.Errorf("heard of epoch %d, want %d", got, c.want)
+				}
+			})
+		})
+	}
+}
+
 // TestAReleasedEpochIsToldAgainOverANewConnection: a source that seals only on hearing of others' epochs would not seal before its next row.
 func TestAReleasedEpochIsToldAgainOverANewConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,16 +142,28 @@ func (n *Node) linkWith(peer Peer) *dataplane.Link {
 // rewire lets the partitions of all queries look for their producers again.
 func (n *Node) rewire() {
 	n.mu.Lock()
-	queries := make([]*Query, 0, len(n.queries))
-	for _, q := range n.queries {
-		queries = append(queries, q)
-	}
+	queries := slices.Collect(maps.Values(n.queries))
 	n.mu.Unlock()
 	for _, q := range queries {
 		for _, p := range q.partitions() {
 			p.notify()
 		}
 	}
+}
+
+// works says that a partition is active here that has not ended.
+func (n *Node) works() bool {
+	n.mu.Lock()
+	queries := slices.Collect(maps.Values(n.queries))
+	n.mu.Unlock()
+	for _, q := range queries {
+		for _, p := range q.partitions() {
+			if Role(p.stats.role.Load()) == Active && phase(p.stats.phase.Load()) != ended {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // resolve finds the output log of one of the node's partitions; dataplane.ErrNotYet when it is not here, or not here yet.

@@ -27,11 +27,13 @@ type partition struct {
 	instance uint64
 	made     time.Time
 	stateAt  time.Time // when its state was there
-	narrowed narrowing // since the last entry of the logs
-	taking   taking    // of its producers' successors
-	load     []int64   // rows taken since it was made, by key group of rng
-	loadAt   time.Time // when load was last shown
-	hot      hotKey
+	// heardBefore is the latest epoch of which its node knew that a source had released it when the instance was made.
+	heardBefore topology.Epoch
+	narrowed    narrowing // since the last entry of the logs
+	taking      taking    // of its producers' successors
+	load        []int64   // rows taken since it was made, by key group of rng
+	loadAt      time.Time // when load was last shown
+	hot         hotKey
 
 	placement atomic.Pointer[Placement]
 	followed  *Placement // what of placement has been taken over
@@ -137,7 +139,7 @@ type task struct {
 func newPartition(q *Query, spec *plan.Stage, pl *Placed) *partition {
 	rng := pl.Range
 	p := &partition{query: q, node: q.node, spec: spec, rng: rng, placed: pl, instance: pl.Instance, role: pl.Role, made: time.Now(),
-		wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone, durable: dataplane.DurableUnknown,
+		heardBefore: topology.Epoch(q.heard.Load()), wake: make(chan struct{}, 1), next: 1, watermark: topology.WatermarkNone, durable: dataplane.DurableUnknown,
 		inlets: make([][]*inlet, len(spec.Inputs)), standings: make([]standing, len(spec.Inputs)), keeps: map[int]bool{},
 		groups: make([][]relational.Group, len(spec.Ops)), replicas: map[*relational.Group]*state.Group{}}
 	p.saving.part = p

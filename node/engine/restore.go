@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/seepnode/seepnode/backup"
 	"github.com/seepnode/seepnode/dataplane"
@@ -26,8 +27,12 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	err := p.query.config.Restore(ctx, p.spec.ID, p.rng, c, func(chain []backup.GroupDelta) error {
 		taking.Lock()
 		defer taking.Unlock()
+		begun := time.Now()
 		p.outgrown = append(p.outgrown, outgrown(chain)...)
-		return p.applyChain(x, chain, c, last)
+		if err := p.applyChain(x, chain, c, last); err != nil {
+			return err
+		}
+		return p.giveWay(ctx, time.Since(begun))
 	})
 	if err != nil {
 		return fmt.Errorf("stage %q %v: cannot restore epoch %d: %w", p.spec.Name, p.rng, c, err)
@@ -64,6 +69,20 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 		l.Restart(p.next, dataplane.Stand{Watermark: p.watermark, Idle: p.idle, Range: p.rng, ChainSum: topology.SumChains(p.rng.From, p.chains[o])})
 	}
 	return nil
+}
+
+// shadowShare is the part of a node's workers that a shadow's restore takes while other partitions are active there: an 1/shadowShare.
+const shadowShare = 8
+
+// giveWay rests after worked time of a shadow's restore, for which no result waits, as long as it would else take from what is active on its
+// node: on a small computer that fell behind by 175 ms while the state of a partition of 50 MB came. The caller keeps others from taking more of
+// the state meanwhile.
+func (p *partition) giveWay(ctx context.Context, worked time.Duration) error {
+	rest := worked * time.Duration(max(0, shadowShare-p.node.config.Workers)) / time.Duration(p.node.config.Workers)
+	if rest <= 0 || p.placement.Load().roleOf(p.spec.ID, p.instance) != Shadow || !p.node.works() {
+		return nil
+	}
+	return sleep(ctx, rest)
 }
 
 // chainDeltas is how many deltas behind its base, that change something, a key group is restored from without bringing another base. Vaults ask for

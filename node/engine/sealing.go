@@ -377,16 +377,14 @@ func (p *partition) tell(released topology.Epoch) {
 	p.query.tell(p.followed, released)
 }
 
-// tell lets the sources that a placement puts on other nodes know of a released epoch.
+// tell lets the sources that a placement puts on other nodes know of a released epoch, and shadows, which have caught up when they have taken it.
 func (q *Query) tell(placement *Placement, released topology.Epoch) {
 	told := map[Peer]bool{}
 	for s, stage := range placement.Stages {
-		if q.plan.Stages[s].Source < 0 {
-			continue
-		}
 		for i := range stage {
 			peer := Peer{stage[i].Node, stage[i].Boot}
-			if stage[i].Role != Active || q.here(stage[i].Partition) || told[peer] {
+			concerned := stage[i].Role == Shadow || stage[i].Role == Active && q.plan.Stages[s].Source >= 0
+			if !concerned || q.here(stage[i].Partition) || told[peer] {
 				continue
 			}
 			told[peer] = true

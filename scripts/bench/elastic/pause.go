@@ -28,18 +28,19 @@ func rescalePause(ctx context.Context, b *bench) error {
 	}
 	defer out.close()
 	load := fleet.Workload{StateBytes: 1000, Work: 4}
-	c, err := b.calibrate(ctx, load, 0.4)
-	if err != nil {
-		return err
-	}
-	load.Rate = fleet.Steady(c.rate(0.5))
 	sizes, times := pick(b, []int{1, 10, 100}, []int{1, 100}), pick(b, 20, 4)
-	b.report.text("%s. At half of that, %d rows/s, the keyed stage goes from one partition to two and back, %d times in all for each size of state. *Added* is the p99 of the worst", c, load.Rate[0].Rate, times)
+	b.report.text("At a rate that uses half of a worker the keyed stage goes from one partition to two and back, %d times in all for each size of state. *Added* is the p99 of the worst", times)
 	b.report.text("second between the command and its end, less the p99 of the %s before; *silence* is the longest time without a new result.\n", calmBefore)
 	var rows [][]string
 	ch := chart{Name: "b-pause", Title: "Added p99 of a rescale at 50 % utilisation", X: "state, MB", LogX: true, Panels: []panel{{Y: "added p99, ms"}, {Y: "longest silence, ms"}}}
 	for _, size := range sizes {
 		load.Keys = size * 1000
+		c, err := b.calibrate(ctx, load, 0.4)
+		if err != nil {
+			return err
+		}
+		load.Rate = fleet.Steady(c.rate(0.5))
+		b.report.text("- %d MB: %s; it gets %d", size, c, load.Rate[0].Rate)
 		r, err := b.rescales(ctx, load, size, times, out)
 		if err != nil {
 			return fmt.Errorf("%d MB: %w", size, err)
