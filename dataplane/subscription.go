@@ -154,7 +154,8 @@ func (d *Durable) Decode(payload []byte) error {
 	return r.end(TypeDurable)
 }
 
-// Released tells a peer that some source of a query has a released seal of an epoch: sources without rows seal through it.
+// Released tells a peer that some source of a query has a released seal of an epoch: sources without rows seal through it, and shadows
+// that have taken it have caught up.
 type Released struct {
 	Query topology.QueryID
 	Epoch topology.Epoch

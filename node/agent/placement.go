@@ -22,7 +22,7 @@ func placement(q *raftfsm.Query) engine.Placement {
 			placed = append(placed, engine.Placed{Partition: at(a.Range, a.Process), Instance: a.Instance, Role: engine.Active, Restore: a.Restore, Adopt: a.Adopt})
 		}
 		for _, s := range stage.Shadows {
-			placed = append(placed, engine.Placed{Partition: at(s.Range, s.Process), Instance: s.Instance, Role: engine.Shadow, Restore: s.Restore})
+			placed = append(placed, engine.Placed{Partition: at(s.Range, s.Process), Instance: s.Instance, Role: engine.Shadow, Standby: s.Purpose == topology.ForStandby, Restore: s.Restore})
 		}
 		for _, r := range stage.Retired {
 			placed = append(placed, engine.Placed{Partition: at(r.Range, r.Process), Instance: r.Instance, Role: engine.Retired})

@@ -173,7 +173,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	case r != nil && r.Phase == PhaseRestoring:
 		stands = fmt.Sprintf("it is restoring and has %d bytes", r.RestoredBytes)
 	case r != nil:
-		stands = fmt.Sprintf("it is %s, at epoch %d and %d behind", r.Phase, r.Epoch, v.behind(q, s, sh, r))
+		stands = fmt.Sprintf("it is %s, at epoch %d and %d behind; the complete checkpoint is that of epoch %d", r.Phase, r.Epoch, v.behind(q, s, sh, r), q.Complete)
 	}
 	return drop(fmt.Sprintf("it has not come further in %d s: %s", v.Timing.Converge/1000, stands))
 }
@@ -215,7 +215,8 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 			return d
 		}
 		if r.Phase == PhaseRunning && !q.Stages[s].Source && r.Epoch < q.Complete {
-			return d // nobody would have the epochs any more that it lacks: it would have to restore that checkpoint, and results with it
+			// What is kept for a shadow goes when it is none any more. It would have to restore that checkpoint, and results would wait for it.
+			return d
 		}
 		if r.Phase == PhaseRunning && sh.Purpose == topology.ForChange && !q.Stages[s].Source && v.behind(q, s, sh, r)*q.EpochMs > takeOverMs {
 			return d // it had caught up, and has fallen behind since

@@ -1,6 +1,10 @@
 package coordinator
 
-import "github.com/seepnode/seepnode/raftfsm"
+import (
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm"
+)
 
 // StepNodes is all that is decided of nodes. Its commands do not depend on each other.
 func StepNodes(v *View, m *NodesMemory) Decision {
@@ -28,7 +32,10 @@ func StepQuery(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		lost, _ := v.lostOf(q)
 		d.add(v.settled(q, m, len(lost) > 0))
 	}
-	d.add(Checkpoint(v, q))
+	if !slices.ContainsFunc(d.Commands, func(k raftfsm.Command) bool { _, ok := k.(*raftfsm.Switch); return ok }) {
+		// A shadow takes over that has all of the complete checkpoint, and may lack epochs of the next one.
+		d.add(Checkpoint(v, q))
+	}
 	return onePerVersion(d)
 }
 

@@ -29,6 +29,7 @@ type Placed struct {
 	// Instance is unique within a query, greater for each later start.
 	Instance uint64
 	Role     Role
+	Standby  bool // of a shadow: it is to stay one
 	// Restore is the complete checkpoint that it starts from; a later complete one will do.
 	Restore topology.Epoch
 	// Adopt are, for a source, the seal logs of former owners that it goes on from, in order; for a key group that several of them

@@ -95,6 +95,7 @@ func (p *partition) run(ctx context.Context) (err error) {
 	}
 	p.stats.restoreMs.Store(time.Since(p.made).Milliseconds())
 	p.stateAt = time.Now()
+	p.heardBefore = max(p.heardBefore, p.next-1)
 	p.trace("restored")
 	p.stats.phase.Store(int32(catchingUp))
 	p.open.Store(true)
@@ -173,8 +174,9 @@ func (p *partition) standBy(ctx context.Context, from topology.Epoch) error {
 		if p.role != Shadow {
 			return nil
 		}
-		p.stats.phase.Store(int32(running))
-		p.query.statusChanged()
+		if p.stats.phase.Swap(int32(running)) != int32(running) {
+			p.query.statusChanged() // once: it is woken by each epoch that its node hears of
+		}
 		if err := p.wait(ctx); err != nil {
 			return err
 		}
@@ -287,24 +289,29 @@ func (p *partition) innerLoop(ctx context.Context) error {
 const (
 	// nearEpochs is how far behind the sources a shadow may be that has caught up: when it takes over, what it lacks is a pause.
 	nearEpochs = 8
-	// nearWithin bounds how long it is waited for that: what is active may be as far behind. After heardWithin sources have told nothing, since
-	// they have released nothing, and there is nothing to wait for.
-	nearWithin  = 3 * time.Second
+	// nearWithin is how long it may come no nearer: what is active, and what gives both their input, may be as far behind. After heardWithin
+	// sources that follow the clock have told nothing because they have released nothing with rows, and there is nothing to wait for. Those
+	// sealed by rows tell of checkpoint epochs only: the coordinator looks how far behind a shadow is.
+	nearWithin  = time.Second
 	heardWithin = 500 * time.Millisecond
 	nearEvery   = 100 * time.Millisecond
 )
 
 // near says whether an instance that has nothing to take has taken all that there is. A shadow that was restored just now has asked for the
-// epochs behind its checkpoint, and they are on their way. What its node heard of sources before it was made may be of any time.
+// epochs behind its checkpoint, and they are on their way. What its node heard of sources before may be of any time.
 func (p *partition) near() bool {
 	if p.role != Shadow || p.stats.phase.Load() != int32(catchingUp) {
 		return true
 	}
-	since, heard := time.Since(p.stateAt), topology.Epoch(p.query.heard.Load())
+	heard := topology.Epoch(p.query.heard.Load())
 	if heard <= p.heardBefore {
-		return since >= heardWithin
+		return time.Since(p.stateAt) >= heardWithin
 	}
-	return heard < p.next+nearEpochs || since >= nearWithin
+	lacks := heard - p.next + 1
+	if p.lackedAt.IsZero() || lacks < p.lacked {
+		p.lacked, p.lackedAt = lacks, time.Now()
+	}
+	return lacks <= nearEpochs || time.Since(p.lackedAt) >= nearWithin
 }
 
 // caughtUp notes that the instance has taken all that there is.

@@ -110,14 +110,16 @@ func TestADurableMarkThatIsLostWithALinkAfterTheEndIsAskedForAgain(t *testing.T)
 // TestAReleasedEpochIsToldToSourcesAndShadowsElsewhere: others have no use for it.
 func TestAReleasedEpochIsToldToSourcesAndShadowsElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
-		source int
-		role   Role
-		want   int64
+		source  int
+		role    Role
+		standby bool
+		want    int64
 	}{
-		"a source":         {0, Active, 7},
-		"a shadow":         {-1, Shadow, 7},
-		"one that is none": {-1, Active, 0},
-		"one that is past": {0, Retired, 0},
+		"a source":                {0, Active, false, 7},
+		"a shadow":                {-1, Shadow, false, 7},
+		"one that is to stay one": {-1, Shadow, true, 0},
+		"one that is neither":     {-1, Active, false, 0},
+		"one that was replaced":   {0, Retired, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -126,7 +128,7 @@ func TestAReleasedEpochIsToldToSourcesAndShadowsElsewhere(t *testing.T) {
 				joinNodes(t, teller, hearer)
 				synctest.Wait()
 				tells.plan.Stages[0].Source = c.source
-				tells.tell(&Placement{Stages: [][]Placed{{{Partition: topology.Partition{Node: "b", Boot: 2}, Instance: 1, Role: c.role}}}}, 7)
+				tells.tell(&Placement{Stages: [][]Placed{{{Partition: topology.Partition{Node: "b", Boot: 2}, Instance: 1, Role: c.role, Standby: c.standby}}}}, 7)
 				synctest.Wait()
 				if got := hears.heard.Load(); got != c.want {
 					t.Errorf("heard of epoch %d, want %d", got, c.want)

@@ -151,14 +151,16 @@ func (n *Node) rewire() {
 	}
 }
 
-// works says that a partition is active here that has not ended.
-func (n *Node) works() bool {
+// hasActive says that a partition is active here that has not ended.
+func (n *Node) hasActive() bool {
 	n.mu.Lock()
 	queries := slices.Collect(maps.Values(n.queries))
 	n.mu.Unlock()
 	for _, q := range queries {
 		for _, p := range q.partitions() {
-			if Role(p.stats.role.Load()) == Active && phase(p.stats.phase.Load()) != ended {
+			// One that is being restored has not taken its role over yet.
+			placement := p.placement.Load()
+			if placement != nil && placement.roleOf(p.spec.ID, p.instance) == Active && phase(p.stats.phase.Load()) != ended {
 				return true
 			}
 		}

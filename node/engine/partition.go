@@ -27,8 +27,10 @@ type partition struct {
 	instance uint64
 	made     time.Time
 	stateAt  time.Time // when its state was there
-	// heardBefore is the latest epoch of which its node knew that a source had released it when the instance was made.
+	// heardBefore is the latest epoch of which its node knew that a source had released it when the instance was made, or that it was restored to.
 	heardBefore topology.Epoch
+	lacked      topology.Epoch // of a shadow: how many epochs it was behind what sources had told when it was nearest
+	lackedAt    time.Time
 	narrowed    narrowing // since the last entry of the logs
 	taking      taking    // of its producers' successors
 	load        []int64   // rows taken since it was made, by key group of rng

@@ -71,18 +71,25 @@ func (p *partition) restore(ctx context.Context, c topology.Epoch) error {
 	return nil
 }
 
-// shadowShare is the part of a node's workers that a shadow's restore takes while other partitions are active there: an 1/shadowShare.
-const shadowShare = 8
+const (
+	// shadowShare: a shadow's taking of state gets about one shadowShare-th of its node's workers while other partitions are active there.
+	shadowShare = 8
+	// restMost bounds the rest after the state of one key group; restStep is how long a rest goes on after nobody needs it any more.
+	restMost, restStep = time.Second, 20 * time.Millisecond
+)
 
 // giveWay rests after worked time of a shadow's restore, for which no result waits, as long as it would else take from what is active on its
 // node: on a small computer that fell behind by 175 ms while the state of a partition of 50 MB came. The caller keeps others from taking more of
 // the state meanwhile.
 func (p *partition) giveWay(ctx context.Context, worked time.Duration) error {
-	rest := worked * time.Duration(max(0, shadowShare-p.node.config.Workers)) / time.Duration(p.node.config.Workers)
-	if rest <= 0 || p.placement.Load().roleOf(p.spec.ID, p.instance) != Shadow || !p.node.works() {
-		return nil
+	rest := min(restMost, worked*time.Duration(max(0, shadowShare-p.node.config.Workers))/time.Duration(p.node.config.Workers))
+	for rest > 0 && p.placement.Load().roleOf(p.spec.ID, p.instance) == Shadow && p.node.hasActive() {
+		if err := sleep(ctx, min(rest, restStep)); err != nil {
+			return err
+		}
+		rest -= restStep
 	}
-	return sleep(ctx, rest)
+	return nil
 }
 
 // chainDeltas is how many deltas behind its base, that change something, a key group is restored from without bringing another base. Vaults ask for

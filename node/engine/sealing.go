@@ -371,19 +371,20 @@ func (q *Query) wakeSources() {
 	}
 }
 
-// tell lets all other sources of the query know of a released epoch.
+// tell lets all who need it know of a released epoch.
 func (p *partition) tell(released topology.Epoch) {
 	p.query.hear(released)
 	p.query.tell(p.followed, released)
 }
 
-// tell lets the sources that a placement puts on other nodes know of a released epoch, and shadows, which have caught up when they have taken it.
+// tell lets the sources that a placement puts on other nodes know of a released epoch, and shadows, which have caught up when they have taken it;
+// but not those that stay shadows, which would never be let alone.
 func (q *Query) tell(placement *Placement, released topology.Epoch) {
 	told := map[Peer]bool{}
 	for s, stage := range placement.Stages {
 		for i := range stage {
 			peer := Peer{stage[i].Node, stage[i].Boot}
-			concerned := stage[i].Role == Shadow || stage[i].Role == Active && q.plan.Stages[s].Source >= 0
+			concerned := stage[i].Role == Shadow && !stage[i].Standby || stage[i].Role == Active && q.plan.Stages[s].Source >= 0
 			if !concerned || q.here(stage[i].Partition) || told[peer] {
 				continue
 			}
@@ -399,7 +400,7 @@ func (q *Query) tell(placement *Placement, released topology.Epoch) {
 const tellEvery = time.Second
 
 // stirSources, until ctx is done, wakes the node's sources when logs have room again, and tells other nodes again and again what sources have
-// released. A node where the query is not open yet, or where no source is placed yet, hears nothing of it, and a source there that stands still at a
+// released. A node where the query is not open yet, or where neither source nor shadow is placed yet, hears nothing of it, and a source there that stands still at a
 // checkpoint which others have left behind would do so for ever: it may never be complete, and the others say no more while they stand still, too.
 func (q *Query) stirSources(ctx context.Context) {
 	relief, stop := q.node.config.Spill.Relief()

@@ -45,7 +45,7 @@ func recoveries(ctx context.Context, b *bench) error {
 	b.report.text("the paper's measure: from the kill until the result table shows all rows that were due before it; *caught up* is when the query lags less than %s again.", fleet.LagMost)
 	b.report.text("Upstream backup: no checkpoint is complete, all that the upstream stage has emitted since the query began is retained and sent again. Source replay: the same, and")
 	b.report.text("the source's node is lost at the same moment, so that nothing is retained and the rows are read again from their seals.\n")
-	intervals := pick(b, []int{128, 512, 1024, 2048}, []int{128, 512})
+	intervals := pick(b, []int{128, 512, 2048, 4096}, []int{128, 512})
 	rates := pick(b, []int{500, 1000, 2000}, []int{1000})
 	losses := pick(b, 2, 1)
 	var rows [][]string
@@ -70,7 +70,7 @@ func recoveries(ctx context.Context, b *bench) error {
 				return err
 			}
 		}
-		// The window that is retained is as long as the longest but one interval.
+		// The window that is retained.
 		window := pick(b, 1024, 512)
 		for _, way := range []string{upstreamBackup, sourceReplay} {
 			if err := measure(way, window, rate); err != nil {
@@ -371,7 +371,7 @@ func parallelRecovery(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer out.close()
-	sizes := pick(b, []int{10, 100, 150}, []int{100})
+	sizes := pick(b, []int{10, 100}, []int{100})
 	const rate = 500
 	losses := pick(b, 3, 1)
 	b.report.text("Workers of 0.3 cores, %d rows/s, checkpoints every 5.12 s; a lost partition goes to as many nodes as bring its restore below 200 ms, at most to those", rate)
