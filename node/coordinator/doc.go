@@ -12,4 +12,8 @@
 //     taken for lost for want of reports before a new leader has led for as long as it takes to notice (Timing.Silence);
 //   - commands are conditional, so any of them may be lost, repeated or late (invariants 12 and 26);
 //   - what is decided of one query waits for no other query.
+//
+// Departure from the design: besides equal chains a switch needs a shadow that has all epochs of the complete checkpoint. What is kept for a
+// shadow goes when it is none any more, so that one which lacked some would be restored once more, with results waiting for it: a second long in
+// one of five scale-ins of 100 MB that switched as their checkpoint was completed.
 package coordinator

@@ -12,7 +12,7 @@
 //	shuffle.go                          rows sorted by the consumer's key group, in canonical order
 //	chains.go, suspect.go               proof that two runs gave the same rows; which key group it is when they did not
 //	paranoid.go                         encode, drop and decode all state between epochs
-//	checkpoint.go, saving.go            the state of partitions as deltas, and restoring from them; kept.go  the seals in them
+//	checkpoint.go, saving.go            the state of partitions as deltas; restore.go  what they begin with; kept.go  the seals in both
 //	node.go, query.go                   one node's part of queries, brought to the latest placement; status.go, progress.go  how far it is
 //	cluster.go                          what the cluster says of a query, and the seams to who keeps checkpoints and seals
 //	run.go                              a query on in-process nodes with a fixed topology, for seepnode run
