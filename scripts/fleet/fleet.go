@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seepnode/seepnode/node/api/client"
@@ -17,8 +18,10 @@ const (
 	coresMost = 1.6
 	// LagMost is the most that a query lags which has caught up.
 	LagMost = 200 * time.Millisecond
-	// settleBudget bounds the time that a query takes to run as it should.
+	// settleBudget bounds the time that a query takes to run as it should, with FilledIn for each of its keys.
 	settleBudget = 2 * time.Minute
+	// FilledIn is how long a small computer takes to fill a key in, with room.
+	FilledIn = 250 * time.Microsecond
 )
 
 // Config says what a fleet is.
@@ -96,12 +99,21 @@ func (f *Fleet) Add(ctx context.Context, w Workload) error {
 	if err := f.Start(ctx, w); err != nil {
 		return err
 	}
-	return f.Settle(ctx, func(q *client.QueryDetail) bool { return q.StateBytes >= int64(w.Keys)*int64(w.StateBytes) })
+	return f.settle(ctx, settleBudget+time.Duration(w.Keys)*FilledIn, filled)
+}
+
+// filled says that the first source, which fills the state, has ended. That the state has as many bytes as the texts says less: keys have some, too.
+func filled(q *client.QueryDetail) bool {
+	return !slices.ContainsFunc(q.Parts, func(p client.Partition) bool { return p.Stage == q.Stages[0].Stage && p.Phase != client.PhaseEnded })
 }
 
 // Settle waits until the query runs without a lag, all its state has its copies, and more.
 func (f *Fleet) Settle(ctx context.Context, more func(*client.QueryDetail) bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, settleBudget, fmt.Errorf("not there after %s", settleBudget))
+	return f.settle(ctx, settleBudget, more)
+}
+
+func (f *Fleet) settle(ctx context.Context, within time.Duration, more func(*client.QueryDetail) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not there after %s", within))
 	defer cancel()
 	return f.Await(ctx, "the query to run without a lag", func(ctx context.Context) (bool, string, error) {
 		q, err := f.Query(ctx)

@@ -26,16 +26,13 @@ func (c capacity) String() string {
 		c.cores, 100*c.idle/c.cores, 1e6*c.perRow, c.rate(1))
 }
 
-// filledIn is how long a small computer takes to fill a key in, with room.
-const filledIn = 250 * time.Microsecond
-
 // calibrate measures the processor time of the node of the keyed stage at two rates, with all of the workload's keys: in a large state a row costs
 // more.
 func (b *bench) calibrate(ctx context.Context, load fleet.Workload, cores float64) (c capacity, err error) {
 	const low = 20
 	// The higher rate is about half of what some 30 µs for each unit of work leave room for.
 	high := max(5*low, int(4000*cores)/max(1, load.Work))
-	lasts, lead := pick(b, 8*time.Second, 5*time.Second), 8*time.Second+time.Duration(load.Keys)*filledIn
+	lasts, lead := pick(b, 8*time.Second, 5*time.Second), 8*time.Second+time.Duration(load.Keys)*fleet.FilledIn
 	f, err := b.newRig(ctx, 3, cores)
 	if err != nil {
 		return c, err

@@ -371,9 +371,9 @@ func parallelRecovery(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer out.close()
-	sizes := pick(b, []int{10, 100}, []int{100})
+	sizes := pick(b, []int{100, 150}, []int{100})
 	const rate = 500
-	losses := pick(b, 3, 1)
+	losses := pick(b, 2, 1)
 	b.report.text("Workers of 0.3 cores, %d rows/s, checkpoints every 5.12 s; a lost partition goes to as many nodes as bring its restore below 200 ms, at most to those", rate)
 	b.report.text("that there are: 1, 2 or 4.\n")
 	var rows [][]string
