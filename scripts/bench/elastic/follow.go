@@ -208,7 +208,7 @@ func threshold(ctx context.Context, b *bench) error {
 	lasts := pick(b, 120*time.Second, 60*time.Second)
 	b.report.text("%s. %d workers of %g cores, policy `threshold` with k = 2 reports of r = 5 s, %d rows/s, %s; nodes and latency of the last 15 s.\n", c, smallWorkers, smallCores, load.Rate[0].Rate, lasts)
 	var rows [][]string
-	for _, delta := range pick(b, []int{10, 20, 30, 40, 50, 60, 70, 80, 90}, []int{10, 50, 90}) {
+	for _, delta := range pick(b, []int{10, 30, 50, 70, 90}, []int{10, 50, 90}) {
 		line, err := b.autoscaled(ctx, load, lead, lead+lasts, "--autoscale", "threshold", "--autoscale-option", fmt.Sprintf("threshold=%d", delta))
 		if err != nil {
 			return fmt.Errorf("δ %d %%: %w", delta, err)
