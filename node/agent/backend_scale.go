@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -103,42 +104,65 @@ func (b backend) ScaleQuery(ctx context.Context, id client.RequestID, name strin
 func wantedStages(q *raftfsm.Query, r *client.ScaleRequest) ([]raftfsm.StageScale, string, error) {
 	var out []raftfsm.StageScale
 	var words []string
+	add := func(x raftfsm.StageScale, what string) {
+		out = append(slices.DeleteFunc(out, func(have raftfsm.StageScale) bool { return have.Stage == x.Stage }), x)
+		words = append(words, fmt.Sprintf("%s: %s", q.StageName(x.Stage), what))
+	}
+	if len(r.Stages) == 0 {
+		for i := range q.Stages {
+			if have := q.StageScale(topology.StageID(i)); have.Auto {
+				least, most := cmp.Or(r.Min, have.Min), cmp.Or(r.Max, have.Max)
+				if most > 0 && least > most {
+					return nil, "", api.Invalid("%s is to have %d to %d partitions, which makes no sense: give both limits", q.StageName(have.Stage), least, most)
+				}
+				add(automatic(q, have.Stage, least, most))
+			}
+		}
+		if len(out) == 0 {
+			return nil, "", api.Invalid("no stage of query %s is automatic: name those that the limits are of", q.Name)
+		}
+	}
 	for _, want := range r.Stages {
 		list, err := stagesNamed(q, want.Stage)
 		if err != nil {
 			return nil, "", err
 		}
 		for _, s := range list {
-			groups := q.Stages[s].Groups
-			x := raftfsm.StageScale{Stage: s, Want: want.Partitions}
-			if want.Stage == "*" {
-				x.Want = min(x.Want, groups)
-			}
-			what := fmt.Sprintf("%d partitions", x.Want)
 			if want.Partitions == 0 {
-				x.Auto, x.Min, x.Max = true, min(r.Min, groups), min(r.Max, groups)
-				what = "automatic"
-				switch now := coordinator.Partitions(q.Stages[s]); {
-				case now < x.Min:
-					x.Want = x.Min
-				case x.Max > 0 && now > x.Max:
-					x.Want = x.Max
-				}
-				if x.Min > 0 || x.Max > 0 {
-					what += fmt.Sprintf(", at least %d", max(1, x.Min))
-				}
-				if x.Max > 0 {
-					what += fmt.Sprintf(" and at most %d", x.Max)
-				}
+				add(automatic(q, s, r.Min, r.Max))
+				continue
 			}
-			if x.Want > groups {
+			x := raftfsm.StageScale{Stage: s, Want: want.Partitions}
+			switch groups := q.Stages[s].Groups; {
+			case want.Stage == "*":
+				x.Want = min(x.Want, groups)
+			case x.Want > groups:
 				return nil, "", api.Invalid("%s has %d key groups and so at most as many partitions, not %d", q.StageName(s), groups, x.Want)
 			}
-			out = append(slices.DeleteFunc(out, func(have raftfsm.StageScale) bool { return have.Stage == s }), x)
-			words = append(words, fmt.Sprintf("%s: %s", q.StageName(s), what))
+			add(x, fmt.Sprintf("%d partitions", x.Want))
 		}
 	}
 	return out, short(strings.Join(words, "; ")), nil
+}
+
+// automatic is what is wanted of a stage that is automatic within limits, of which 0 is none.
+func automatic(q *raftfsm.Query, s topology.StageID, least, most int) (raftfsm.StageScale, string) {
+	groups := q.Stages[s].Groups
+	x := raftfsm.StageScale{Stage: s, Auto: true, Min: min(least, groups), Max: min(most, groups)}
+	switch now := coordinator.Partitions(q.Stages[s]); {
+	case now < x.Min:
+		x.Want = x.Min
+	case x.Max > 0 && now > x.Max:
+		x.Want = x.Max
+	}
+	what := "automatic"
+	if x.Min > 0 || x.Max > 0 {
+		what += fmt.Sprintf(", at least %d", max(1, x.Min))
+	}
+	if x.Max > 0 {
+		what += fmt.Sprintf(" and at most %d", x.Max)
+	}
+	return x, what
 }
 
 // stagesNamed are the stages that a person means: "*", a number, a name, or a part of one that no other stage has.

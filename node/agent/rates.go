@@ -154,6 +154,17 @@ func (r *rates) query(id topology.QueryID, source, sink func(topology.StageID) b
 // stage are a stage's rates and the shares of time that its partitions worked, waited for input and waited for credit.
 func (r *rates) stage(id topology.QueryID, stage topology.StageID) (rates client.Rates, busy, idle, blocked float64) {
 	c, seconds := r.grown(func(k instanceKey) bool { return k.query == id && k.stage == stage })
+	busy, idle, blocked = c.shares()
+	return perSecond(c, seconds), busy, idle, blocked
+}
+
+// partition are those shares of one instance.
+func (r *rates) partition(id topology.QueryID, stage topology.StageID, instance uint64) (busy, idle, blocked float64) {
+	c, _ := r.grown(func(k instanceKey) bool { return k.query == id && k.stage == stage && k.instance == instance })
+	return c.shares()
+}
+
+func (c counters) shares() (busy, idle, blocked float64) {
 	all := float64(cmp.Or(max(0, c.busy)+max(0, c.idle)+max(0, c.blocked), 1))
-	return perSecond(c, seconds), float64(max(0, c.busy)) / all, float64(max(0, c.idle)) / all, float64(max(0, c.blocked)) / all
+	return float64(max(0, c.busy)) / all, float64(max(0, c.idle)) / all, float64(max(0, c.blocked)) / all
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/seepnode/seepnode/node/api/client"
 )
@@ -20,12 +21,16 @@ func (s *server) scaleQuery(_ http.ResponseWriter, r *http.Request) (any, error)
 		return nil, err
 	}
 	switch {
-	case len(scale.Stages) == 0:
-		return nil, withHint(Invalid("no stages are named"), "give stages: a list of {stage, partitions}; stage \"*\" is all of them")
+	case len(scale.Stages) == 0 && scale.Min == 0 && scale.Max == 0:
+		return nil, withHint(Invalid("no stages are named, and no limits"), "give stages: a list of {stage, partitions}; stage \"*\" is all of them")
 	case len(scale.Stages) > client.MaxScaleStages:
 		return nil, Invalid("%d stages are named, more than %d", len(scale.Stages), client.MaxScaleStages)
 	case scale.Min < 0 || scale.Max < 0 || scale.Max > 0 && scale.Min > scale.Max:
 		return nil, Invalid("limits of %d to %d partitions make no sense", scale.Min, scale.Max)
+	}
+	automatic := func(st client.ScaleStage) bool { return st.Partitions == 0 }
+	if len(scale.Stages) > 0 && (scale.Min > 0 || scale.Max > 0) && !slices.ContainsFunc(scale.Stages, automatic) {
+		return nil, withHint(Invalid("min and max are of stages that are automatic, and all that are named are fixed"), "leave them out, or name a stage with 0 partitions, which is automatic")
 	}
 	for _, st := range scale.Stages {
 		if st.Stage == "" || len(st.Stage) > client.MaxScaleName || st.Partitions < 0 || st.Partitions > client.MaxPartitions {

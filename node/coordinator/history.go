@@ -54,7 +54,8 @@ func (v *View) detectMs(lost []topology.Process) (ms int64) {
 }
 
 // Recovered writes a recovery with the times of its phases into the history when all its ranges run. What it is about stands in the
-// history too, so any leader sees it to its end; how long it took to commit only the leader knows that decided it.
+// history too, so any leader sees it to its end; how long it took to commit only the leader knows that decided it. Its pause is how long nothing
+// new came to who takes from the ranges, where somebody has said so, else all its phases together.
 func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	for i, c := range m.Commits {
@@ -63,18 +64,24 @@ func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		}
 	}
 	for _, r := range recoveries(q) {
-		there, running, restoreMs, replayMs := v.progress(q, &r)
-		if there == 0 || running < there {
+		x := v.progress(q, &r)
+		if x.there == 0 || x.running < x.there {
 			continue
 		}
 		figures := []raftfsm.KV{{Key: raftfsm.FigureNode, Value: r.Node}, {Key: raftfsm.FigureDetect, Value: fmt.Sprint(r.DetectMs)}}
+		pauseMs := r.DetectMs + x.restoreMs + x.replayMs
 		if i := slices.IndexFunc(m.Commits, func(c Commit) bool { return c.Version == r.Version && c.CommitMs >= 0 }); i >= 0 {
 			figures = append(figures, raftfsm.KV{Key: "commit_ms", Value: fmt.Sprint(m.Commits[i].CommitMs)})
+			pauseMs += m.Commits[i].CommitMs
 		}
-		figures = append(figures, raftfsm.KV{Key: "restore_ms", Value: fmt.Sprint(restoreMs)}, raftfsm.KV{Key: "replay_ms", Value: fmt.Sprint(replayMs)},
-			raftfsm.KV{Key: "ranges", Value: fmt.Sprint(there)}, raftfsm.KV{Key: raftfsm.FigureVersion, Value: fmt.Sprint(r.Version)})
-		text := cut(fmt.Sprintf("%d ranges of %s run again", there, r.Node))
-		if there == 1 {
+		if x.pauseMs >= 0 {
+			pauseMs = x.pauseMs
+		}
+		figures = append(figures, raftfsm.KV{Key: "restore_ms", Value: fmt.Sprint(x.restoreMs)}, raftfsm.KV{Key: "replay_ms", Value: fmt.Sprint(x.replayMs)},
+			raftfsm.KV{Key: "pause_ms", Value: fmt.Sprint(pauseMs)}, raftfsm.KV{Key: "bytes_moved", Value: fmt.Sprint(x.bytes)},
+			raftfsm.KV{Key: "ranges", Value: fmt.Sprint(x.there)}, raftfsm.KV{Key: raftfsm.FigureVersion, Value: fmt.Sprint(r.Version)})
+		text := cut(fmt.Sprintf("%d ranges of %s run again", x.there, r.Node))
+		if x.there == 1 {
 			text = cut(fmt.Sprintf("1 range of %s runs again", r.Node))
 		}
 		d.command(&raftfsm.HistoryAdd{Query: q.ID, Entries: []raftfsm.Entry{{AtMs: v.NowMs, Kind: recoveredKind, Text: text, Figures: figures}}})
@@ -124,20 +131,35 @@ func figure(e *raftfsm.Entry, key string) string {
 	return ""
 }
 
-// progress counts the ranges of a recovery that are still where it put them, and those of them that run.
-func (v *View) progress(q *raftfsm.Query, r *Recovery) (there, running int, restoreMs, replayMs int64) {
+// progress is how far a recovery is.
+type progress struct {
+	there, running      int // ranges that are still where it put them, and those of them that run
+	bytes               int64
+	restoreMs, replayMs int64
+	pauseMs             int64 // -1: nobody says
+}
+
+func (v *View) progress(q *raftfsm.Query, r *Recovery) progress {
+	out := progress{pauseMs: -1}
 	eachAssignment(q, func(s topology.StageID, a *topology.Assignment) bool {
-		if !contains(r.Instances, a.Instance) {
-			return true
+		x := v.active(q, s, a)
+		if contains(r.Instances, a.Instance) {
+			out.there++
+			if x != nil && (x.Phase == PhaseRunning || x.Phase == PhaseEnded) {
+				out.running++
+				out.bytes, out.restoreMs, out.replayMs = out.bytes+x.RestoredBytes, max(out.restoreMs, x.RestoreMs), max(out.replayMs, x.ReplayMs)
+			}
 		}
-		there++
-		if x := v.active(q, s, a); x != nil && (x.Phase == PhaseRunning || x.Phase == PhaseEnded) {
-			running++
-			restoreMs, replayMs = max(restoreMs, x.RestoreMs), max(replayMs, x.ReplayMs)
+		if x != nil {
+			for _, t := range x.Taken {
+				if contains(r.Instances, t.Instance) {
+					out.pauseMs = max(out.pauseMs, t.PauseMs)
+				}
+			}
 		}
 		return true
 	})
-	return there, running, restoreMs, replayMs
+	return out
 }
 
 const (

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +47,11 @@ func TestARecoveryThatSpansALeaderChangeIsWrittenOnceByTheNewLeader(t *testing.T
 		e := &lines[0]
 		if node := figure(e, raftfsm.FigureNode); node != string(victim.id) || !strings.Contains(e.Text, string(victim.id)) {
 			t.Errorf("%q, node %q, want %s", e.Text, node, victim.id)
+		}
+		for _, key := range []string{"restore_ms", "replay_ms", "pause_ms", "bytes_moved"} {
+			if n, err := strconv.ParseInt(figure(e, key), 10, 64); err != nil || n < 0 {
+				t.Errorf("%s is %q", key, figure(e, key))
+			}
 		}
 		if commit := figure(e, "commit_ms"); (commit != "") != (elections == 0) {
 			t.Errorf("%d elections: commit_ms is %q", elections, commit)

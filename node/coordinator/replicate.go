@@ -81,8 +81,8 @@ func (v *View) recovering(q *raftfsm.Query) bool {
 		return true
 	}
 	return slices.ContainsFunc(recoveries(q), func(r Recovery) bool {
-		there, running, _, _ := v.progress(q, &r)
-		return lately(r.DecidedMs) && running < there
+		x := v.progress(q, &r)
+		return lately(r.DecidedMs) && x.running < x.there
 	})
 }
 

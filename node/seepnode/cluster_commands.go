@@ -149,14 +149,18 @@ Examples:
   seepnode query verify wordcount --json`
 
 const scaleDescription = `STAGE is a stage's number in the plan, its name, a part of its name, or * for all of them. A stage with N is fixed;
-one that is auto grows and shrinks with its load. Without stages and limits the answer is how they
-are. Nothing stops meanwhile: new partitions are brought up beside the old ones and take over when
-they have caught up; "seepnode query history" tells of each change.
+one that is auto, as all are at first, grows and shrinks with its load. A stage has at most one
+partition on each node that takes partitions, whatever is wanted, and follows when nodes come. Limits
+are of each stage that is named with auto; without stages, of those that are auto, where a limit that
+is not given stays as it is. Without stages and limits the answer is how they are. Nothing stops
+meanwhile: new partitions are brought up beside the old ones and take over when they have caught up;
+"seepnode query history" tells of each change.
 
 Examples:
   seepnode query scale wordcount
   seepnode query scale wordcount count=4
-  seepnode query scale wordcount '*=auto' --min 1 --max 8`
+  seepnode query scale wordcount '*=auto' --min 1 --max 8
+  seepnode query scale wordcount --max 12`
 
 const recoverDescription = `A query is WAITING when the seals or the state of some of its partitions are on no node that can be
 reached. It goes on by itself, without any loss, when such a node comes back with its disk; "seepnode

@@ -93,7 +93,7 @@ func fakeDetail(name, state string) client.QueryDetail {
 
 func fakeParts() []client.Partition {
 	return []client.Partition{
-		{Stage: 0, Range: topology.Range{From: 0, To: 128}, Node: "n1", Boot: "2a", Instance: 1, Role: client.RoleActive, Phase: client.PhaseRunning, Epoch: 12347, Durable: 12346, RowsIn: 6000000, RowsOut: 6000000},
+		{Stage: 0, Range: topology.Range{From: 0, To: 128}, Node: "n1", Boot: "2a", Instance: 1, Role: client.RoleActive, Phase: client.PhaseRunning, Epoch: 12347, Durable: 12346, RowsIn: 6000000, RowsOut: 6000000, Busy: 0.48, Idle: 0.4, Blocked: 0.12},
 		{Stage: 1, Range: topology.Range{From: 0, To: 256}, Node: "n2", Boot: "2b", Instance: 2, Role: client.RoleShadow, Phase: client.PhaseRestoring, RestoreEpoch: 12288, StateBytes: 12300000},
 	}
 }

@@ -286,10 +286,10 @@ func partitionTable(d *display, parts []client.Partition) error {
 		}
 		rows = append(rows, []cell{
 			figure(strconv.Itoa(int(p.Stage))), word(p.Range.String()), word(p.Node), word(p.Role), phase, count(int64(p.Epoch)), durableCell(p.Durable),
-			count(int64(p.RestoredEpoch)), count(p.RowsIn), count(p.RowsOut), size(p.StateBytes),
+			count(int64(p.RestoredEpoch)), count(p.RowsIn), count(p.RowsOut), share(p.Busy), share(p.Idle), share(p.Blocked), size(p.StateBytes),
 		})
 	}
-	return d.table([]string{"STAGE", "PARTITION", "NODE", "ROLE", "PHASE", "EPOCH", "DURABLE", "RESTORED", "ROWS IN", "ROWS OUT", "STATE"}, rows)
+	return d.table([]string{"STAGE", "PARTITION", "NODE", "ROLE", "PHASE", "EPOCH", "DURABLE", "RESTORED", "ROWS IN", "ROWS OUT", "BUSY", "IDLE", "BLOCKED", "STATE"}, rows)
 }
 
 // durableCell is the last epoch on disk everywhere. Of inputs that have ended that is every later one too.

@@ -38,12 +38,12 @@ func (r *remote) queryScale(c *cli.Context) error {
 	return scaleTable(newDisplay(r.app.streams.Out), []client.Scale{*scale})
 }
 
-// scaleRequest reads STAGE=N and STAGE=auto; nil when nothing is asked for. Limits alone are of all stages.
+// scaleRequest reads STAGE=N and STAGE=auto; nil when nothing is asked for. Limits alone are of the stages that are automatic.
 func scaleRequest(args []string, least, most string) (*client.ScaleRequest, error) {
 	if len(args) == 0 && least == "" && most == "" {
 		return nil, nil
 	}
-	var out client.ScaleRequest
+	out := client.ScaleRequest{Stages: []client.ScaleStage{}}
 	var err error
 	if out.Min, err = limitOf("min", least); err != nil {
 		return nil, err
@@ -51,9 +51,7 @@ func scaleRequest(args []string, least, most string) (*client.ScaleRequest, erro
 	if out.Max, err = limitOf("max", most); err != nil {
 		return nil, err
 	}
-	if len(args) == 0 {
-		args = []string{"*=auto"}
-	}
+	automatic := len(args) == 0
 	for _, a := range args {
 		i := strings.LastIndexByte(a, '=')
 		if i <= 0 {
@@ -68,7 +66,11 @@ func scaleRequest(args []string, least, most string) (*client.ScaleRequest, erro
 				return nil, usagef("%q: a stage has a number of partitions, 1 or more, or is auto", a)
 			}
 		}
+		automatic = automatic || st.Partitions == 0
 		out.Stages = append(out.Stages, st)
+	}
+	if !automatic && (out.Min > 0 || out.Max > 0) {
+		return nil, usagef("--min and --max are of stages that are automatic, and none of %s is", strings.Join(args, " "))
 	}
 	return &out, nil
 }

@@ -194,9 +194,13 @@ type Partition struct {
 	Deaths        int            `json:"deaths,omitempty"` // processes that died one after the other in its first epochs
 	RowsIn        int64          `json:"rows_in"`
 	RowsOut       int64          `json:"rows_out"`
-	StateBytes    int64          `json:"state_bytes"`
-	LogBytes      int64          `json:"log_bytes"`
-	SpilledBytes  int64          `json:"spilled_bytes"`
+	// Busy, Idle and Blocked are the shares of the last seconds in which it worked, waited for input and waited for room in its output logs.
+	Busy         float64 `json:"busy"`
+	Idle         float64 `json:"idle"`
+	Blocked      float64 `json:"blocked"`
+	StateBytes   int64   `json:"state_bytes"`
+	LogBytes     int64   `json:"log_bytes"`
+	SpilledBytes int64   `json:"spilled_bytes"`
 }
 
 // Topology is where everything of a query is.

@@ -4,8 +4,8 @@ import "time"
 
 // ScaleRequest says how many partitions some stages of a query are to have.
 type ScaleRequest struct {
-	Stages []ScaleStage `json:"stages"` // at least one
-	// Min and Max bound those that are automatic; Max 0: no limit.
+	Stages []ScaleStage `json:"stages"` // none: those that are automatic stay so and get the limits; one that is 0 is as before
+	// Min and Max bound those of Stages that are automatic; Max 0: no limit.
 	Min int `json:"min,omitempty"`
 	Max int `json:"max,omitempty"`
 }
