@@ -83,6 +83,10 @@ bench-elastic: build ## the paper's experiments on a fleet of small computers, w
 	cd scripts/plots && $(GO) build -o ../../bin/plots .
 	$(GO) build -o bin/bench-elastic ./scripts/bench/elastic && bin/bench-elastic -program bin/seepnode -plots bin/plots $(ARGS)
 
+.PHONY: test-many
+test-many: ## a thousand simulated nodes join, run a query, fail and are drained; prints what that costs each of them
+	SEEPNODE_NODES=1000 $(GO) test -run AThousandNodes -v ./node/coordinator
+
 .PHONY: soak
 soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query, and SEEPNODE_RUNS (10) on real processes
 	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions|Elasticity' ./node/engine ./node/agent

@@ -224,7 +224,7 @@ func (v *View) switched(q *raftfsm.Query, e *raftfsm.Entry) (raftfsm.Entry, bool
 	if age := v.NowMs - e.AtMs; (running < there || pauseMs < 0) && age < settleMostMs && there > 0 {
 		return raftfsm.Entry{}, false
 	}
-	pause := "its pause is not known: no epoch came since"
+	pause := "a pause that is not known, since no epoch has come"
 	figures := []raftfsm.KV{{Key: raftfsm.FigureWhat, Value: what}, {Key: raftfsm.FigureStage, Value: stage}}
 	if pauseMs >= 0 {
 		pause = fmt.Sprintf("a pause of %d ms", pauseMs)
