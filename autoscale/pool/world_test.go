@@ -143,6 +143,9 @@ func (w *world) do(e Effects) {
 			if n != nil && n.Drained == DrainedByPerson && slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && !v.ended }) {
 				w.fail("%s was drained by a person and becomes %s: %s", c.Node, status, c.Why)
 			}
+			if n != nil && n.Drained == DrainedByNotice && status == Alive {
+				w.fail("%s is taken back, whose machine is to be taken away: %s", c.Node, c.Why)
+			}
 			if strings.HasPrefix(c.Node, "base") {
 				w.fail("%s was not started by the provider and becomes %s: %s", c.Node, status, c.Why)
 			}
@@ -216,7 +219,7 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 		c.Spares = rapid.IntRange(0, 3).Draw(t, "spares")
 		w := newWorld(c, rapid.IntRange(1, 3).Draw(t, "base"), t.Fatalf)
 		for range rapid.IntRange(1, 25).Draw(t, "events") {
-			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person"}).Draw(t, "event") {
+			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person", "notice"}).Draw(t, "event") {
 			case "load":
 				w.wanted = rapid.IntRange(0, 12).Draw(t, "wanted")
 			case "refuse":
@@ -247,6 +250,10 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 			case "person":
 				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Instance != "" && n.Status == Alive {
 					w.personDrains(n)
+				}
+			case "notice":
+				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Instance != "" && (n.Status == Alive || n.Status == Leaving && n.Drained == DrainedByPool) {
+					w.notice(n)
 				}
 			case "slow":
 				w.joinS = int64(rapid.IntRange(1, 40).Draw(t, "join"))
@@ -283,6 +290,13 @@ func (w *world) personDrains(n *Node) {
 	n.Status, n.Drained = Leaving, DrainedByPerson
 	w.drained[n.Name] = w.now
 	w.say("a person drains node %s", n.Name)
+}
+
+// notice announces that a node's machine is taken away.
+func (w *world) notice(n *Node) {
+	n.Status, n.Drained = Leaving, DrainedByNotice
+	w.drained[n.Name] = w.now
+	w.say("node %s hears that its machine is taken away, and is drained", n.Name)
 }
 
 // personUndrains takes all of them back, or, where their machines are gone, has them leave.

@@ -50,6 +50,9 @@ func (m *machines) Launch(_ context.Context, r provider.Request) (provider.Insta
 func (m *machines) run(i provider.Instance) {
 	m.agents[i.ID] = m.c.start(i.ID, func(k *Config) {
 		k.BootstrapExpect, k.Join, k.Instance, k.Tags = 0, everybody, i.Token, map[string]string{raftfsm.RoleTag: raftfsm.RoleWorker}
+		if m.c.metadata[i.ID] != nil {
+			k.Instance = InstanceIMDS
+		}
 	})
 }
 
