@@ -124,6 +124,41 @@ var scripts = map[string]struct {
 			w.wanted = 2
 		}
 	}},
+	"somebody stops an instance": {90, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.stop("i-001")
+		}
+	}},
+	"somebody stops an instance with the only copies": {150, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.only["i-001"] = true
+			w.stop("i-001")
+		case 60:
+			w.say("another node leads")
+			w.lead()
+		case 110:
+			w.say("the query is removed")
+			w.only["i-001"] = false
+		}
+	}},
+	"somebody stops an instance and starts it again": {120, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.only["i-001"] = true
+			w.stop("i-001")
+		case 70:
+			w.start("i-001")
+			w.only["i-001"] = false
+		}
+	}},
 	"a spot instance is taken away": {80, 1, func(w *world) {
 		if w.now == 20 {
 			w.say("i-001 is taken away by its owner")

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,8 @@ type world struct {
 	drainS   int64 // from the drain to holding nothing
 	drained  map[string]int64
 	listFail int
+	only     map[string]bool // nodes that have the only copies of something
+	told     string          // the problems that were told last
 	said     []string
 	fail     func(format string, args ...any)
 	most     int
@@ -40,7 +43,7 @@ type vm struct {
 }
 
 func newWorld(config Config, base int, fail func(string, ...any)) *world {
-	w := &world{config: config, machine: NewMachine(config), joinS: 5, drainS: 3, wanted: 1, drained: map[string]int64{}, fail: fail}
+	w := &world{config: config, machine: NewMachine(config), joinS: 5, drainS: 3, wanted: 1, drained: map[string]int64{}, only: map[string]bool{}, fail: fail}
 	for i := range base {
 		w.nodes = append(w.nodes, Node{Name: fmt.Sprintf("base%d", i), Status: Alive, Takes: true, Works: 1, Holds: true, Voter: true, Leader: i == 0})
 	}
@@ -76,7 +79,7 @@ func (w *world) live() (out []provider.Instance) {
 func (w *world) step() {
 	w.now++
 	for _, v := range w.vms {
-		if !v.ended && v.joins >= 0 && w.now >= v.joins && w.node(v.ID) == nil {
+		if !v.ended && v.State != provider.Stopped && v.joins >= 0 && w.now >= v.joins && w.node(v.ID) == nil {
 			v.State = provider.Running
 			w.nodes = append(w.nodes, Node{Name: v.ID, Instance: v.Token, Status: Alive, Takes: true})
 			w.say("node %s joins", v.ID)
@@ -87,17 +90,21 @@ func (w *world) step() {
 		if n.Status == Leaving && w.now-w.drained[n.Name] >= w.drainS {
 			n.Works, n.Holds, n.Voter = 0, false, false
 		}
-		gone := slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && v.ended })
+		gone := slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && (v.ended || v.State == provider.Stopped) })
 		if gone && (n.Status == Alive || n.Status == Leaving) {
 			n.Status = Lost
 			w.say("node %s is lost", n.Name)
 		}
 		if n.Status == Lost {
-			n.Works, n.Holds, n.Voter = 0, false, false // recovered elsewhere
+			n.Works, n.Holds, n.Voter = 0, w.only[n.Name], false // recovered elsewhere
 		}
 	}
 	slices.SortFunc(w.nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
 	w.do(w.machine.Step(Input{AtMs: w.now * 1000, Nodes: slices.Clone(w.nodes), Wanted: w.wanted}))
+	if told := strings.Join(w.machine.Standing().Problems, "; "); told != w.told {
+		w.told = told
+		w.say("told of: %s", cmp.Or(told, "nothing"))
+	}
 	w.check()
 }
 
@@ -219,7 +226,7 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 		c.Spares = rapid.IntRange(0, 3).Draw(t, "spares")
 		w := newWorld(c, rapid.IntRange(1, 3).Draw(t, "base"), t.Fatalf)
 		for range rapid.IntRange(1, 25).Draw(t, "events") {
-			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person", "notice"}).Draw(t, "event") {
+			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person", "notice", "stop"}).Draw(t, "event") {
 			case "load":
 				w.wanted = rapid.IntRange(0, 12).Draw(t, "wanted")
 			case "refuse":
@@ -235,6 +242,10 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 					for _, v := range w.vms {
 						v.ended = v.ended || v.ID == id
 					}
+				}
+			case "stop": // by a person
+				if list := w.live(); len(list) > 0 {
+					w.stop(rapid.SampledFrom(list).Draw(t, "vm").ID)
 				}
 			case "orphan": // a leader died between launching and anything else
 				if len(w.live())+len(w.nodes) < c.Max {
@@ -290,6 +301,26 @@ func (w *world) personDrains(n *Node) {
 	n.Status, n.Drained = Leaving, DrainedByPerson
 	w.drained[n.Name] = w.now
 	w.say("a person drains node %s", n.Name)
+}
+
+// stop has somebody stop an instance, outside of the pool.
+func (w *world) stop(id string) {
+	for _, v := range w.vms {
+		if v.ID == id && !v.ended {
+			v.State = provider.Stopped
+			w.say("somebody stops instance %s", id)
+		}
+	}
+}
+
+// start has somebody start an instance again.
+func (w *world) start(id string) {
+	for _, v := range w.vms {
+		if n := w.node(id); v.ID == id && !v.ended && n != nil {
+			v.State, n.Status = provider.Running, Alive
+			w.say("somebody starts instance %s again", id)
+		}
+	}
 }
 
 // notice announces that a node's machine is taken away.

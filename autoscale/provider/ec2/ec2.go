@@ -257,6 +257,8 @@ func instance(i *types.Instance) provider.Instance {
 			out.State = provider.Pending
 		case types.InstanceStateNameRunning:
 			out.State = provider.Running
+		case types.InstanceStateNameStopping, types.InstanceStateNameStopped:
+			out.State = provider.Stopped
 		}
 	}
 	if i.LaunchTime != nil {

@@ -145,6 +145,25 @@ func TestTerminatingPassesOverWhatEC2HasForgotten(t *testing.T) {
 	}
 }
 
+func TestWhatSomebodyStopsIsListedUntilItIsTerminated(t *testing.T) {
+	f := start(t, &fake.EC2{})
+	e := newEC2(t, f, "c", nil)
+	i, err := e.Launch(t.Context(), provider.Request{Token: "c-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Stop(i.ID)
+	if list, err := e.List(t.Context()); err != nil || len(list) != 1 || list[0].State != provider.Stopped || list[0].Token != "c-1" {
+		t.Errorf("its volume is paid for, and listed is %+v, %v", list, err)
+	}
+	if err := e.Terminate(t.Context(), []string{i.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := e.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("after its end %+v, %v", list, err)
+	}
+}
+
 func TestPeersAreTheRunningInstancesWithATag(t *testing.T) {
 	f := start(t, &fake.EC2{PageSize: 5})
 	for n := range 12 {

@@ -17,7 +17,7 @@ import (
 type EC2 struct {
 	Now       func() time.Time
 	PendingIn time.Duration // from RunInstances to running
-	EndingIn  time.Duration // from TerminateInstances to terminated
+	EndingIn  time.Duration // from TerminateInstances to terminated, and from Stop to stopped
 	PageSize  int           // at most, whatever is asked for
 	Limit     int           // instances that the account may have; 0: none
 	Templates []string      // launch templates there are, by id and by name
@@ -39,7 +39,7 @@ type EC2 struct {
 type Instance struct {
 	ID, Subnet, Zone, Type, Address, Template string
 	Spot, IMDSv2                              bool
-	Launched, Ended                           time.Time // Ended: when it was told to; zero: it was not
+	Launched, Stopped, Ended                  time.Time // Stopped, Ended: when it was told to; zero: it was not
 	Tags                                      map[string]string
 }
 
@@ -116,6 +116,17 @@ func (f *EC2) End(id string) {
 	}
 }
 
+// Stop stops an instance, as a person does.
+func (f *EC2) Stop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.ID == id && i.Stopped.IsZero() {
+			i.Stopped = f.Now()
+		}
+	}
+}
+
 func (f *EC2) state(i *Instance) (code int, name string) {
 	now := f.Now()
 	switch {
@@ -123,6 +134,10 @@ func (f *EC2) state(i *Instance) (code int, name string) {
 		return 48, "terminated"
 	case !i.Ended.IsZero():
 		return 32, "shutting-down"
+	case !i.Stopped.IsZero() && now.Sub(i.Stopped) >= f.EndingIn:
+		return 80, "stopped"
+	case !i.Stopped.IsZero():
+		return 64, "stopping"
 	case now.Sub(i.Launched) < f.PendingIn:
 		return 0, "pending"
 	}
