@@ -55,9 +55,11 @@ type refusal struct {
 
 // Start serves it on the loopback.
 func (f *EC2) Start() {
-	f.tokens, f.calls = map[string]*launched{}, map[string]int{}
 	f.server = httptest.NewServer(http.HandlerFunc(f.serve))
 }
+
+// Do answers a request as the server does, without a socket and also before Start. It is an aws.HTTPClient for tests in virtual time.
+func (f *EC2) Do(r *http.Request) (*http.Response, error) { return answer(f.serve, r) }
 
 // URL is where it is reached.
 func (f *EC2) URL() string { return f.server.URL }
@@ -158,6 +160,9 @@ func (f *EC2) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.calls == nil {
+		f.tokens, f.calls = map[string]*launched{}, map[string]int{}
+	}
 	action := r.Form.Get("Action")
 	f.calls[action]++
 	for i := range f.refuse {
