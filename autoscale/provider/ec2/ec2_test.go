@@ -2,6 +2,8 @@ package ec2
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +78,41 @@ func TestInstancesAreWhatWasAskedFor(t *testing.T) {
 	i := f.Instances()[0]
 	if !i.Spot || !i.IMDSv2 || i.Type != "c7g.large" || i.Tags[TagCluster] != "c" || i.Tags[TagToken] != "c-1" || i.Tags["team"] != "streams" || i.Tags["Name"] == "" {
 		t.Errorf("EC2 started %+v", i)
+	}
+}
+
+func TestTagsAreReadAndThoseThatEC2WouldRefuseAreNot(t *testing.T) {
+	long := strings.Repeat("ä", 256)
+	got, err := ParseTags("team=streams+cost centre=4 = 2+empty=+long=" + long)
+	if want := map[string]string{"team": "streams", "cost centre": "4 = 2", "empty": "", "long": long}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := ParseTags(""); err != nil || len(got) != 0 {
+		t.Errorf("of nothing %v, %v", got, err)
+	}
+	var many []string
+	for n := range 48 {
+		many = append(many, fmt.Sprintf("k%d=v", n))
+	}
+	for text, want := range map[string]string{
+		"team":                          "give KEY=VALUE, with + between several",
+		"a=1+":                          "give KEY=VALUE",
+		"=v":                            "give a key of 1 to 128 characters",
+		strings.Repeat("k", 129) + "=v": "give a key of 1 to 128 characters",
+		"k=" + long + "x":               "give a value of at most 256 characters",
+		"a=1+a=2":                       `tag "a" is given twice`,
+		"seepnode:cluster=mine":         "is seepnode's own",
+		"Name=mine":                     "is seepnode's own",
+		"AWS:x=1":                       "are Amazon's",
+		strings.Join(many, "+"):         "48 tags are too many",
+		"k\xff=v":                       "give a key of 1 to 128 characters",
+	} {
+		if _, err := ParseTags(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v; it should say %q", text, err, want)
+		}
+	}
+	if _, err := New(t.Context(), Config{Cluster: "c", Template: "t", Tags: map[string]string{TagToken: "x"}}); err == nil || !strings.Contains(err.Error(), "is seepnode's own") {
+		t.Errorf("in a Config: %v", err)
 	}
 }
 
