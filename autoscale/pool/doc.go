@@ -7,7 +7,7 @@
 //
 // Guarantees:
 //   - no instance is paid for and forgotten: whatever is listed either becomes a node within the launch deadline or is terminated, and
-//     so is what belongs to a node that has left or is lost;
+//     so is what belongs to a node that has left or is lost; what somebody stopped is told of, and ended like that;
 //   - nodes that were not started by the provider are never ended, nor is a voter, nor a node that still holds something;
 //   - a node is drained before it is given back, and taken back into service if it is needed while it drains; what a spot interruption
 //     drains is not taken back, only given back;

@@ -329,7 +329,11 @@ func (m *Machine) endOrphans(in *Input, c *census, e *Effects) {
 			if x.LaunchedMs <= 0 {
 				age = in.AtMs - seenMs
 			}
-			if age > m.config.DeadlineMs {
+			switch {
+			case age <= m.config.DeadlineMs:
+			case x.State == provider.Stopped:
+				m.terminate(e, x, in.AtMs, "it is stopped and no node's")
+			default:
 				if !x.gone {
 					m.failedLaunch(in.AtMs, x)
 				}
@@ -343,12 +347,27 @@ func (m *Machine) endOrphans(in *Input, c *census, e *Effects) {
 				continue
 			}
 			if x.node.Holds { // its disk may be the only one with some state: a query waits for it
-				m.problems = append(m.problems, fmt.Sprintf("node %s is lost and instance %s is kept: copies, partitions or seals are still there", x.node.Name, x.ID))
+				text := fmt.Sprintf("node %s is lost and instance %s is kept: copies, partitions or seals are still there", x.node.Name, x.ID)
+				if x.State == provider.Stopped {
+					text += "; it is stopped: start it again"
+				}
+				m.problems = append(m.problems, text)
 				continue
 			}
 			m.terminate(e, x, in.AtMs, "its node %s is lost", x.node.Name)
 		}
+		if x.State == provider.Stopped && !x.gone && (x.node == nil || x.node.Status != Alive) {
+			const text = "instance %s%s is stopped, which the pool does not do: start it again if it is to stay; it is terminated when nothing needs it"
+			m.problems = append(m.problems, fmt.Sprintf(text, x.ID, ofNode(x.node)))
+		}
 	}
+}
+
+func ofNode(n *Node) string {
+	if n == nil {
+		return ""
+	}
+	return " of node " + n.Name
 }
 
 // failedLaunch makes the next launch wait: what does not join once may not join again.
@@ -384,12 +403,12 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 	var pool, draining []*member
 	for _, list := range [][]*member{c.others, c.ours} {
 		for _, n := range list {
-			// A lost node's instance is there, and may be so again in a moment.
+			// A lost node's instance is there, and may be so again in a moment; one that is stopped only when somebody wants it to.
 			back := n.Status == Lost && n.machine != nil && !n.machine.gone
 			if n.Status == Alive || n.Status == Leaving || back {
 				total++
 			}
-			if back && in.AtMs-m.since("lost "+n.Name, in.AtMs) <= m.config.LostMs {
+			if back && n.machine.State != provider.Stopped && in.AtMs-m.since("lost "+n.Name, in.AtMs) <= m.config.LostMs {
 				starting++
 			}
 			if n.Status == Alive && n.Takes {
@@ -405,8 +424,10 @@ func (m *Machine) size(in *Input, c *census, e *Effects) {
 	}
 	for _, x := range c.instances {
 		if x.node == nil && !x.gone {
-			starting++
 			total++
+			if x.State != provider.Stopped {
+				starting++
+			}
 		}
 	}
 	need := max(1, in.Wanted) + m.config.Spares

@@ -91,6 +91,74 @@ var scripts = map[string]struct {
 			w.wanted = 3
 		}
 	}},
+	"what a notice drains is only given back": {90, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted, w.drainS = 2, 20
+		case 15:
+			for i := range w.nodes {
+				w.nodes[i].Works, w.nodes[i].Holds = 1, true
+			}
+			w.notice(w.node("i-001"))
+		case 25:
+			w.say("the load rises while it drains")
+			w.wanted = 4
+		case 30:
+			w.say("another node leads")
+			w.lead()
+		}
+	}},
+	"a notice comes while the pool gives back": {90, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted, w.drainS = 2, 20
+		case 15:
+			for i := range w.nodes {
+				w.nodes[i].Works, w.nodes[i].Holds = 1, true
+			}
+			w.wanted = 1
+		case 40:
+			w.notice(w.node("i-001"))
+		case 45:
+			w.say("the load comes back")
+			w.wanted = 2
+		}
+	}},
+	"somebody stops an instance": {90, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.stop("i-001")
+		}
+	}},
+	"somebody stops an instance with the only copies": {150, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.only["i-001"] = true
+			w.stop("i-001")
+		case 60:
+			w.say("another node leads")
+			w.lead()
+		case 110:
+			w.say("the query is removed")
+			w.only["i-001"] = false
+		}
+	}},
+	"somebody stops an instance and starts it again": {120, 1, func(w *world) {
+		switch w.now {
+		case 0:
+			w.wanted = 2
+		case 15:
+			w.only["i-001"] = true
+			w.stop("i-001")
+		case 70:
+			w.start("i-001")
+			w.only["i-001"] = false
+		}
+	}},
 	"a spot instance is taken away": {80, 1, func(w *world) {
 		if w.now == 20 {
 			w.say("i-001 is taken away by its owner")

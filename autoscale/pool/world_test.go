@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,8 @@ type world struct {
 	drainS   int64 // from the drain to holding nothing
 	drained  map[string]int64
 	listFail int
+	only     map[string]bool // nodes that have the only copies of something
+	told     string          // the problems that were told last
 	said     []string
 	fail     func(format string, args ...any)
 	most     int
@@ -40,7 +43,7 @@ type vm struct {
 }
 
 func newWorld(config Config, base int, fail func(string, ...any)) *world {
-	w := &world{config: config, machine: NewMachine(config), joinS: 5, drainS: 3, wanted: 1, drained: map[string]int64{}, fail: fail}
+	w := &world{config: config, machine: NewMachine(config), joinS: 5, drainS: 3, wanted: 1, drained: map[string]int64{}, only: map[string]bool{}, fail: fail}
 	for i := range base {
 		w.nodes = append(w.nodes, Node{Name: fmt.Sprintf("base%d", i), Status: Alive, Takes: true, Works: 1, Holds: true, Voter: true, Leader: i == 0})
 	}
@@ -76,7 +79,7 @@ func (w *world) live() (out []provider.Instance) {
 func (w *world) step() {
 	w.now++
 	for _, v := range w.vms {
-		if !v.ended && v.joins >= 0 && w.now >= v.joins && w.node(v.ID) == nil {
+		if !v.ended && v.State != provider.Stopped && v.joins >= 0 && w.now >= v.joins && w.node(v.ID) == nil {
 			v.State = provider.Running
 			w.nodes = append(w.nodes, Node{Name: v.ID, Instance: v.Token, Status: Alive, Takes: true})
 			w.say("node %s joins", v.ID)
@@ -87,17 +90,21 @@ func (w *world) step() {
 		if n.Status == Leaving && w.now-w.drained[n.Name] >= w.drainS {
 			n.Works, n.Holds, n.Voter = 0, false, false
 		}
-		gone := slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && v.ended })
+		gone := slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && (v.ended || v.State == provider.Stopped) })
 		if gone && (n.Status == Alive || n.Status == Leaving) {
 			n.Status = Lost
 			w.say("node %s is lost", n.Name)
 		}
 		if n.Status == Lost {
-			n.Works, n.Holds, n.Voter = 0, false, false // recovered elsewhere
+			n.Works, n.Holds, n.Voter = 0, w.only[n.Name], false // recovered elsewhere
 		}
 	}
 	slices.SortFunc(w.nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
 	w.do(w.machine.Step(Input{AtMs: w.now * 1000, Nodes: slices.Clone(w.nodes), Wanted: w.wanted}))
+	if told := strings.Join(w.machine.Standing().Problems, "; "); told != w.told {
+		w.told = told
+		w.say("told of: %s", cmp.Or(told, "nothing"))
+	}
 	w.check()
 }
 
@@ -142,6 +149,9 @@ func (w *world) do(e Effects) {
 			n := w.node(c.Node)
 			if n != nil && n.Drained == DrainedByPerson && slices.ContainsFunc(w.vms, func(v *vm) bool { return v.ID == n.Name && !v.ended }) {
 				w.fail("%s was drained by a person and becomes %s: %s", c.Node, status, c.Why)
+			}
+			if n != nil && n.Drained == DrainedByNotice && status == Alive {
+				w.fail("%s is taken back, whose machine is to be taken away: %s", c.Node, c.Why)
 			}
 			if strings.HasPrefix(c.Node, "base") {
 				w.fail("%s was not started by the provider and becomes %s: %s", c.Node, status, c.Why)
@@ -216,7 +226,7 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 		c.Spares = rapid.IntRange(0, 3).Draw(t, "spares")
 		w := newWorld(c, rapid.IntRange(1, 3).Draw(t, "base"), t.Fatalf)
 		for range rapid.IntRange(1, 25).Draw(t, "events") {
-			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person"}).Draw(t, "event") {
+			switch rapid.SampledFrom([]string{"load", "refuse", "never", "leader", "end", "orphan", "voter", "slow", "list", "work", "person", "notice", "stop"}).Draw(t, "event") {
 			case "load":
 				w.wanted = rapid.IntRange(0, 12).Draw(t, "wanted")
 			case "refuse":
@@ -233,6 +243,10 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 						v.ended = v.ended || v.ID == id
 					}
 				}
+			case "stop": // by a person
+				if list := w.live(); len(list) > 0 {
+					w.stop(rapid.SampledFrom(list).Draw(t, "vm").ID)
+				}
 			case "orphan": // a leader died between launching and anything else
 				if len(w.live())+len(w.nodes) < c.Max {
 					w.tokens++
@@ -247,6 +261,10 @@ func TestNothingIsPaidForAndForgotten(t *testing.T) {
 			case "person":
 				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Instance != "" && n.Status == Alive {
 					w.personDrains(n)
+				}
+			case "notice":
+				if n := &w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")]; n.Instance != "" && (n.Status == Alive || n.Status == Leaving && n.Drained == DrainedByPool) {
+					w.notice(n)
 				}
 			case "slow":
 				w.joinS = int64(rapid.IntRange(1, 40).Draw(t, "join"))
@@ -283,6 +301,33 @@ func (w *world) personDrains(n *Node) {
 	n.Status, n.Drained = Leaving, DrainedByPerson
 	w.drained[n.Name] = w.now
 	w.say("a person drains node %s", n.Name)
+}
+
+// stop has somebody stop an instance, outside of the pool.
+func (w *world) stop(id string) {
+	for _, v := range w.vms {
+		if v.ID == id && !v.ended {
+			v.State = provider.Stopped
+			w.say("somebody stops instance %s", id)
+		}
+	}
+}
+
+// start has somebody start an instance again.
+func (w *world) start(id string) {
+	for _, v := range w.vms {
+		if n := w.node(id); v.ID == id && !v.ended && n != nil {
+			v.State, n.Status = provider.Running, Alive
+			w.say("somebody starts instance %s again", id)
+		}
+	}
+}
+
+// notice announces that a node's machine is taken away.
+func (w *world) notice(n *Node) {
+	n.Status, n.Drained = Leaving, DrainedByNotice
+	w.drained[n.Name] = w.now
+	w.say("node %s hears that its machine is taken away, and is drained", n.Name)
 }
 
 // personUndrains takes all of them back, or, where their machines are gone, has them leave.

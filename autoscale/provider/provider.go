@@ -43,6 +43,8 @@ const (
 	Running State = "running"
 	// Stopping: it ends; it counts for nothing any more.
 	Stopping State = "stopping"
+	// Stopped: it does not run and has not ended. Somebody stopped it and may start it again; its disk is there, and paid for.
+	Stopped State = "stopped"
 )
 
 // Kind says what went wrong, and with it when to try again.

@@ -17,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/seepnode/seepnode/autoscale/provider/ec2"
+	"github.com/seepnode/seepnode/autoscale/provider/ec2/fake"
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/node/agent/gossip"
 	"github.com/seepnode/seepnode/node/agent/port"
@@ -46,6 +48,8 @@ type cluster struct {
 	boots  uint64
 	// provide makes the provider of nodes, for agents that have one.
 	provide Provide
+	// metadata are the metadata services of nodes that are machines of EC2, by name.
+	metadata map[string]*fake.Metadata
 }
 
 // disk is what of a node outlives its process.
@@ -67,7 +71,7 @@ func (f slowFS) List(dir string) ([]string, error) {
 }
 
 func newCluster(t *testing.T) *cluster {
-	return &cluster{t: t, net: port.NewMemory(), dir: t.TempDir(), agents: map[string]*Agent{}, gossip: gossip.NewRegistry(), disks: map[string]*disk{}}
+	return &cluster{t: t, net: port.NewMemory(), dir: t.TempDir(), agents: map[string]*Agent{}, gossip: gossip.NewRegistry(), disks: map[string]*disk{}, metadata: map[string]*fake.Metadata{}}
 }
 
 func (c *cluster) join(name string, tags gossip.Tags) (gossip.Membership, error) {
@@ -105,8 +109,12 @@ func (c *cluster) start(name string, tune func(*Config)) *Agent {
 		d = &disk{stores: raftfsm.MemoryStores(), vault: vault.NewMemory()}
 		c.disks[name] = d
 	}
-	a, err := Start(c.t.Context(), config, WithNetwork(c.net.Host(name), c.join), WithLogger(testLogger(c.t, name)), WithChance(c.chance), WithProvider(c.provide),
-		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", d.stores }), WithVault(func(v *vault.Config) { v.FS = slowFS{d.vault, d.slow} }))
+	options := []Option{WithNetwork(c.net.Host(name), c.join), WithLogger(testLogger(c.t, name)), WithChance(c.chance), WithProvider(c.provide),
+		WithRaft(func(r *raftfsm.Config) { r.Dir, r.Stores = "", d.stores }), WithVault(func(v *vault.Config) { v.FS = slowFS{d.vault, d.slow} })}
+	if m := c.metadata[name]; m != nil {
+		options = append(options, WithMetadata(ec2.MetadataThrough("http://metadata.test", m)))
+	}
+	a, err := Start(c.t.Context(), config, options...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seepnode/seepnode/autoscale/provider/ec2"
 	"github.com/seepnode/seepnode/raftfsm"
 )
 
@@ -24,7 +23,7 @@ func (a *Agent) instance() (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, instanceWait)
 	defer cancel()
-	id, err := ec2.NewMetadata(a.world.metadata).InstanceID(ctx)
+	id, err := a.world.metadata().InstanceID(ctx)
 	if err != nil {
 		return "", fmt.Errorf("--instance %s: %w; is this a machine of EC2 with its metadata service on?", InstanceIMDS, err)
 	}
@@ -37,7 +36,7 @@ func (a *Agent) watchNotice(ctx context.Context) {
 		return
 	}
 	said := ""
-	n := ec2.NewMetadata(a.world.metadata).Watch(ctx, noticeEvery, func(err error) {
+	n := a.world.metadata().Watch(ctx, noticeEvery, func(err error) {
 		if text := err.Error(); text != said {
 			said = text
 			a.log.Warn("it is not known whether this machine is taken away", "error", err)

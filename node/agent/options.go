@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/seepnode/seepnode/autoscale/provider/ec2"
 	"github.com/seepnode/seepnode/backup/vault"
 	"github.com/seepnode/seepnode/node/agent/port"
 	"github.com/seepnode/seepnode/raftfsm"
@@ -19,24 +20,23 @@ type Option func(*surroundings)
 
 // surroundings are what an agent takes from outside beside its Config.
 type surroundings struct {
-	network port.Network
-	member  Membership
-	logger  *slog.Logger
-	stdout  io.Writer
-	stderr  io.Writer
-	now     func() time.Time
-	chance  func() (uint64, error)
-	provide Provide // makes the provider of nodes
-	raft    func(*raftfsm.Config)
-	vault   func(*vault.Config)
-	// metadata is where EC2's metadata service is; "": where it always is.
-	metadata string
-	alone    bool // the process is this agent's: its memory limit is set and its processor time told
+	network  port.Network
+	member   Membership
+	logger   *slog.Logger
+	stdout   io.Writer
+	stderr   io.Writer
+	now      func() time.Time
+	chance   func() (uint64, error)
+	provide  Provide // makes the provider of nodes
+	raft     func(*raftfsm.Config)
+	vault    func(*vault.Config)
+	metadata func() *ec2.Metadata // of the machine, if it is one of EC2
+	alone    bool                 // the process is this agent's: its memory limit is set and its processor time told
 }
 
 func outside(options []Option) *surroundings {
 	w := &surroundings{network: port.TCP{}, stdout: os.Stdout, stderr: os.Stderr, now: time.Now, chance: draw, alone: true, provide: provide,
-		raft: func(*raftfsm.Config) {}, vault: func(*vault.Config) {}}
+		metadata: func() *ec2.Metadata { return ec2.NewMetadata("") }, raft: func(*raftfsm.Config) {}, vault: func(*vault.Config) {}}
 	for _, o := range options {
 		o(w)
 	}
@@ -65,6 +65,11 @@ func WithChance(chance func() (uint64, error)) Option {
 
 // WithProvider makes the provider of nodes, whatever the Config's is.
 func WithProvider(p Provide) Option { return func(w *surroundings) { w.provide = p } }
+
+// WithMetadata is the metadata service of the machine, instead of EC2's.
+func WithMetadata(m *ec2.Metadata) Option {
+	return func(w *surroundings) { w.metadata = func() *ec2.Metadata { return m } }
+}
 
 // WithRaft changes how the metadata is kept, after the agent has said where.
 func WithRaft(change func(*raftfsm.Config)) Option { return func(w *surroundings) { w.raft = change } }

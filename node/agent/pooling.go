@@ -120,6 +120,9 @@ func (c *Config) checkAutoscale() error {
 		for _, key := range []string{"region", "endpoint", "subnets", "type"} {
 			o.Text(key, "")
 		}
+		if _, err := ec2.ParseTags(o.Text("tags", "")); err != nil {
+			errs = append(errs, fmt.Errorf("--provider-option tags: %w", err))
+		}
 	default:
 		return errors.Join(append(errs, fmt.Errorf("--provider %q: give %s, %s or %s", c.Provider, providerLocal, providerExec, providerEC2))...)
 	}
@@ -142,8 +145,12 @@ func provide(ctx context.Context, a *Agent, cluster string) (provider.Provider, 
 	if text := o.Text("subnets", ""); text != "" {
 		subnets = strings.FieldsFunc(text, func(r rune) bool { return r == '+' || r == ',' || r == ' ' })
 	}
+	tags, err := ec2.ParseTags(o.Text("tags", ""))
+	if err != nil {
+		return nil, err
+	}
 	return ec2.New(ctx, ec2.Config{Access: ec2.Access{Region: o.Text("region", ""), Endpoint: o.Text("endpoint", "")}, Cluster: cluster,
-		Template: o.Need("template", ""), Market: o.Text("market", ""), Subnets: subnets, Type: o.Text("type", "")})
+		Template: o.Need("template", ""), Market: o.Text("market", ""), Subnets: subnets, Type: o.Text("type", ""), Tags: tags})
 }
 
 // gossipAddresses are where a new node finds the cluster.

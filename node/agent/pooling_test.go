@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/seepnode/seepnode/autoscale/provider"
+	"github.com/seepnode/seepnode/autoscale/provider/ec2"
+	"github.com/seepnode/seepnode/autoscale/provider/ec2/fake"
 	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/raftfsm"
 )
@@ -50,6 +52,9 @@ func (m *machines) Launch(_ context.Context, r provider.Request) (provider.Insta
 func (m *machines) run(i provider.Instance) {
 	m.agents[i.ID] = m.c.start(i.ID, func(k *Config) {
 		k.BootstrapExpect, k.Join, k.Instance, k.Tags = 0, everybody, i.Token, map[string]string{raftfsm.RoleTag: raftfsm.RoleWorker}
+		if m.c.metadata[i.ID] != nil {
+			k.Instance = InstanceIMDS
+		}
 	})
 }
 
@@ -245,6 +250,9 @@ func TestConfigOfThePoolIsChecked(t *testing.T) {
 		"market": {func(c *Config) {
 			c.Provider, c.MaxNodes, c.ProviderOptions = "ec2", 3, map[string]string{"template": "t", "market": "flea"}
 		}, "must be one of on-demand, spot, spot-first"},
+		"tags": {func(c *Config) {
+			c.Provider, c.MaxNodes, c.ProviderOptions = "ec2", 3, map[string]string{"template": "t", "tags": "team"}
+		}, `--provider-option tags: tag "team": give KEY=VALUE, with + between several`},
 		"instance": {func(c *Config) { c.Instance = "a b" }, "give the id of the machine, or imds"},
 	} {
 		c := DefaultConfig()
@@ -385,4 +393,32 @@ func TestProcessesThatDiedTogetherComeBackForAQueryThatWaits(t *testing.T) {
 			return err == nil && q.State == client.StateRunning && q.CompleteEpoch > before+500
 		})
 	})
+}
+
+func TestOptionsOfProviderEC2SayWhatIsStarted(t *testing.T) {
+	for key, value := range map[string]string{"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null",
+		"AWS_SHARED_CREDENTIALS_FILE": "/dev/null"} {
+		t.Setenv(key, value)
+	}
+	f := &fake.EC2{Now: time.Now}
+	f.Start()
+	defer f.Close()
+	a := &Agent{config: DefaultConfig()}
+	a.config.Name, a.config.Provider, a.config.MaxNodes = "n1", providerEC2, 3
+	a.config.ProviderOptions = map[string]string{"template": "nodes:7", "market": "spot", "subnets": "subnet-b", "type": "c7g.large", "tags": "team=streams+stage=live",
+		"region": "eu-west-1", "endpoint": f.URL()}
+	if err := a.config.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := provide(t.Context(), a, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Launch(t.Context(), provider.Request{Token: "c-1"}); err != nil {
+		t.Fatal(err)
+	}
+	i := f.Instances()[0]
+	if i.Template != "nodes" || !i.Spot || i.Subnet != "subnet-b" || i.Type != "c7g.large" || i.Tags["team"] != "streams" || i.Tags["stage"] != "live" || i.Tags[ec2.TagCluster] != "c" {
+		t.Errorf("EC2 started %+v", i)
+	}
 }

@@ -34,6 +34,8 @@ type Access struct {
 	Endpoint string // of the EC2 API; "": Amazon's. Also of tests
 	// Credentials are those of tests; nil: what the SDK finds.
 	Credentials aws.CredentialsProvider
+	// HTTP makes the requests of tests in virtual time, which sockets hold up; nil: the SDK's client.
+	HTTP aws.HTTPClient
 }
 
 func (a Access) open(ctx context.Context) (client, error) {
@@ -54,6 +56,9 @@ func (a Access) open(ctx context.Context) (client, error) {
 	api := ec2.NewFromConfig(c, func(o *ec2.Options) {
 		if a.Endpoint != "" {
 			o.BaseEndpoint = aws.String(a.Endpoint)
+		}
+		if a.HTTP != nil {
+			o.HTTPClient = a.HTTP
 		}
 	})
 	return client{run: api.RunInstances, describe: api.DescribeInstances, terminate: api.TerminateInstances}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,11 +35,11 @@ const (
 type Config struct {
 	Access
 	Cluster  string
-	Template string   // launch template: its id or name, ":VERSION" behind it or the default one
-	Market   string   // OnDemand, Spot, SpotFirst; "": OnDemand
-	Subnets  []string // tried in turn; none: the template's
-	Type     string   // instance type; "": the template's
-	Tags     map[string]string
+	Template string            // launch template: its id or name, ":VERSION" behind it or the default one
+	Market   string            // OnDemand, Spot, SpotFirst; "": OnDemand
+	Subnets  []string          // tried in turn; none: the template's
+	Type     string            // instance type; "": the template's
+	Tags     map[string]string // beside seepnode's own, see ParseTags
 }
 
 // EC2 is a provider.Provider.
@@ -59,6 +60,9 @@ func New(ctx context.Context, c Config) (*EC2, error) {
 		return nil, errors.New("provider ec2 needs --provider-option template=ID-OR-NAME[:VERSION]")
 	case c.Market != "" && c.Market != OnDemand && c.Market != Spot && c.Market != SpotFirst:
 		return nil, fmt.Errorf("provider ec2: market %q must be %s, %s or %s", c.Market, OnDemand, Spot, SpotFirst)
+	}
+	if err := checkTags(c.Tags); err != nil {
+		return nil, fmt.Errorf("provider ec2: %w", err)
 	}
 	api, err := c.open(ctx)
 	if err != nil {
@@ -173,12 +177,7 @@ func (e *EC2) template() *types.LaunchTemplateSpecification {
 func (e *EC2) tags(token string) []types.Tag {
 	out := []types.Tag{{Key: aws.String(TagCluster), Value: aws.String(e.config.Cluster)}, {Key: aws.String(TagToken), Value: aws.String(token)},
 		{Key: aws.String("Name"), Value: aws.String("seepnode " + token)}}
-	var keys []string
-	for key := range e.config.Tags {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(e.config.Tags)) {
 		out = append(out, types.Tag{Key: aws.String(key), Value: aws.String(e.config.Tags[key])})
 	}
 	return out
@@ -257,6 +256,8 @@ func instance(i *types.Instance) provider.Instance {
 			out.State = provider.Pending
 		case types.InstanceStateNameRunning:
 			out.State = provider.Running
+		case types.InstanceStateNameStopping, types.InstanceStateNameStopped:
+			out.State = provider.Stopped
 		}
 	}
 	if i.LaunchTime != nil {

@@ -2,6 +2,8 @@ package ec2
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +81,41 @@ func TestInstancesAreWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+func TestTagsAreReadAndThoseThatEC2WouldRefuseAreNot(t *testing.T) {
+	long := strings.Repeat("ä", 256)
+	got, err := ParseTags("team=streams+cost centre=4 = 2+empty=+long=" + long)
+	if want := map[string]string{"team": "streams", "cost centre": "4 = 2", "empty": "", "long": long}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := ParseTags(""); err != nil || len(got) != 0 {
+		t.Errorf("of nothing %v, %v", got, err)
+	}
+	var many []string
+	for n := range 48 {
+		many = append(many, fmt.Sprintf("k%d=v", n))
+	}
+	for text, want := range map[string]string{
+		"team":                          "give KEY=VALUE, with + between several",
+		"a=1+":                          "give KEY=VALUE",
+		"=v":                            "give a key of 1 to 128 characters",
+		strings.Repeat("k", 129) + "=v": "give a key of 1 to 128 characters",
+		"k=" + long + "x":               "give a value of at most 256 characters",
+		"a=1+a=2":                       `tag "a" is given twice`,
+		"seepnode:cluster=mine":         "is seepnode's own",
+		"Name=mine":                     "is seepnode's own",
+		"AWS:x=1":                       "are Amazon's",
+		strings.Join(many, "+"):         "48 tags are too many",
+		"k\xff=v":                       "give a key of 1 to 128 characters",
+	} {
+		if _, err := ParseTags(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v; it should say %q", text, err, want)
+		}
+	}
+	if _, err := New(t.Context(), Config{Cluster: "c", Template: "t", Tags: map[string]string{TagToken: "x"}}); err == nil || !strings.Contains(err.Error(), "is seepnode's own") {
+		t.Errorf("in a Config: %v", err)
+	}
+}
+
 func TestErrorsSayWhenToTryAgain(t *testing.T) {
 	for code, want := range map[string]provider.Kind{
 		"InsufficientInstanceCapacity": provider.Capacity, "VcpuLimitExceeded": provider.Quota, "RequestLimitExceeded": provider.Throttled,
@@ -142,6 +179,25 @@ func TestTerminatingPassesOverWhatEC2HasForgotten(t *testing.T) {
 	}
 	if f.Instances()[0].Ended.IsZero() {
 		t.Error("the one that is there was not terminated")
+	}
+}
+
+func TestWhatSomebodyStopsIsListedUntilItIsTerminated(t *testing.T) {
+	f := start(t, &fake.EC2{})
+	e := newEC2(t, f, "c", nil)
+	i, err := e.Launch(t.Context(), provider.Request{Token: "c-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Stop(i.ID)
+	if list, err := e.List(t.Context()); err != nil || len(list) != 1 || list[0].State != provider.Stopped || list[0].Token != "c-1" {
+		t.Errorf("its volume is paid for, and listed is %+v, %v", list, err)
+	}
+	if err := e.Terminate(t.Context(), []string{i.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := e.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("after its end %+v, %v", list, err)
 	}
 }
 

@@ -19,8 +19,11 @@ import (
 type Metadata struct{ client *imds.Client }
 
 // NewMetadata makes one; endpoint is "" but in tests.
-func NewMetadata(endpoint string) *Metadata {
-	return &Metadata{imds.New(imds.Options{Endpoint: endpoint, EnableFallback: aws.FalseTernary})}
+func NewMetadata(endpoint string) *Metadata { return MetadataThrough(endpoint, nil) }
+
+// MetadataThrough makes one of which client makes the requests: for tests in virtual time, which sockets hold up. nil: the SDK's.
+func MetadataThrough(endpoint string, client aws.HTTPClient) *Metadata {
+	return &Metadata{imds.New(imds.Options{Endpoint: endpoint, HTTPClient: client, EnableFallback: aws.FalseTernary})}
 }
 
 // InstanceID is this machine's.

@@ -120,8 +120,8 @@ func check(i *provider.Instance) error {
 	switch {
 	case i.ID == "" || len(i.ID) > 256:
 		return fmt.Errorf("an instance has the id %.40q: give one of 1 to 256 bytes", i.ID)
-	case i.State != provider.Pending && i.State != provider.Running && i.State != provider.Stopping:
-		return fmt.Errorf("instance %.40s has state %.40q: give pending, running or stopping, and leave out what has ended", i.ID, i.State)
+	case !slices.Contains([]provider.State{provider.Pending, provider.Running, provider.Stopping, provider.Stopped}, i.State):
+		return fmt.Errorf("instance %.40s has state %.40q: give pending, running, stopping or stopped, and leave out what has ended", i.ID, i.State)
 	case len(i.Token) > 256:
 		return fmt.Errorf("instance %.40s has a token of %d bytes", i.ID, len(i.Token))
 	}

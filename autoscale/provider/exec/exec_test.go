@@ -94,7 +94,7 @@ func TestWhatACommandAnswersIsChecked(t *testing.T) {
 		"kind":              {`echo '{"error":"20 machines are the most","kind":"quota"}'; exit 1`, "20 machines are the most", provider.Quota},
 		"unknown kind":      {`echo '{"error":"x","kind":"moon"}'; exit 1`, "x", provider.Other},
 		"no JSON":           {"echo hello", `"hello\n" is not what it should be`, provider.Other},
-		"unknown state":     {`echo '{"instances":[{"id":"a","state":"asleep"}]}'`, "give pending, running or stopping", provider.Other},
+		"unknown state":     {`echo '{"instances":[{"id":"a","state":"asleep"}]}'`, "give pending, running, stopping or stopped", provider.Other},
 		"no id":             {`echo '{"instances":[{"state":"running"}]}'`, "1 to 256 bytes", provider.Other},
 		"twice":             {`echo '{"instances":[{"id":"a","state":"running"},{"id":"a","state":"running"}]}'`, "is there twice", provider.Other},
 		"an endless answer": {"yes | head -c 5000000", "more than 4194304 bytes", provider.Other},

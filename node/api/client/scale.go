@@ -106,7 +106,7 @@ type AutoscalePool struct {
 type AutoscaleInstance struct {
 	ID       string    `json:"id"`
 	Token    string    `json:"token"`
-	State    string    `json:"state"` // pending, running, stopping
+	State    string    `json:"state"` // pending, running, stopping (it ends), stopped (by somebody: its disk is there)
 	Node     string    `json:"node"`  // that runs on it; "" none has joined
 	Launched time.Time `json:"launched"`
 	Zone     string    `json:"zone"`

@@ -17,7 +17,7 @@ import (
 type EC2 struct {
 	Now       func() time.Time
 	PendingIn time.Duration // from RunInstances to running
-	EndingIn  time.Duration // from TerminateInstances to terminated
+	EndingIn  time.Duration // from TerminateInstances to terminated, and from Stop to stopped
 	PageSize  int           // at most, whatever is asked for
 	Limit     int           // instances that the account may have; 0: none
 	Templates []string      // launch templates there are, by id and by name
@@ -39,7 +39,7 @@ type EC2 struct {
 type Instance struct {
 	ID, Subnet, Zone, Type, Address, Template string
 	Spot, IMDSv2                              bool
-	Launched, Ended                           time.Time // Ended: when it was told to; zero: it was not
+	Launched, Stopped, Ended                  time.Time // Stopped, Ended: when it was told to; zero: it was not
 	Tags                                      map[string]string
 }
 
@@ -55,9 +55,11 @@ type refusal struct {
 
 // Start serves it on the loopback.
 func (f *EC2) Start() {
-	f.tokens, f.calls = map[string]*launched{}, map[string]int{}
 	f.server = httptest.NewServer(http.HandlerFunc(f.serve))
 }
+
+// Do answers a request as the server does, without a socket and also before Start. It is an aws.HTTPClient for tests in virtual time.
+func (f *EC2) Do(r *http.Request) (*http.Response, error) { return answer(f.serve, r) }
 
 // URL is where it is reached.
 func (f *EC2) URL() string { return f.server.URL }
@@ -116,6 +118,17 @@ func (f *EC2) End(id string) {
 	}
 }
 
+// Stop stops an instance, as a person does.
+func (f *EC2) Stop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.ID == id && i.Stopped.IsZero() {
+			i.Stopped = f.Now()
+		}
+	}
+}
+
 func (f *EC2) state(i *Instance) (code int, name string) {
 	now := f.Now()
 	switch {
@@ -123,6 +136,10 @@ func (f *EC2) state(i *Instance) (code int, name string) {
 		return 48, "terminated"
 	case !i.Ended.IsZero():
 		return 32, "shutting-down"
+	case !i.Stopped.IsZero() && now.Sub(i.Stopped) >= f.EndingIn:
+		return 80, "stopped"
+	case !i.Stopped.IsZero():
+		return 64, "stopping"
 	case now.Sub(i.Launched) < f.PendingIn:
 		return 0, "pending"
 	}
@@ -143,6 +160,9 @@ func (f *EC2) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.calls == nil {
+		f.tokens, f.calls = map[string]*launched{}, map[string]int{}
+	}
 	action := r.Form.Get("Action")
 	f.calls[action]++
 	for i := range f.refuse {

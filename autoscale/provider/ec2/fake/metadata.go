@@ -18,13 +18,36 @@ const metadataToken = "token-of-this-machine"
 
 // StartMetadata serves it on the loopback.
 func StartMetadata(instanceID string) *Metadata {
-	m := &Metadata{values: map[string]string{"instance-id": instanceID}}
+	m := NewMetadata(instanceID)
 	m.server = httptest.NewServer(http.HandlerFunc(m.serve))
 	return m
 }
 
+// NewMetadata serves it through Do alone, without a socket.
+func NewMetadata(instanceID string) *Metadata {
+	return &Metadata{values: map[string]string{"instance-id": instanceID}}
+}
+
 // URL is where it is reached.
 func (m *Metadata) URL() string { return m.server.URL }
+
+// Do answers a request as the server does. It is an aws.HTTPClient for tests in virtual time, which sockets hold up.
+func (m *Metadata) Do(r *http.Request) (*http.Response, error) { return answer(m.serve, r) }
+
+// answer is what a handler answers a client's request.
+func answer(serve http.HandlerFunc, r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	serve(w, r)
+	out := w.Result()
+	out.Request = r
+	return out, nil
+}
 
 // Close ends it.
 func (m *Metadata) Close() { m.server.Close() }
