@@ -46,17 +46,17 @@ type change struct {
 // chase follows the changes of a query until one comes to a point, for a fault that is about somebody who takes part in it.
 type chase struct {
 	point, victim int
-	late          time.Duration // how long behind the point
+	late          time.Duration // how long behind the point the fault comes
 
-	under []change  // way, at the last look
-	of    change    // that has come to the point
-	since time.Time // it has
-	whom  string    // the victim in it
-	at    time.Time // of the last look that found it
+	under []change  // those that were under way at the last look
+	of    change    // the one that has come to the point
+	since time.Time // when it had
+	whom  string    // its victim
+	at    time.Time // of the last look that found it there
 }
 
-// drawInChange draws a schedule with a fault in the middle of a change of the layout: each victim at each point, in each way, as n counts up. Others may
-// come before and behind it.
+// drawInChange draws a schedule with the loss of somebody in the middle of a change of the layout: each victim at each point, in each way, as n counts
+// up. Other faults may come before and behind it.
 func drawInChange(n int, r *rand.Rand, names []string) []fault {
 	list := drawFaults(r, names)
 	at := r.IntN(2)
@@ -83,6 +83,7 @@ func (c *chase) seen(w *trial) (string, bool) {
 	return c.whom, time.Since(c.since) >= c.late
 }
 
+// look finds a change that has come to the point and whose victim runs.
 func (c *chase) look(w *trial, q *raftfsm.Query) {
 	before := c.under
 	c.under = changesOf(q)
@@ -104,7 +105,7 @@ func (c *chase) look(w *trial, q *raftfsm.Query) {
 		c.whom, c.at = whom, time.Now()
 		return
 	}
-	if c.point == pointSwitched && c.whom != "" && time.Since(c.since) <= c.late { // it stays so
+	if c.point == pointSwitched && c.whom != "" && time.Since(c.since) <= c.late { // it is under way no more, and has switched all the same
 		c.at = time.Now()
 	}
 }
@@ -173,7 +174,7 @@ func (c *chase) count(w *trial, f fault) {
 	what := ""
 	if q := w.latest().Query("q"); q != nil {
 		for i := range q.History {
-			if h := &q.History[i]; h.Kind == raftfsm.KindShadowed && names(figureOf(h, raftfsm.FigureInstances), c.of.shadow.Instance) {
+			if h := &q.History[i]; h.Kind == raftfsm.KindShadowed && amongInstances(figureOf(h, raftfsm.FigureInstances), c.of.shadow.Instance) {
 				what = figureOf(h, raftfsm.FigureWhat)
 			}
 		}
@@ -218,9 +219,9 @@ func figureOf(h *raftfsm.Entry, key string) string {
 	return h.Figures[i].Value
 }
 
-// names says whether a list of ranges of instances, as a history has it, names one.
-func names(instances string, one uint64) bool {
-	for part := range strings.SplitSeq(instances, ",") {
+// amongInstances says whether one is among instances as a history writes them, in ranges.
+func amongInstances(list string, one uint64) bool {
+	for part := range strings.SplitSeq(list, ",") {
 		var from, to uint64
 		if _, err := fmt.Sscanf(part, "%d-%d", &from, &to); err == nil && from <= one && one <= to {
 			return true
