@@ -32,7 +32,7 @@ CREATE TABLE raw (k BIGINT, v BIGINT, r BIGINT) WITH ('connector'='filesystem','
 CREATE TABLE counts (k BIGINT, n BIGINT, s BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
 CREATE TABLE newest (k BIGINT, v BIGINT, r BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector'='table');
 INSERT INTO raw SELECT k, v, RAND_INTEGER(1000) FROM src WHERE v < 100;
-INSERT INTO newest SELECT k * 100 + v, v, RAND_INTEGER(1000) FROM src WHERE v < 100;
+INSERT INTO newest SELECT k * 100 + v, v, RAND_INTEGER(1000) FROM src WHERE v < 20;
 INSERT INTO counts SELECT n, COUNT(*), MAX(s) FROM (SELECT k, COUNT(*) AS n, SUM(v) AS s FROM src GROUP BY k) GROUP BY n`
 
 // killRuns is how many schedules are drawn: SEEPNODE_RUNS, or one.
