@@ -25,6 +25,8 @@ type moment struct {
 	command raftfsm.Kind
 	// seen gives the node that it is about once it has come.
 	seen func(w *trial) (string, bool)
+	// chase is what finds it in a change; nil: it is no moment of one.
+	chase *chase
 }
 
 // moments are where the faults of a system like this one hide.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,7 +19,8 @@ import (
 	"github.com/seepnode/seepnode/node/api/client"
 )
 
-// killedSQL takes some twenty seconds on five agents: four splits of 7,500 epochs each through two keyed stages into files.
+// killedSQL takes some twenty seconds on five agents: four splits of 7,500 epochs each through two keyed stages into files, and into a table that keeps
+// what comes last of each key; most come once, so that what is lost of it is not made up for by later rows.
 const killedSQL = `
 SET 'seal' = 'rows:20';
 SET 'checkpoint.epochs' = '64';
@@ -28,7 +30,9 @@ CREATE TABLE src (k BIGINT, v BIGINT) WITH ('connector'='datagen','rows-per-seco
   'fields.k.min'='0','fields.k.max'='500','fields.v.min'='0','fields.v.max'='1000');
 CREATE TABLE raw (k BIGINT, v BIGINT, r BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv','sink.lanes'='2');
 CREATE TABLE counts (k BIGINT, n BIGINT, s BIGINT) WITH ('connector'='filesystem','path'='-','format'='csv');
+CREATE TABLE newest (k BIGINT, v BIGINT, r BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector'='table');
 INSERT INTO raw SELECT k, v, RAND_INTEGER(1000) FROM src WHERE v < 100;
+INSERT INTO newest SELECT k * 100 + v, v, RAND_INTEGER(1000) FROM src WHERE v < 20;
 INSERT INTO counts SELECT n, COUNT(*), MAX(s) FROM (SELECT k, COUNT(*) AS n, SUM(v) AS s FROM src GROUP BY k) GROUP BY n`
 
 // killRuns is how many schedules are drawn: SEEPNODE_RUNS, or one.
@@ -45,7 +49,7 @@ func killRuns(t *testing.T) int {
 }
 
 // TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes: five agents are killed, frozen and asked to stop while a query runs, two at a time at
-// most, by a schedule that a seed draws. What the sinks show is byte for byte what one process gives that never fails. SEEPNODE_RUNS says
+// most, by a schedule that a seed draws. What the files and the table show is byte for byte what one process gives that never fails. SEEPNODE_RUNS says
 // how many schedules, SEEPNODE_SEED which is the first.
 func TestRealProcessesThatAreKilledAtRandomGiveTheSameBytes(t *testing.T) {
 	atRandom(t, 12, nil)
@@ -73,7 +77,9 @@ func atRandom(t *testing.T, strikes int, people func(ctx context.Context, c *Clu
 		t.Fatal(err)
 	}
 	alone := t.TempDir()
-	run := exec.CommandContext(t.Context(), program, "run", file, "--set", "raw.path="+sinkDir(t, alone, "raw"), "--set", "counts.path="+sinkDir(t, alone, "counts"))
+	// One process keeps no table: it writes all that one would be told.
+	run := exec.CommandContext(t.Context(), program, "run", file, "--set", "raw.path="+sinkDir(t, alone, "raw"), "--set", "counts.path="+sinkDir(t, alone, "counts"),
+		"--set", "newest.connector=filesystem", "--set", "newest.format=json", "--set", "newest.path="+sinkDir(t, alone, "newest"))
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("the run on one node: %v\n%s", err, out)
 	}
@@ -81,6 +87,7 @@ func atRandom(t *testing.T, strikes int, people func(ctx context.Context, c *Clu
 	if len(want) == 0 {
 		t.Fatal("the run on one node shows nothing")
 	}
+	want[newestTable] = lastOfKeys(t, filepath.Join(alone, "newest"))
 	for seed := first; seed < first+uint64(killRuns(t)); seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { killAtRandom(t, program, seed, want, strikes, people) })
 	}
@@ -158,12 +165,13 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 		}
 	}
 	got := shown(t, dir)
+	got[newestTable] = newest(t, anyone)
 	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
-		t.Errorf("files %v, one node gives %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+		t.Errorf("there are %v, one node gives %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 	}
 	for name, bytes := range want {
 		if got[name] != bytes {
-			t.Errorf("file %s differs", name)
+			t.Errorf("%s differs", name)
 		}
 	}
 	t.Logf("seed %d: %v\n%s", seed, time.Since(began), strings.Join(story, "\n"))
@@ -258,21 +266,71 @@ func shown(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	for _, sink := range []string{"raw", "counts"} {
-		list, err := os.ReadDir(filepath.Join(dir, sink))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range list {
-			if strings.HasPrefix(f.Name(), "_") || strings.HasPrefix(f.Name(), ".") {
-				continue
-			}
-			bytes, err := os.ReadFile(filepath.Join(dir, sink, f.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, name, _ := strings.Cut(f.Name(), "-")
-			files[sink+"/"+name] = string(bytes)
+		for name, bytes := range filesOf(t, filepath.Join(dir, sink)) {
+			files[sink+"/"+name] = bytes
 		}
 	}
 	return files
+}
+
+// filesOf are the files that a sink has published, by name without the incarnation.
+func filesOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range list {
+		if strings.HasPrefix(f.Name(), "_") || strings.HasPrefix(f.Name(), ".") {
+			continue
+		}
+		bytes, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(f.Name(), "-")
+		files[name] = string(bytes)
+	}
+	return files
+}
+
+const newestTable = "table newest"
+
+// newest is the whole table, by key, as any agent reads it.
+func newest(t *testing.T, anyone *client.Client) string {
+	t.Helper()
+	read, err := anyone.ReadTable(t.Context(), client.TableReadRequest{Query: "killed", Table: "newest", Limit: client.MaxTableRows})
+	if err != nil {
+		t.Errorf("reading the table: %v", err)
+		return ""
+	}
+	rows := ""
+	for _, row := range read.Rows {
+		rows += string(row) + "\n"
+	}
+	return rows
+}
+
+// lastOfKeys are the last rows of each key in a folder of JSON files whose names, but for the incarnation, sort as what they hold came; by key.
+func lastOfKeys(t *testing.T, dir string) string {
+	t.Helper()
+	last, files := map[int64]string{}, filesOf(t, dir)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		for line := range strings.Lines(files[name]) {
+			var row struct{ K int64 }
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Fatalf("%s: %v", dir, err)
+			}
+			last[row.K] = line
+		}
+	}
+	if len(last) == 0 {
+		t.Fatalf("%s: no rows", dir)
+	}
+	rows := ""
+	for _, k := range slices.Sorted(maps.Keys(last)) {
+		rows += last[k]
+	}
+	return rows
 }
