@@ -33,10 +33,11 @@ const (
 	rowsLeastKnown = 0.02
 )
 
-// learn takes what partitions did in a second: rows per second, and the share of what a node has.
-func (c *cost) learn(seen []observation) {
+// learn takes what partitions did in a second: rows per second, and the share of what a node has. It says whether it has begun anew, since rows are
+// others than they were.
+func (c *cost) learn(seen []observation) (anew bool) {
 	if len(seen) == 0 {
-		return
+		return false
 	}
 	// Their mean: that one partition has more rows than another and uses more, or less, may be for what rows they are.
 	var o observation
@@ -51,6 +52,7 @@ func (c *cost) learn(seen []observation) {
 	if c.n > 0 && (far > limit || far < -limit) {
 		if c.off++; c.off >= costFarFor {
 			*c = cost{anchor: c.anchor, known: c.known}
+			anew = true
 		}
 	} else {
 		c.off = 0
@@ -66,6 +68,7 @@ func (c *cost) learn(seen []observation) {
 		}
 		c.anchor += anchorNew * (fixed - c.anchor)
 	}
+	return anew
 }
 
 // observation is what a partition did in a second.
@@ -107,6 +110,49 @@ func (c *cost) rate() float64 {
 		return 0
 	}
 	return (1 - fixed) / perRow
+}
+
+// full is what a partition took that could do no more, which bounds what costs say. A node has less to do for each row the more rows there are,
+// as long as it can, so that a line through its uses promises more than it takes: one of a fifth of a core was taken to hold 630 rows per second,
+// and could do no more at 430.
+type full struct {
+	rows float64 // per second; 0 while it is not known
+	at   int     // samples in a row in which some partition was
+}
+
+const (
+	// fullUse is the use of what the fixed part leaves at which a partition can do no more, when it is so fullFor samples in a row.
+	fullUse = 0.95
+	fullFor = 3
+	// fullFades is how much more is thought possible after each second in which it is not seen: half as much again after 14 minutes.
+	fullFades = 1.0005
+	// fullOutdone is by how much a partition that is not full must do more for what was seen to be of other rows.
+	fullOutdone = 1.1
+)
+
+// look takes a sample of a stage's partitions with their uses.
+func (x *full) look(load *StageLoad, uses []float64, settled bool) {
+	x.rows *= fullFades
+	most := 0
+	for k, u := range uses {
+		if u > uses[most] {
+			most = k
+		}
+	}
+	if len(uses) > 0 && uses[most] < fullUse && load.Partitions[most].RowsIn > fullOutdone*x.rows {
+		x.rows = 0 // rows have become cheaper
+	}
+	if x.at++; !settled || len(uses) == 0 || uses[most] < fullUse || load.Partitions[most].RowsIn <= 0 {
+		x.at = 0
+	}
+	if x.at < fullFor {
+		return
+	}
+	if rows := load.Partitions[most].RowsIn; x.rows == 0 || rows > x.rows {
+		x.rows = rows
+	} else {
+		x.rows += smooth * (rows - x.rows)
+	}
 }
 
 // groupLoads is what is known of how a stage's rows are spread over its key groups: rows of each in some window, older ones counting less.

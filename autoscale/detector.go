@@ -15,6 +15,7 @@ type detector struct {
 
 type stageMemory struct {
 	cost   cost       // of its partitions, to their nodes
+	full   full       // what a node took that could do no more
 	groups groupLoads // of its rows over its key groups
 	// ratio are the rows that come in for each row into the stages before it, or, of a source, nothing.
 	ratio float64
@@ -77,14 +78,17 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 			f.LagS = load.LagS // otherwise nothing comes, and nothing is behind
 		}
 		if settled {
-			m.cost.learn(load.observations(&m.cost, falling))
+			if m.cost.learn(load.observations(&m.cost, falling)) {
+				m.full = full{} // of other rows
+			}
 		}
 		f.Fixed, _ = m.cost.line()
-		f.TrueRate = m.cost.rate()
 		for k := range load.Partitions {
 			u := share((load.Partitions[k].used(f.Fixed) - f.Fixed) / (1 - f.Fixed))
 			f.uses, f.Now = append(f.uses, u), f.Now+u
 		}
+		m.full.look(load, f.uses, settled)
+		f.TrueRate = m.trueRate()
 		if len(load.Groups) > 0 && sum(load.Groups) > 0 {
 			m.groups.add(load.Groups)
 		}
@@ -253,6 +257,14 @@ func (f *Figures) weigh(load *StageLoad, shares []float64) {
 	f.Hottest = heaviest(f.loads, f.ranges)
 }
 
+// trueRate is how many rows per second a partition takes for which nothing of its node is left; 0 while nothing is known.
+func (m *stageMemory) trueRate() float64 {
+	if rate := m.cost.rate(); m.full.rows == 0 || rate < m.full.rows {
+		return rate
+	}
+	return m.full.rows
+}
+
 // rises says that the demand is clearly greater than a second before.
 func (m *stageMemory) rises() bool {
 	n := len(m.peaks)
@@ -264,7 +276,7 @@ func (m *stageMemory) peak(samples int) (work float64, ok bool) {
 	if len(m.peaks) < samples {
 		return 0, false
 	}
-	top, rate := slices.Max(m.peaks[len(m.peaks)-samples:]), m.cost.rate()
+	top, rate := slices.Max(m.peaks[len(m.peaks)-samples:]), m.trueRate()
 	switch {
 	case top == 0:
 		return 0, true

@@ -251,7 +251,7 @@ func (m *Machine) Needs() []Need {
 		st, f, mem := &m.query.Stages[i], &m.latest[i], &m.detector.stages[i]
 		work := f.Work
 		// Between two loads the peak of the window counts, so that nodes are not given back and asked for again.
-		if rate := mem.cost.rate(); rate > 0 {
+		if rate := mem.trueRate(); rate > 0 {
 			for _, p := range mem.peaks {
 				work = max(work, p/rate)
 			}

@@ -20,13 +20,14 @@ type model struct {
 	ratio   []float64   // by stage: rows in for each row of the source
 	groups  [][]float64 // by stage: shares of the rows; nil: even and not known
 	hotKey  string
-	known   bool    // the source knows its backlog
-	endless bool    // the source always has more
-	ceiling float64 // the use of a node that can do no more
-	noise   float64 // of the offered rate
-	chance  bool    // rows of key groups are counts of what comes by chance
-	costS   int     // of a rescale
-	fails   int     // so many rescales are dropped
+	known   bool                       // the source knows its backlog
+	endless bool                       // the source always has more
+	ceiling float64                    // the use of a node that can do no more
+	bent    func(rows float64) float64 // the use of a node of the second stage; nil: it follows from rate and fixed
+	noise   float64                    // of the offered rate
+	chance  bool                       // rows of key groups are counts of what comes by chance
+	costS   int                        // of a rescale
+	fails   int                        // so many rescales are dropped
 	slots   int
 	window  int // seconds that a sample smooths over
 	rng     *rand.Rand
@@ -110,6 +111,9 @@ func (m *model) step(offered float64) Sample {
 		for k, share := range m.shares(i) {
 			in := rows * m.ratio[i] * share
 			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: m.ceiling * (in/m.rate[i] + m.fixed[i])}
+			if i == 1 && m.bent != nil {
+				p.Busy = m.bent(in)
+			}
 			p.Use, p.NodeUse, p.Part = p.Busy, -1, 1
 			if i+1 < len(m.ratio) {
 				p.RowsOut = in * m.ratio[i+1] / cmp.Or(m.ratio[i], 1)
