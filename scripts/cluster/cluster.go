@@ -134,11 +134,7 @@ func (c *Cluster) Start(ctx context.Context, n int) error {
 // StartOn is Start of one agent on each machine.
 func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) error {
 	for _, m := range machines {
-		a, err := c.plan(m)
-		if err != nil {
-			return err
-		}
-		if err := c.start(a); err != nil {
+		if _, err := c.Launch(m); err != nil {
 			return err
 		}
 	}
@@ -147,10 +143,22 @@ func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) error {
 	return c.AwaitMembers(ctx)
 }
 
+// Launch starts one more agent, which gets the number that it gives, and does not wait for it.
+func (c *Cluster) Launch(m Machine) (int, error) {
+	a, err := c.plan(m)
+	if err != nil {
+		return 0, err
+	}
+	return c.Find(a.Name), c.start(a)
+}
+
 // plan gives a further agent its name, address, directory and share of the processors.
 func (c *Cluster) plan(m Machine) (*Agent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, errStopped
+	}
 	number := len(c.agents) + 1
 	if number > agentsMax {
 		return nil, fmt.Errorf("a cluster on one machine has at most %d agents", agentsMax)
@@ -208,19 +216,21 @@ func (c *Cluster) freePorts() (ports []int, err error) {
 	}
 }
 
+var errStopped = errors.New("the cluster is stopped")
+
 // start starts a. The very first start of the first agent founds the cluster.
 func (c *Cluster) start(a *Agent) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
-		return errors.New("the cluster is stopped")
+		return errStopped
 	}
 	if a.process != nil {
 		return fmt.Errorf("agent %s runs already", a.Name)
 	}
 	var flags []string
 	for _, other := range c.agents {
-		if other != a && (a.starts > 0 || a != c.agents[0]) {
+		if other != a && !other.released && (a.starts > 0 || a != c.agents[0]) {
 			flags = append(flags, "--join", other.Gossip)
 		}
 	}
@@ -339,8 +349,32 @@ func (c *Cluster) Restart(i int) error {
 	if a.process != nil && a.process.gone() {
 		a.process = nil
 	}
+	released := a.released
 	c.mu.Unlock()
+	if released {
+		return fmt.Errorf("agent %s is released: nothing is left of it", a.Name)
+	}
 	return c.start(a)
+}
+
+// Release gives up what agent i has, which does not run and never will again: its files but its log, and its share of the processors.
+// Others do not join it any more.
+func (c *Cluster) Release(i int) error {
+	a := c.Agent(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := a.fault(); err != nil {
+		return err
+	}
+	if a.process != nil {
+		return fmt.Errorf("agent %s runs", a.Name)
+	}
+	a.released = true
+	err := os.RemoveAll(a.Dir)
+	if a.group != nil {
+		err = errors.Join(err, removeGroup(a.group.dir))
+	}
+	return err
 }
 
 // Client asks the agents with these numbers, or all that run, one after the other until one answers.
@@ -416,8 +450,8 @@ func (c *Cluster) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range c.agents {
-		if a.process != nil && !a.ending && a.process.gone() {
-			return fmt.Errorf("agent %s ended: %w%s", a.Name, a.process.outcome(), a.logTail())
+		if err := a.fault(); err != nil {
+			return err
 		}
 	}
 	return nil
