@@ -57,6 +57,8 @@ type Machine struct {
 	Cores float64
 	// Flags are given to this agent behind those of all.
 	Flags []string
+	// Leaves says that the agent ends when it is told to leave its cluster: that it ended by itself is no failure of Check, and Fault says it.
+	Leaves bool
 }
 
 // Cluster is agents of one seepnode cluster, numbered from 0 in the order in which they were first started. Its methods may be called by
@@ -363,13 +365,13 @@ func (c *Cluster) Release(i int) error {
 	a := c.Agent(i)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := a.fault(); err != nil {
+	if err := a.fault(); err != nil && !a.machine.Leaves {
 		return err
 	}
-	if a.process != nil {
+	if a.process != nil && !a.process.gone() {
 		return fmt.Errorf("agent %s runs", a.Name)
 	}
-	a.released = true
+	a.process, a.released = nil, true
 	err := os.RemoveAll(a.Dir)
 	if a.group != nil {
 		err = errors.Join(err, removeGroup(a.group.dir))
@@ -450,11 +452,19 @@ func (c *Cluster) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range c.agents {
-		if err := a.fault(); err != nil {
+		if err := a.fault(); err != nil && !a.machine.Leaves {
 			return err
 		}
 	}
 	return nil
+}
+
+// Fault is that agent i has ended by itself, and how; nil when it has not, or is released.
+func (c *Cluster) Fault(i int) error {
+	a := c.Agent(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return a.fault()
 }
 
 // Stop ends all agents and removes the directory. failure is why the program ends, nil when it went well; it is part of the answer. Twice is fine.

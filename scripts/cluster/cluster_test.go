@@ -223,6 +223,21 @@ func TestAgentThatEndedByItselfIsNotReleased(t *testing.T) {
 	}
 }
 
+func TestAgentThatMayLeaveIsNoFailureWhenItEnds(t *testing.T) {
+	c := startCluster(t, fakeConfig(filepath.Join(t.TempDir(), "c")), 1)
+	i, err := c.Launch(Machine{Flags: []string{"--die"}, Leaves: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-c.Agent(i).process.done
+	if err := c.Fault(i); err == nil || !strings.Contains(err.Error(), "n2 ended: exit status 7") {
+		t.Error(err)
+	}
+	if err := errors.Join(c.Check(), c.Release(i), c.Fault(i)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAgentThatEndsByItselfIsToldWithItsLog(t *testing.T) {
 	conf := fakeConfig(filepath.Join(t.TempDir(), "c"))
 	conf.Flags = []string{"--die"}

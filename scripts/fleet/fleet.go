@@ -96,7 +96,8 @@ func (f *Fleet) worker(flags ...string) cluster.Machine {
 	return cluster.Machine{Cores: f.config.Cores, Flags: append([]string{"--tag", "role=worker"}, flags...)}
 }
 
-// LaunchWorker starts one more worker, with flags of its own, gives its name and does not wait for it.
+// LaunchWorker starts one more worker, with flags of its own, gives its name and does not wait for it. It ends when it is told to leave
+// the cluster.
 func (f *Fleet) LaunchWorker(flags ...string) (string, error) {
 	if f.Len() < Voters {
 		return "", errors.New("the voters are not all started: the first agents of a fleet are these")
@@ -110,7 +111,9 @@ func (f *Fleet) LaunchWorker(flags ...string) (string, error) {
 	if all := float64(workers) * f.config.Cores; all > coresMost+1e-9 {
 		return "", fmt.Errorf("%d workers of %g cores are more than %g", workers, f.config.Cores, coresMost)
 	}
-	i, err := f.Launch(f.worker(flags...))
+	machine := f.worker(flags...)
+	machine.Leaves = true
+	i, err := f.Launch(machine)
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func TestComingsAndGoingsAreToldOnce(t *testing.T) {
 	for range 2 {
 		look(4, "n5 n6", control, worker("n4", client.NodeLeft), worker("n5", client.NodeAlive), worker("n6", client.NodeAlive), worker("n7", client.NodeLeft))
 	}
-	const all = "[   2.0  n4 joins    2.0  n5 joins    2.0  n6 joins    2.0  n7 joins    3.0  n6 is lost    4.0  n4 leaves    4.0  n5 stays    4.0  n6 stays]"
+	const all = "[   2.0  n4 joins    2.0  n5 joins    2.0  n6 joins    2.0  n7 joins    3.0  n6 is lost    4.0  n4 leaves    4.0  n5 stays    4.0  n6 is back]"
 	if got := fmt.Sprint(s.events); got != all {
 		t.Errorf("%s\nwant\n%s", got, all)
 	}
@@ -246,10 +247,59 @@ func TestTheShowEndsWithWhatDidNotComeAbout(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, done, err)
 		}
 	}
-	// Without limits the load may be too little for a second node.
+	// It ends when those are gone that the pool does not need, whatever the load's rest has left.
 	p := played()
+	p.scene.cluster.now, p.pool.Nodes, p.pool.Needed = 6, 3, 2
+	if done, err := p.act(ends); done || err != nil {
+		t.Error(done, err)
+	}
+	// Without limits the load may be too little for a second node.
+	p = played()
 	p.limited, p.scene.cluster.most, p.scene.use.most = false, 5, 1
 	if done, err := p.act(falls); done || err != nil {
 		t.Error(done, err)
+	}
+}
+
+func TestAnAgentMayEndWhenItsNodeHasLeftAndNotBefore(t *testing.T) {
+	f, err := fleet.Prepare(fleet.Config{Program: os.Args[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := f.Close(nil); err != nil {
+			t.Error(err)
+		}
+	}()
+	w := workers{f}
+	if _, err := w.start("c-1"); err == nil || !strings.Contains(err.Error(), "voters") {
+		t.Errorf("a worker before the voters: %v", err)
+	}
+	for range fleet.Voters {
+		if _, err := f.Launch(cluster.Machine{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name, err := w.start("c-1")
+	if err != nil || name != "n4" {
+		t.Fatal(name, err)
+	}
+	for w.runs(name) {
+		time.Sleep(time.Millisecond)
+	}
+	p := &play{fleet: f}
+	p.scene.nodes = []nodeLine{{name: name, state: draining}}
+	if err := errors.Join(p.leavers(top), p.leavers(top+leftWithin)); err != nil {
+		t.Errorf("the voters have not had the time to hear of it: %v", err)
+	}
+	if err := p.leavers(top + leftWithin + 1); err == nil || !strings.Contains(err.Error(), "the cluster did not have it leave: agent n4 ended: exit status 1") {
+		t.Errorf("its node has not left: %v", err)
+	}
+	p.scene.nodes[0].state = left
+	if err := errors.Join(p.leavers(over), p.leavers(over), f.Fault(fleet.Voters)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(f.Agent(fleet.Voters).Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its files stay: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ const (
 	cores       = 0.2
 	spares      = 1
 	// idle is how long there are too many nodes before the pool gives some back.
-	idle = 8 * time.Second
+	idle = 12 * time.Second
 )
 
 func main() {

@@ -25,6 +25,8 @@ const (
 	// poolWithin bounds the time until the pool's first nodes have joined, runsWithin that from adding the query until it runs.
 	poolWithin = 60 * time.Second
 	runsWithin = 30 * time.Second
+	// leftWithin is how long all voters may take to know that a node has left whose agent has ended.
+	leftWithin = 5 * time.Second
 )
 
 // play is the show on a cluster of nodes that lead, with a pool that starts the others.
@@ -44,8 +46,9 @@ type play struct {
 	killed string
 	before int // the most nodes that had joined before the load rose
 
-	answered time.Time // when the cluster last answered everything
-	unheard  error     // why it has not since
+	ended    map[string]time.Duration // agents that ended by themselves before the cluster said that they have left, and since when
+	answered time.Time                // when the cluster last answered everything
+	unheard  error                    // why it has not since
 	pool     client.AutoscalePool
 }
 
@@ -150,7 +153,7 @@ func (p *play) act(at time.Duration) (done bool, err error) {
 			return false, err
 		}
 	}
-	if err := p.fleet.Check(); err != nil {
+	if err := errors.Join(p.fleet.Check(), p.leavers(at)); err != nil {
 		return false, err
 	}
 	if silent := time.Since(p.answered); silent > silenceMost {
@@ -172,6 +175,33 @@ func (p *play) act(at time.Duration) (done bool, err error) {
 			"there were %d; %s", over-ends, s.cluster.now, s.use.now, p.before, strings.Join(append(restless, standing(&p.pool)), "; "))
 	}
 	return false, nil
+}
+
+// leavers looks at agents that have ended by themselves: those of nodes that have left should, and are released.
+func (p *play) leavers(at time.Duration) error {
+	for i := fleet.Voters; i < p.fleet.Len(); i++ {
+		fault := p.fleet.Fault(i)
+		if fault == nil {
+			continue
+		}
+		name := p.fleet.Agent(i).Name
+		if slices.ContainsFunc(p.scene.nodes, func(n nodeLine) bool { return n.name == name && n.state == left }) {
+			if err := p.fleet.Release(i); err != nil {
+				return err
+			}
+			continue
+		}
+		since, ok := p.ended[name]
+		switch {
+		case !ok && p.ended == nil:
+			p.ended = map[string]time.Duration{name: at}
+		case !ok:
+			p.ended[name] = at
+		case at-since > leftWithin:
+			return fmt.Errorf("the cluster did not have it leave: %w", fault)
+		}
+	}
+	return nil
 }
 
 func phase(at time.Duration) string {

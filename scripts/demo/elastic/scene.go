@@ -146,8 +146,10 @@ func stateOf(n *client.Node, gone string) state {
 func (s *scene) tell(at time.Duration, name string, before, now state) {
 	switch {
 	case before == now:
-	case now == joined && (before == draining || before == lost):
+	case now == joined && before == draining:
 		s.say(at, name+" stays")
+	case now == joined && before == lost:
+		s.say(at, name+" is back")
 	case now == joined:
 		s.joins++
 		s.say(at, name+" joins")
