@@ -97,7 +97,7 @@ demo: build ## the word count on five processes, two of which are killed with ki
 	$(GO) build -o bin/demo ./scripts/demo && bin/demo -program bin/seepnode
 
 .PHONY: demo-elastic
-demo-elastic: build ## load rises, nodes join, one is killed, load falls, nodes leave; verified in the end; small computers as root
+demo-elastic: build ## load rises, the pool has nodes join, one is killed, load falls, nodes leave; verified in the end; small computers as root
 	$(GO) build -o bin/demo-elastic ./scripts/demo/elastic && bin/demo-elastic -program bin/seepnode
 
 .PHONY: fmt

@@ -57,6 +57,8 @@ type Machine struct {
 	Cores float64
 	// Flags are given to this agent behind those of all.
 	Flags []string
+	// Leaves says that the agent ends when it is told to leave its cluster: that it ended by itself is no failure of Check, and Fault says it.
+	Leaves bool
 }
 
 // Cluster is agents of one seepnode cluster, numbered from 0 in the order in which they were first started. Its methods may be called by
@@ -134,11 +136,7 @@ func (c *Cluster) Start(ctx context.Context, n int) error {
 // StartOn is Start of one agent on each machine.
 func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) error {
 	for _, m := range machines {
-		a, err := c.plan(m)
-		if err != nil {
-			return err
-		}
-		if err := c.start(a); err != nil {
+		if _, err := c.Launch(m); err != nil {
 			return err
 		}
 	}
@@ -147,10 +145,22 @@ func (c *Cluster) StartOn(ctx context.Context, machines ...Machine) error {
 	return c.AwaitMembers(ctx)
 }
 
+// Launch starts one more agent, which gets the number that it gives, and does not wait for it.
+func (c *Cluster) Launch(m Machine) (int, error) {
+	a, err := c.plan(m)
+	if err != nil {
+		return 0, err
+	}
+	return c.Find(a.Name), c.start(a)
+}
+
 // plan gives a further agent its name, address, directory and share of the processors.
 func (c *Cluster) plan(m Machine) (*Agent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, errStopped
+	}
 	number := len(c.agents) + 1
 	if number > agentsMax {
 		return nil, fmt.Errorf("a cluster on one machine has at most %d agents", agentsMax)
@@ -208,19 +218,21 @@ func (c *Cluster) freePorts() (ports []int, err error) {
 	}
 }
 
+var errStopped = errors.New("the cluster is stopped")
+
 // start starts a. The very first start of the first agent founds the cluster.
 func (c *Cluster) start(a *Agent) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
-		return errors.New("the cluster is stopped")
+		return errStopped
 	}
 	if a.process != nil {
 		return fmt.Errorf("agent %s runs already", a.Name)
 	}
 	var flags []string
 	for _, other := range c.agents {
-		if other != a && (a.starts > 0 || a != c.agents[0]) {
+		if other != a && !other.released && (a.starts > 0 || a != c.agents[0]) {
 			flags = append(flags, "--join", other.Gossip)
 		}
 	}
@@ -339,8 +351,32 @@ func (c *Cluster) Restart(i int) error {
 	if a.process != nil && a.process.gone() {
 		a.process = nil
 	}
+	released := a.released
 	c.mu.Unlock()
+	if released {
+		return fmt.Errorf("agent %s is released: nothing is left of it", a.Name)
+	}
 	return c.start(a)
+}
+
+// Release gives up what agent i has, which does not run and never will again: its files but its log, and its share of the processors.
+// Others do not join it any more.
+func (c *Cluster) Release(i int) error {
+	a := c.Agent(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := a.fault(); err != nil && !a.machine.Leaves {
+		return err
+	}
+	if a.process != nil && !a.process.gone() {
+		return fmt.Errorf("agent %s runs", a.Name)
+	}
+	a.process, a.released = nil, true
+	err := os.RemoveAll(a.Dir)
+	if a.group != nil {
+		err = errors.Join(err, removeGroup(a.group.dir))
+	}
+	return err
 }
 
 // Client asks the agents with these numbers, or all that run, one after the other until one answers.
@@ -416,11 +452,19 @@ func (c *Cluster) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range c.agents {
-		if a.process != nil && !a.ending && a.process.gone() {
-			return fmt.Errorf("agent %s ended: %w%s", a.Name, a.process.outcome(), a.logTail())
+		if err := a.fault(); err != nil && !a.machine.Leaves {
+			return err
 		}
 	}
 	return nil
+}
+
+// Fault is that agent i has ended by itself, and how; nil when it has not, or is released.
+func (c *Cluster) Fault(i int) error {
+	a := c.Agent(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return a.fault()
 }
 
 // Stop ends all agents and removes the directory. failure is why the program ends, nil when it went well; it is part of the answer. Twice is fine.

@@ -179,6 +179,65 @@ func TestAgentsAreKilledFrozenAndRestartedUnderTheirNames(t *testing.T) {
 	}
 }
 
+func TestAgentThatIsReleasedLeavesOnlyItsLogAndNobodyJoinsIt(t *testing.T) {
+	c := startCluster(t, fakeConfig(filepath.Join(t.TempDir(), "c")), 2)
+	i, err := c.Launch(Machine{Flags: []string{"--token-file", "its own flag"}})
+	if err != nil || i != 2 {
+		t.Fatal(i, err)
+	}
+	if err := c.Release(i); err == nil || !strings.Contains(err.Error(), "n3 runs") {
+		t.Fatalf("released while it runs: %v", err)
+	}
+	if err := errors.Join(c.Kill(i), c.Release(i), c.Release(i), c.Check()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.Agent(i).Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its files stay: %v", err)
+	}
+	if err := c.Restart(i); err == nil || !strings.Contains(err.Error(), "n3 is released") {
+		t.Errorf("started again: %v", err)
+	}
+	if err := c.Start(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := os.ReadFile(c.Agent(3).Log); err != nil || !strings.HasPrefix(string(log), "joins 2 others") {
+		t.Errorf("the next one says %q, %v", log, err)
+	}
+	if err := c.Stop(nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Launch(Machine{}); err == nil || !strings.Contains(err.Error(), "is stopped") {
+		t.Errorf("started after the end: %v", err)
+	}
+}
+
+func TestAgentThatEndedByItselfIsNotReleased(t *testing.T) {
+	c := startCluster(t, fakeConfig(filepath.Join(t.TempDir(), "c")), 1)
+	i, err := c.Launch(Machine{Flags: []string{"--die"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-c.Agent(i).process.done
+	if err := c.Release(i); err == nil || !strings.Contains(err.Error(), "n2 ended: exit status 7") {
+		t.Error(err)
+	}
+}
+
+func TestAgentThatMayLeaveIsNoFailureWhenItEnds(t *testing.T) {
+	c := startCluster(t, fakeConfig(filepath.Join(t.TempDir(), "c")), 1)
+	i, err := c.Launch(Machine{Flags: []string{"--die"}, Leaves: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-c.Agent(i).process.done
+	if err := c.Fault(i); err == nil || !strings.Contains(err.Error(), "n2 ended: exit status 7") {
+		t.Error(err)
+	}
+	if err := errors.Join(c.Check(), c.Release(i), c.Fault(i)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAgentThatEndsByItselfIsToldWithItsLog(t *testing.T) {
 	conf := fakeConfig(filepath.Join(t.TempDir(), "c"))
 	conf.Flags = []string{"--die"}

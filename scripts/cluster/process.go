@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -29,6 +30,8 @@ type Agent struct {
 	starts  int
 	process *process // nil: none
 	ending  bool     // its end was asked for
+
+	released bool // nothing is left of it but its log
 }
 
 // logTail is the end of the log, for an error.
@@ -38,6 +41,14 @@ func (a *Agent) logTail() string {
 		return ""
 	}
 	return "\n  " + strings.ReplaceAll(strings.TrimSpace(string(data[max(0, len(data)-logTailBytes):])), "\n", "\n  ")
+}
+
+// fault is that the agent has ended by itself, nil when it has not. The caller holds the cluster's lock.
+func (a *Agent) fault() error {
+	if a.process == nil || a.ending || !a.process.gone() {
+		return nil
+	}
+	return fmt.Errorf("agent %s ended: %w%s", a.Name, a.process.outcome(), a.logTail())
 }
 
 type signalNumber = syscall.Signal

@@ -22,6 +22,8 @@ const (
 	settleBudget = 2 * time.Minute
 	// FilledIn is how long a small computer takes to fill a key in, with room.
 	FilledIn = 250 * time.Microsecond
+	// farewellWait is how long a worker that is ended has for its goodbye.
+	farewellWait = 5 * time.Second
 )
 
 // Config says what a fleet is.
@@ -46,34 +48,100 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 	if all := float64(c.Workers) * c.Cores; all > coresMost+1e-9 {
 		return nil, fmt.Errorf("%d workers of %g cores are more than %g", c.Workers, c.Cores, coresMost)
 	}
-	nodes, err := cluster.New(cluster.Config{Program: c.Program, KeepLogs: c.KeepLogs, Flags: c.Flags})
+	f, err := Prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{Cluster: nodes, config: c}
-	var machines []cluster.Machine
-	for range Voters {
-		machines = append(machines, cluster.Machine{Flags: []string{"--tag", "role=control"}})
-	}
-	if err := nodes.StartOn(ctx, machines...); err != nil {
+	if err := f.Lead(ctx); err != nil {
 		return nil, f.Close(err)
 	}
 	if err := f.Grow(ctx, c.Workers); err != nil {
 		return nil, f.Close(err)
 	}
-	if f.Asks, err = nodes.Client(0, 1, 2); err != nil {
-		return nil, f.Close(err)
-	}
 	return f, nil
+}
+
+// Prepare makes a fleet's directory and starts nothing. Lead follows, and Close.
+func Prepare(c Config) (*Fleet, error) {
+	nodes, err := cluster.New(cluster.Config{Program: c.Program, KeepLogs: c.KeepLogs, Flags: c.Flags})
+	if err != nil {
+		return nil, err
+	}
+	return &Fleet{Cluster: nodes, config: c}, nil
+}
+
+// Lead starts the voters, with flags that only who may lead needs, and waits until they are a cluster.
+func (f *Fleet) Lead(ctx context.Context, flags ...string) (err error) {
+	var machines []cluster.Machine
+	for range Voters {
+		machines = append(machines, cluster.Machine{Flags: append([]string{"--tag", "role=control"}, flags...)})
+	}
+	if err := f.StartOn(ctx, machines...); err != nil {
+		return err
+	}
+	f.Asks, err = f.Client(0, 1, 2)
+	return err
 }
 
 // Grow adds workers.
 func (f *Fleet) Grow(ctx context.Context, workers int) error {
 	var machines []cluster.Machine
 	for range workers {
-		machines = append(machines, cluster.Machine{Cores: f.config.Cores, Flags: []string{"--tag", "role=worker"}})
+		machines = append(machines, f.worker())
 	}
 	return f.StartOn(ctx, machines...)
+}
+
+func (f *Fleet) worker(flags ...string) cluster.Machine {
+	return cluster.Machine{Cores: f.config.Cores, Flags: append([]string{"--tag", "role=worker"}, flags...)}
+}
+
+// LaunchWorker starts one more worker, with flags of its own, gives its name and does not wait for it. It ends when it is told to leave
+// the cluster.
+func (f *Fleet) LaunchWorker(flags ...string) (string, error) {
+	if f.Len() < Voters {
+		return "", errors.New("the voters are not all started: the first agents of a fleet are these")
+	}
+	workers := 1
+	for _, i := range f.Running() {
+		if i >= Voters {
+			workers++
+		}
+	}
+	if all := float64(workers) * f.config.Cores; all > coresMost+1e-9 {
+		return "", fmt.Errorf("%d workers of %g cores are more than %g", workers, f.config.Cores, coresMost)
+	}
+	machine := f.worker(flags...)
+	machine.Leaves = true
+	i, err := f.Launch(machine)
+	if err != nil {
+		return "", err
+	}
+	return f.Agent(i).Name, nil
+}
+
+// EndWorker ends a worker, which gets a moment to say goodbye unless ctx ends, and gives up what it had. One that is gone already is fine.
+func (f *Fleet) EndWorker(ctx context.Context, name string) error {
+	i := f.Find(name)
+	if i < Voters {
+		return fmt.Errorf("there is no worker %s", name)
+	}
+	if f.PID(i) != 0 {
+		farewell, cancel := context.WithTimeout(ctx, farewellWait)
+		defer cancel()
+		if f.Terminate(farewell, i) != nil && f.PID(i) != 0 {
+			if err := f.Kill(i); err != nil && f.PID(i) != 0 {
+				return err
+			}
+		}
+	}
+	return f.Release(i)
+}
+
+// WorkerRuns says whether a worker's process runs.
+func (f *Fleet) WorkerRuns(name string) bool {
+	i := f.Find(name)
+	return i >= Voters && f.PID(i) != 0
 }
 
 // Close ends everything; failure is why, and part of the answer.

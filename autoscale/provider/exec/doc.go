@@ -12,13 +12,14 @@
 //
 // State is pending, running, stopping (it ends) or stopped (it does not run, and its disk is there and paid for); zone, spot and address may be given too. What launch starts must run
 //
-//	seepnode agent --join ... --instance ID-OR-TOKEN
+//	seepnode agent --join ... --instance ID-OR-TOKEN --tag role=worker
 //
-// so that the node is known for what it is. The rules: launch with a token that was used gives that instance and starts no other;
-// terminate passes over what is gone; list gives everything of the cluster that has not ended, however it was started.
+// so that the node is known for what it is, and comes and goes without a change of who votes. The rules: launch with a token that was used
+// gives that instance and starts no other; terminate passes over what is gone; list gives everything of the cluster that has not ended,
+// however it was started.
 //
 // Exit 0 is success. Otherwise the answer may be {"error": "...", "kind": "capacity"}: capacity, quota, throttled and denied say when it
 // makes sense to try again; without it exit code 75 (EX_TEMPFAIL) is throttled and everything else "other".
 //
-// scripts/provider-exec/provider is an example.
+// scripts/provider-exec/provider is an example; the README beside it says all this to those who have no source.
 package exec

@@ -76,7 +76,7 @@ func TestTheExampleStartsAndEndsAgents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"host-00 nohup seepnode agent --instance c-1 --join 10.0.0.1:7601 --join 10.0.0.2:7601", "host-00 pkill -f -- '--instance c-1( |$)'"} {
+	for _, want := range []string{"host-00 nohup seepnode agent --instance c-1 --tag role=worker --join 10.0.0.1:7601 --join 10.0.0.2:7601", "host-00 pkill -f -- '--instance c-1( |$)'"} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("%q is not among the commands:\n%s", want, got)
 		}

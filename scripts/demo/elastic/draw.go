@@ -27,12 +27,21 @@ func (s *scene) lines(width, height int) []string {
 		s.curve("rows/s offered", s.offered, width, "%.0f", ""),
 		s.curve("rows/s processed", s.processed, width, "%.0f", green),
 		s.curve("latency p99, ms", s.p99, width, "%.0f", yellow),
-		s.curve("nodes in use", s.used, width, "%.0f", cyan),
+		s.curve("nodes joined", s.members, width, "%.0f", cyan),
+		s.curve("of them in use", s.workers, width, "%.0f", cyan),
 		"",
 		s.legend(),
 	}
+	var gone []string
 	for i := range s.nodes {
+		if s.nodes[i].state == left {
+			gone = append(gone, s.nodes[i].name)
+			continue
+		}
 		out = append(out, s.nodes[i].line())
+	}
+	if len(gone) > 0 {
+		out = append(out, fmt.Sprintf("%sleft: %s%s", dim, strings.Join(gone, " "), plain))
 	}
 	out = append(out, "")
 	room := max(0, height-len(out)-1)
@@ -90,7 +99,7 @@ func (s *scene) legend() string {
 	return text + "~ on its way" + plain
 }
 
-// line shows a worker.
+// line shows a worker. One that joined and runs something shows what.
 func (n *nodeLine) line() string {
 	const length = 12
 	full := min(length, int(n.busy*length+0.5))
@@ -103,10 +112,12 @@ func (n *nodeLine) line() string {
 	}
 	parts.WriteString(strings.Repeat(" ~", n.shadow))
 	switch {
-	case n.killed:
+	case n.state == killed:
 		return fmt.Sprintf("%s%-6s %s  killed%s", red, n.name, strings.Repeat(" ", length+6), plain)
-	case n.gone:
-		return fmt.Sprintf("%s%-6s %s  gone%s", dim, n.name, strings.Repeat(" ", length+6), plain)
+	case n.state == lost || n.state == starting:
+		return fmt.Sprintf("%s%-6s %s  %s%s", dim, n.name, strings.Repeat(" ", length+6), n.state, plain)
+	case n.state == draining:
+		return fmt.Sprintf("%-6s %s  %sdraining%s%s", n.name, bar, yellow, parts.String(), plain)
 	case n.total()+n.shadow == 0:
 		return fmt.Sprintf("%s%-6s %s  spare%s", dim, n.name, bar, plain)
 	}
@@ -141,5 +152,6 @@ func (s *scene) figures() string {
 		}
 		return values[len(values)-1]
 	}
-	return fmt.Sprintf("%6.1f  %-15s %6.0f rows/s offered %6.0f processed, p99 %4.0f ms, %d nodes, %d partitions", s.at.Seconds(), s.phase+",", last(s.offered), last(s.processed), last(s.p99), s.nodesNow, s.partitions)
+	return fmt.Sprintf("%6.1f  %-15s %6.0f rows/s offered %6.0f processed, p99 %4.0f ms, %d nodes joined, %d in use, %d partitions", s.at.Seconds(), s.phase+",",
+		last(s.offered), last(s.processed), last(s.p99), s.cluster.now, s.use.now, s.partitions)
 }
