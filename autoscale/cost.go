@@ -112,45 +112,54 @@ func (c *cost) rate() float64 {
 	return (1 - fixed) / perRow
 }
 
-// full is what a partition took that could do no more, which bounds what costs say. A node has less to do for each row the more rows there are,
-// as long as it can, so that a line through its uses promises more than it takes: one of a fifth of a core was taken to hold 630 rows per second,
-// and could do no more at 430.
+// full is what a stage's partitions took when they could do no more, which bounds what costs say. A node has less to do for each row the more rows
+// there are, as long as it can, and rows that fill a state may cost next to nothing: a line through their uses and later ones promised 630 rows per
+// second of a node of a fifth of a core that could do no more at 430. It is their mean that is looked at: one that is slower than the others is on
+// a node that is, and says nothing of their rows.
 type full struct {
-	rows float64 // per second; 0 while it is not known
-	at   int     // samples in a row in which some partition was
+	rows  float64 // per second and partition; 0 while it is not known
+	fades float64 // how much more is thought possible after each second
+	at    int     // samples in a row in which they were
 }
 
 const (
-	// fullUse is the use of what the fixed part leaves at which a partition can do no more, when it is so fullFor samples in a row.
-	fullUse = 0.95
-	fullFor = 3
-	// fullFades is how much more is thought possible after each second in which it is not seen: half as much again after 14 minutes.
-	fullFades = 1.0005
-	// fullOutdone is by how much a partition that is not full must do more for what was seen to be of other rows.
+	// fullUse is the use of what the fixed part leaves at which partitions can do no more, fullFalling while the query falls behind, when it is so
+	// fullFor samples in a row.
+	fullUse, fullFalling = 0.95, 0.85
+	fullFor              = 3
+	// fullFades is how fast it fades at first, twice as much after 12 minutes: rows may have become cheaper. Each time it has faded too far it
+	// fades half as fast from then on, or a steady load would have its layout made smaller and larger again for ever.
+	fullFades = 0.001
+	// fullOutdone is by how much partitions that are not full must do more for what was seen to be of other rows.
 	fullOutdone = 1.1
 )
 
-// look takes a sample of a stage's partitions with their uses.
-func (x *full) look(load *StageLoad, uses []float64, settled bool) {
-	x.rows *= fullFades
-	most := 0
-	for k, u := range uses {
-		if u > uses[most] {
-			most = k
-		}
-	}
-	if len(uses) > 0 && uses[most] < fullUse && load.Partitions[most].RowsIn > fullOutdone*x.rows {
-		x.rows = 0 // rows have become cheaper
-	}
-	if x.at++; !settled || len(uses) == 0 || uses[most] < fullUse || load.Partitions[most].RowsIn <= 0 {
+// look takes a sample of a stage's partitions with their uses; falling says that the query falls behind.
+func (x *full) look(load *StageLoad, uses []float64, settled, falling bool) {
+	x.rows *= 1 + x.fades
+	if !settled || len(uses) == 0 {
 		x.at = 0
-	}
-	if x.at < fullFor {
 		return
 	}
-	if rows := load.Partitions[most].RowsIn; x.rows == 0 || rows > x.rows {
+	use, rows := sum(uses)/float64(len(uses)), load.rowsIn()/float64(len(uses))
+	if rows <= 0 || use < fullFalling || use < fullUse && !falling {
+		if x.at = 0; rows > fullOutdone*x.rows {
+			x.rows = 0
+		}
+		return
+	}
+	if x.at++; x.at < fullFor {
+		return
+	}
+	switch {
+	case x.rows == 0:
+		x.rows, x.fades = rows, fullFades
+	case rows > x.rows:
 		x.rows = rows
-	} else {
+	case falling:
+		if x.at == fullFor {
+			x.fades /= 2
+		}
 		x.rows += smooth * (rows - x.rows)
 	}
 }

@@ -87,7 +87,7 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 			u := share((load.Partitions[k].used(f.Fixed) - f.Fixed) / (1 - f.Fixed))
 			f.uses, f.Now = append(f.uses, u), f.Now+u
 		}
-		m.full.look(load, f.uses, settled)
+		m.full.look(load, f.uses, settled, falling)
 		f.TrueRate = m.trueRate()
 		if len(load.Groups) > 0 && sum(load.Groups) > 0 {
 			m.groups.add(load.Groups)

@@ -111,11 +111,11 @@ func wantedStages(q *raftfsm.Query, r *client.ScaleRequest) ([]raftfsm.StageScal
 	if len(r.Stages) == 0 {
 		for i := range q.Stages {
 			if have := q.StageScale(topology.StageID(i)); have.Auto {
-				least, most := cmp.Or(r.Min, have.Min), cmp.Or(r.Max, have.Max)
-				if most > 0 && least > most {
-					return nil, "", api.Invalid("%s is to have %d to %d partitions, which makes no sense: give both limits", q.StageName(have.Stage), least, most)
+				x, what := automatic(q, have.Stage, cmp.Or(r.Min, have.Min), cmp.Or(r.Max, have.Max))
+				if x.Max > 0 && x.Min > x.Max {
+					return nil, "", api.Invalid("%s is to have %d to %d partitions, which makes no sense: give both limits", q.StageName(x.Stage), x.Min, x.Max)
 				}
-				add(automatic(q, have.Stage, least, most))
+				add(x, what)
 			}
 		}
 		if len(out) == 0 {

@@ -317,7 +317,7 @@ func (f *figures) partitions(s topology.StageID) []client.Partition {
 		if x := f.reported(on, s, r, instance); x != nil {
 			p.Phase, p.Epoch, p.Durable, p.RestoredEpoch = x.Phase, x.Epoch, x.Durable, x.Restored
 			p.RestoreMs, p.ReplayMs, p.Ended = x.RestoreMs, x.ReplayMs, x.Ended != 0
-			p.Busy, p.Idle, p.Blocked = f.rates.partition(f.query.ID, s, instance)
+			p.Busy, p.Idle, p.Blocked = f.rates.partition(instanceKey{f.query.ID, s, instance, on})
 			p.RowsIn, p.RowsOut, p.StateBytes, p.LogBytes, p.SpilledBytes = x.RowsIn, x.RowsOut, x.StateBytes, x.LogBytes, x.SpilledBytes
 		}
 		list = append(list, p)

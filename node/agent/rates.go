@@ -49,6 +49,14 @@ func (c counters) minus(d counters) counters {
 	return counters{c.in - d.in, c.out - d.out, c.bytes - d.bytes, c.busy - d.busy, c.idle - d.idle, c.blocked - d.blocked}
 }
 
+// since is how much they have grown. Those that have begun anew count from there.
+func (c counters) since(before counters) counters {
+	if before.in <= c.in && before.busy <= c.busy {
+		return c.minus(before)
+	}
+	return c
+}
+
 func (c counters) plus(d counters) counters {
 	return counters{c.in + d.in, c.out + d.out, c.bytes + d.bytes, c.busy + d.busy, c.idle + d.idle, c.blocked + d.blocked}
 }
@@ -114,11 +122,7 @@ func (r *rates) grown(match func(instanceKey) bool) (counters, float64) {
 	first, last := &r.samples[0], &r.samples[len(r.samples)-1]
 	for k, c := range last.counters {
 		if match(k) {
-			// One that has begun anew in its process counts from there.
-			if before, ok := first.counters[k]; ok && before.in <= c.in && before.busy <= c.busy {
-				c = c.minus(before)
-			}
-			total = total.plus(c)
+			total = total.plus(c.since(first.counters[k]))
 		}
 	}
 	return total, last.at.Sub(first.at).Seconds()
@@ -159,9 +163,13 @@ func (r *rates) stage(id topology.QueryID, stage topology.StageID) (rates client
 }
 
 // partition are those shares of one instance.
-func (r *rates) partition(id topology.QueryID, stage topology.StageID, instance uint64) (busy, idle, blocked float64) {
-	c, _ := r.grown(func(k instanceKey) bool { return k.query == id && k.stage == stage && k.instance == instance })
-	return c.shares()
+func (r *rates) partition(k instanceKey) (busy, idle, blocked float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.samples) < 2 {
+		return 0, 0, 0
+	}
+	return r.samples[len(r.samples)-1].counters[k].since(r.samples[0].counters[k]).shares()
 }
 
 func (c counters) shares() (busy, idle, blocked float64) {

@@ -54,8 +54,8 @@ func (v *View) detectMs(lost []topology.Process) (ms int64) {
 }
 
 // Recovered writes a recovery with the times of its phases into the history when all its ranges run. What it is about stands in the
-// history too, so any leader sees it to its end; how long it took to commit only the leader knows that decided it. Its pause is how long nothing
-// new came to who takes from the ranges, where somebody has said so, else all its phases together.
+// history too, so any leader sees it to its end; how long it took to commit only the leader knows that decided it. Its pause are all its
+// phases together, or how long nothing new came to who takes from the ranges if somebody has said so by then and that was longer.
 func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	for i, c := range m.Commits {
@@ -74,9 +74,7 @@ func Recovered(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			figures = append(figures, raftfsm.KV{Key: "commit_ms", Value: fmt.Sprint(m.Commits[i].CommitMs)})
 			pauseMs += m.Commits[i].CommitMs
 		}
-		if x.pauseMs >= 0 {
-			pauseMs = x.pauseMs
-		}
+		pauseMs = max(pauseMs, x.pauseMs)
 		figures = append(figures, raftfsm.KV{Key: "restore_ms", Value: fmt.Sprint(x.restoreMs)}, raftfsm.KV{Key: "replay_ms", Value: fmt.Sprint(x.replayMs)},
 			raftfsm.KV{Key: "pause_ms", Value: fmt.Sprint(pauseMs)}, raftfsm.KV{Key: "bytes_moved", Value: fmt.Sprint(x.bytes)},
 			raftfsm.KV{Key: "ranges", Value: fmt.Sprint(x.there)}, raftfsm.KV{Key: raftfsm.FigureVersion, Value: fmt.Sprint(r.Version)})

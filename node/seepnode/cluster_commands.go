@@ -151,8 +151,8 @@ Examples:
 const scaleDescription = `STAGE is a stage's number in the plan, its name, a part of its name, or * for all of them. A stage with N is fixed;
 one that is auto, as all are at first, grows and shrinks with its load. A stage has at most one
 partition on each node that takes partitions, whatever is wanted, and follows when nodes come. Limits
-are of each stage that is named with auto; without stages, of those that are auto, where a limit that
-is not given stays as it is. Without stages and limits the answer is how they are. Nothing stops
+are of each stage that is named with auto, which has no others then; without stages, of those that are
+auto, where a limit that is not given stays as it is. Without stages and limits the answer is how they are. Nothing stops
 meanwhile: new partitions are brought up beside the old ones and take over when they have caught up;
 "seepnode query history" tells of each change.
 

@@ -72,7 +72,7 @@ var agentSettings = []setting{
 	{name: "provider-option", usage: "tell the provider `KEY=VALUE`; the README lists what each takes", many: true, pairs: true, set: providerOptions},
 	{name: "spares", usage: "keep `N` idle nodes joined, so that load finds them at once", text: "0", set: number(func(c *agent.Config) *int { return &c.Spares }, 0)},
 	{name: "max-nodes", usage: "start no node beyond `N` in the cluster, those of other origin counted", set: number(func(c *agent.Config) *int { return &c.MaxNodes }, 1)},
-	{name: "instance", usage: "`ID` of this machine at the provider, imds to ask EC2; a node with one may be given back", set: text(func(c *agent.Config) *string { return &c.Instance })},
+	{name: "instance", usage: "`ID` of this machine at the provider, imds to ask EC2, and to drain when it is to be taken away; a node with one may be given back", set: text(func(c *agent.Config) *string { return &c.Instance })},
 	{name: "log-level", usage: "`LEVEL` debug, info, warn or error", text: "info", set: logLevel},
 	{name: "log-format", usage: "`FORMAT` text or json", text: "text", set: text(func(c *agent.Config) *string { return &c.LogFormat })},
 }

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Amazon's limits of tags. Three of the tags of an instance are seepnode's own.
+// Amazon's limits of tags. Three of the tags of an instance are seepnode's own; those that a template adds are not known here.
 const (
 	tagsMax       = 50 - 3
 	tagKeyRunes   = 128

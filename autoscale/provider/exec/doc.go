@@ -10,7 +10,8 @@
 //	list       in   {"cluster": "4f1c..."}
 //	           out  {"instances": [{"id": "vm-12", "token": "4f1c-7", "state": "running", "launched_ms": 1767225600000}]}
 //
-// State is pending, running, stopping (it ends) or stopped (it does not run, and its disk is there and paid for); zone, spot and address may be given too. What launch starts must run
+// State is pending, running, stopping (it ends) or stopped (it does not run, and its disk is there and paid for); zone, spot and address may
+// be given too. What launch starts must run
 //
 //	seepnode agent --join ... --instance ID-OR-TOKEN --tag role=worker
 //

@@ -30,9 +30,9 @@ func (c capacity) String() string {
 // more.
 func (b *bench) calibrate(ctx context.Context, load fleet.Workload, cores float64) (c capacity, err error) {
 	const low = 20
-	// The higher rate is about half of what some 30 µs for each unit of work leave room for.
-	high := max(5*low, int(4000*cores)/max(1, load.Work))
-	lasts, lead := pick(b, 8*time.Second, 5*time.Second), 8*time.Second+time.Duration(load.Keys)*fleet.FilledIn
+	// The higher rate is about half of what a computer takes: at a fifth of that what a row costs came out as anything from 80 to 430 µs.
+	high := max(5*low, int(7000*cores)/max(1, load.Work))
+	lasts, lead := pick(b, 12*time.Second, 8*time.Second), 8*time.Second+time.Duration(load.Keys)*fleet.FilledIn
 	f, err := b.newRig(ctx, 3, cores)
 	if err != nil {
 		return c, err
