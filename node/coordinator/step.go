@@ -28,15 +28,23 @@ func StepQuery(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	d.add(recovered)
 	d.add(Recovered(v, q, m))
 	d.add(Switched(v, q))
+	checkpoint := Checkpoint(v, q)
 	if len(recovered.Commands) == 0 {
 		lost, _ := v.lostOf(q)
-		d.add(v.settled(q, m, len(lost) > 0))
+		settled := v.settled(q, m, len(lost) > 0)
+		if slices.ContainsFunc(checkpoint.Commands, isA[*raftfsm.CheckpointComplete]) {
+			// A shadow takes over that has all of the complete checkpoint. It may lack epochs of this one.
+			settled.Commands = slices.DeleteFunc(settled.Commands, isA[*raftfsm.Switch])
+		}
+		d.add(settled)
 	}
-	if !slices.ContainsFunc(d.Commands, func(k raftfsm.Command) bool { _, ok := k.(*raftfsm.Switch); return ok }) {
-		// A shadow takes over that has all of the complete checkpoint, and may lack epochs of the next one.
-		d.add(Checkpoint(v, q))
-	}
+	d.add(checkpoint)
 	return onePerVersion(d)
+}
+
+func isA[T raftfsm.Command](k raftfsm.Command) bool {
+	_, ok := k.(T)
+	return ok
 }
 
 // settled are the steps on a query of which nothing has to be recovered now.
