@@ -235,7 +235,7 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		return d
 	}
 	if q.Stages[s].Source && q.State != raftfsm.Finished {
-		k.Seals = v.sealGrants(q.ID.Incarnation, q, owners)
+		k.Seals = v.sealGrants(q.ID.Incarnation, nil, owners) // who has a log may lose it by this very switch, for what goes to another
 	}
 	m.succeeded(s)
 	d.command(k)

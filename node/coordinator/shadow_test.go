@@ -271,6 +271,29 @@ func TestNoShadowTakesOverInTheStepInWhichACheckpointBecomesComplete(t *testing.
 	}
 }
 
+// TestSourcesThatChangePlacesAdoptEachOthersLogs: both logs are fenced by the switch, and both processes need another one.
+func TestSourcesThatChangePlacesAdoptEachOthersLogs(t *testing.T) {
+	x := newStaged(t, 0, 0)
+	before, at := x.parts(), x.query().Complete
+	x.bring(topology.ForChange, raftfsm.Part{Range: before[0].Range, Process: before[1].Process}, raftfsm.Part{Range: before[1].Range, Process: before[0].Process})
+	for _, p := range x.parts() {
+		x.say(p.Instance, func(p *PartitionReport) { p.Chains = append(p.Chains, chainOf(p.Range, at)) })
+	}
+	for _, p := range x.shadows() {
+		x.say(p.Instance, func(p *PartitionReport) { p.Restored, p.Chains = at, append(p.Chains, chainOf(p.Range, at)) })
+	}
+	logs := []topology.SealLog{x.query().SealSet(before[0].Process).Log, x.query().SealSet(before[1].Process).Log}
+	if out := x.apply(only[*raftfsm.Switch](t, x.after(100, Switch))); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	for i, p := range x.parts() {
+		set := x.query().SealSet(p.Process)
+		if p.Process != before[1-i].Process || !slices.Equal(p.Adopt, logs[i:i+1]) || set == nil || slices.Contains(logs, set.Log) {
+			t.Errorf("%+v, which seals to %+v, in place of %+v with logs %v", p, set, before[i], logs)
+		}
+	}
+}
+
 // TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver: that all have ended is no longer said of all.
 func TestAQueryDoesNotFinishOnReportsOfPartitionsThatWereTakenOver(t *testing.T) {
 	x := newStaged(t, 0, 0)
