@@ -1,13 +1,10 @@
 package agent
 
 import (
-	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/seepnode/seepnode/node/api/client"
 	"github.com/seepnode/seepnode/raftfsm"
 )
 
@@ -15,31 +12,14 @@ import (
 func TestSourcesThatChangePlacesChangeNoByte(t *testing.T) {
 	var swaps atomic.Int64
 	t.Run("schedules", func(t *testing.T) {
-		for i, q := range faultQueries {
-			t.Run(q.name, func(t *testing.T) {
-				want := onOneNode(t, q.sql, q.sinks, q.tables...)
-				for _, seed := range seeds(t, 4, 1) {
-					t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-						t.Parallel()
-						synctest.Test(t, func(t *testing.T) {
-							w := newTrial(t, seed*uint64(len(faultQueries))+uint64(i)+7_000_000, 4, burstsRegistry(t))
-							defer w.end()
-							if _, err := w.person().AddQuery(t.Context(), client.AddQueryRequest{Name: "q", SQL: q.sql, Set: sinkPaths(t, w.dir, q.sinks)}); err != nil {
-								t.Fatal(err)
-							}
-							for range 3 {
-								time.Sleep(time.Duration(w.r.IntN(200)) * time.Millisecond)
-								if w.swapSources(t) {
-									swaps.Add(1)
-								}
-							}
-							w.until("the query has finished", func() bool { return w.finished("q") })
-							sameBytes(t, w.shown(q.sinks, q.tables...), want)
-						})
-					})
+		changed(t, 7_000_000, func(t *testing.T, w *trial) {
+			for range 3 {
+				time.Sleep(time.Duration(w.r.IntN(200)) * time.Millisecond)
+				if w.swapSources(t) {
+					swaps.Add(1)
 				}
-			})
-		}
+			}
+		})
 	})
 	if swaps.Load() == 0 && !t.Failed() {
 		t.Error("no sources have changed places")

@@ -31,12 +31,7 @@ func StepQuery(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	checkpoint := Checkpoint(v, q)
 	if len(recovered.Commands) == 0 {
 		lost, _ := v.lostOf(q)
-		settled := v.settled(q, m, len(lost) > 0)
-		if slices.ContainsFunc(checkpoint.Commands, isA[*raftfsm.CheckpointComplete]) {
-			// A shadow takes over that has all of the complete checkpoint. It may lack epochs of this one.
-			settled.Commands = slices.DeleteFunc(settled.Commands, isA[*raftfsm.Switch])
-		}
-		d.add(settled)
+		d.add(v.settled(q, m, len(lost) > 0, slices.ContainsFunc(checkpoint.Commands, isA[*raftfsm.CheckpointComplete])))
 	}
 	d.add(checkpoint)
 	return onePerVersion(d)
@@ -47,13 +42,16 @@ func isA[T raftfsm.Command](k raftfsm.Command) bool {
 	return ok
 }
 
-// settled are the steps on a query of which nothing has to be recovered now.
-func (v *View) settled(q *raftfsm.Query, m *QueryMemory, lost bool) Decision {
+// settled are the steps on a query of which nothing has to be recovered now. A shadow takes over that has all of the complete checkpoint: when
+// another one becomes complete it may lack epochs of that, and waits for the next step.
+func (v *View) settled(q *raftfsm.Query, m *QueryMemory, lost, completes bool) Decision {
 	d := Beyond(v, q)
 	if len(d.Commands) > 0 {
 		return d
 	}
-	d = Switch(v, q, m)
+	if !completes {
+		d = Switch(v, q, m)
+	}
 	for _, next := range []func(*View, *raftfsm.Query, *QueryMemory) Decision{Drain, Rescale, Stragglers, Standby, Merge} {
 		if len(d.Commands) == 0 && !lost {
 			d = next(v, q, m)
