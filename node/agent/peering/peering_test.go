@@ -233,6 +233,8 @@ func TestKilledProcessIsComplainedOfAtOnceByAll(t *testing.T) {
 
 func TestLostConnectionComesBackAndTheComplaintIsWithdrawn(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, c *cluster) {
+		// A process that dialed before the other knew of it waits longer, until a connection has lasted.
+		time.Sleep(backoffMax)
 		c.net.Disconnect("n1", "n2")
 		synctest.Wait()
 		c.want(c.all[0], "n2/2 ended;")
