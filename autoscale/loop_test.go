@@ -64,6 +64,26 @@ func TestTheProcessedRateFollowsAStepWithinTenSeconds(t *testing.T) {
 	}
 }
 
+// TestALayoutGrowsAndDoesNotShrinkWhileNeighboursAreMadeOne: with more rows than the node takes that would never come to its end. What it costs is
+// taken for no work.
+func TestALayoutGrowsAndDoesNotShrinkWhileNeighboursAreMadeOne(t *testing.T) {
+	m := newModel(wordCount(), []float64{1_000_000, 100_000, 10_000_000}, []float64{1, 6, 0.1})
+	machine := NewMachine(m.query, DefaultConfig())
+	m.run(machine, 60, func(int) float64 { return 20_000 }, nil)
+	if n := m.parts()[1]; n != 2 {
+		t.Fatalf("%d partitions for 120,000 rows/s of 100,000 each", n)
+	}
+	for _, offered := range []float64{20_000, 1_000} {
+		m.merging = true
+		if list := m.run(machine, 60, func(int) float64 { return offered }, nil); len(list) > 0 || !m.merging {
+			t.Errorf("%.0f rows/s: %s", offered, describe(list))
+		}
+	}
+	if list := m.run(machine, 10, func(int) float64 { return 40_000 }, nil); len(list) == 0 || m.parts()[1] < 4 {
+		t.Errorf("%v partitions ten seconds after a step to 240,000 rows/s\n%s", m.parts(), describe(list))
+	}
+}
+
 func TestNoiseDoesNotFlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(wordCount(), []float64{1_000_000, 100_000, 10_000_000}, []float64{1, 6, 0.1})

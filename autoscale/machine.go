@@ -93,7 +93,7 @@ func (m *Machine) Step(s Sample) (e Effects) {
 		m.report = report{}
 		return e
 	}
-	if !settled {
+	if merging := s.Merging && m.config.Policy != PolicyThreshold; !settled && !merging {
 		m.over, m.waiting = 0, "the layout has changed just now and is measured"
 		m.report = report{}
 		return e
@@ -118,7 +118,7 @@ func (m *Machine) settled(s *Sample) bool {
 			layout = append(layout, placed{topology.StageID(i), p.Range, p.Node})
 		}
 	}
-	if s.Pending || m.layout != nil && !slices.Equal(layout, m.layout) {
+	if s.Pending || s.Merging || m.layout != nil && !slices.Equal(layout, m.layout) {
 		m.changedMs = s.AtMs
 	}
 	m.layout = layout

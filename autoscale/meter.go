@@ -41,7 +41,8 @@ type Reading struct {
 // QueryCounters are the active partitions of a query.
 type QueryCounters struct {
 	ID         topology.QueryID
-	Pending    bool
+	Pending    bool // see Sample
+	Merging    bool
 	Partitions []Counters // ascending by stage, then range
 }
 
@@ -239,7 +240,7 @@ func (m *Meter) Query(id topology.QueryID, stages int) (s Sample, ok bool) {
 	if q == nil {
 		return s, false
 	}
-	s = Sample{AtMs: last.AtMs, Pending: q.Pending, Stages: make([]StageLoad, stages)}
+	s = Sample{AtMs: last.AtMs, Pending: q.Pending, Merging: q.Merging, Stages: make([]StageLoad, stages)}
 	var nodes []NodeLoad
 	for _, sp := range spans {
 		nodes = append(nodes, m.node(sp))

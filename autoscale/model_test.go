@@ -28,6 +28,7 @@ type model struct {
 	chance  bool                       // rows of key groups are counts of what comes by chance
 	costS   int                        // of a rescale
 	fails   int                        // so many rescales are dropped
+	merging bool                       // neighbours of the second stage are made one, which costs as much as their rows, until a decision ends it
 	slots   int
 	window  int // seconds that a sample smooths over
 	rng     *rand.Rand
@@ -99,7 +100,7 @@ func (m *model) step(offered float64) Sample {
 		m.backlog += offered - rows
 		m.lag = m.backlog / max(offered, 1)
 	}
-	s := Sample{AtMs: int64(m.now) * 1000, Pending: m.asked != nil, Slots: m.slots}
+	s := Sample{AtMs: int64(m.now) * 1000, Pending: m.asked != nil, Merging: m.merging, Slots: m.slots}
 	for i := range m.rate {
 		st := StageLoad{Backlog: -1, HotKey: m.hotKey, HotShare: 0.9}
 		for _, part := range m.groups[i] {
@@ -113,6 +114,9 @@ func (m *model) step(offered float64) Sample {
 			p := PartitionLoad{Range: m.layout[i][k], Node: topology.NodeID(fmt.Sprintf("n%d", k)), RowsIn: in, RowsOut: in, Busy: m.ceiling * (in/m.rate[i] + m.fixed[i])}
 			if i == 1 && m.bent != nil {
 				p.Busy = m.bent(in)
+			}
+			if i == 1 && m.merging {
+				p.Busy = min(m.ceiling, 2*p.Busy)
 			}
 			p.Use, p.NodeUse, p.Part = p.Busy, -1, 1
 			if i+1 < len(m.ratio) {
@@ -177,7 +181,7 @@ func (m *model) smoothed() Sample {
 
 // take carries a decision out, costS later.
 func (m *model) take(d *Decision) {
-	m.asked, m.doneAt = d, m.now+max(1, m.costS)
+	m.asked, m.doneAt, m.merging = d, m.now+max(1, m.costS), false
 }
 
 // parts are the numbers of partitions.

@@ -20,7 +20,7 @@ const (
 )
 
 // rate gives every stage its target from the true rates: all that need more at once, and, where the peak of the last window allows it,
-// less.
+// less. While neighbours are made one, nothing is learned of nodes, and what is known of them may ask for more: that ends it.
 func (m *Machine) rate(s *Sample) (targets []Target) {
 	grow, rises := false, false
 	for i := range m.latest {
@@ -44,7 +44,7 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 			}
 		}
 	}
-	if grow || m.cooling(s.AtMs, false) {
+	if grow || s.Merging || m.cooling(s.AtMs, false) {
 		return targets
 	}
 	for i := range m.latest {

@@ -7,6 +7,8 @@ type Sample struct {
 	AtMs int64
 	// Pending says that a change of the layout is under way.
 	Pending bool
+	// Merging says that neighbouring partitions on a node are being made one, which uses the node for what are no rows of it.
+	Merging bool
 	// Slots is how many partitions of one stage the nodes of the cluster can run side by side; 0: not known, no bound.
 	Slots  int
 	Stages []StageLoad

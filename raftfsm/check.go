@@ -8,7 +8,7 @@ import (
 )
 
 // check says what of the invariants a query would break: active partitions cover every key group of a stage exactly once, an instance has
-// one range, no key group has two pending changes, every source process has vaults for its seals and finds the logs it is to adopt.
+// one range, no key group has two pending changes, though standbys beside one, every source process has vaults for its seals and finds the logs it is to adopt.
 func (q *Query) check() (Reason, string) {
 	for s, st := range q.Stages {
 		next := 0
@@ -35,10 +35,11 @@ func (q *Query) check() (Reason, string) {
 		if next != st.Groups {
 			return BadCoverage, fmt.Sprintf("stage %d: partitions end at key group %d of %d", s, next, st.Groups)
 		}
-		next = 0
-		for _, a := range st.Shadows {
-			if int(a.Range.From) < next {
-				return ChangePending, fmt.Sprintf("stage %d: key groups of %v have a pending change already", s, a.Range)
+		for i, a := range st.Shadows {
+			for j := i - 1; j >= 0 && st.Shadows[j].Range.To > a.Range.From; j-- {
+				if b := &st.Shadows[j]; b.Range.From > a.Range.From || !b.GoesWith(&a) {
+					return ChangePending, fmt.Sprintf("stage %d: key groups of %v have a pending change already", s, a.Range)
+				}
 			}
 			if a.Range.Len() <= 0 || int(a.Range.To) > st.Groups {
 				return BadCoverage, fmt.Sprintf("stage %d: shadow %v is not within %d key groups", s, a.Range, st.Groups)
@@ -46,7 +47,6 @@ func (q *Query) check() (Reason, string) {
 			if a.Restore > q.Complete {
 				return BadEpoch, fmt.Sprintf("stage %d: shadow %v restores epoch %d, complete is %d", s, a.Range, a.Restore, q.Complete)
 			}
-			next = int(a.Range.To)
 		}
 	}
 	return NoReason, ""

@@ -12,7 +12,7 @@ import (
 
 // Reassign puts all ranges of processes that are lost, or that lost the leader's confidence, on others at once. Based on the
 // topology's Version and on the epochs restored being neither trimmed nor incomplete. Shadows of these ranges are promoted where a
-// move names their range and process, and dropped otherwise; so are all shadows on the lost processes. A successor of a source
+// move names their range and process, and dropped otherwise, but for standbys of just what moves; so are all shadows on the lost processes. A successor of a source
 // adopts the lost process's seal log and those which that had not adopted yet.
 type Reassign struct {
 	Query   topology.QueryID   `json:"query"`
@@ -71,6 +71,7 @@ func (k *Reassign) apply(c *change) Outcome {
 		st := n.editStage(topology.StageID(s))
 		var parts []topology.Assignment
 		for _, a := range st.Partitions {
+			before := len(parts)
 			if !lost(a.Process) {
 				parts = append(parts, a)
 				continue
@@ -100,7 +101,7 @@ func (k *Reassign) apply(c *change) Outcome {
 				at = m.Range.To
 				moves++
 			}
-			st.Shadows = without(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) })
+			st.Shadows = without(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) && !sh.StaysBeside(parts[before:]) })
 		}
 		st.Partitions = parts
 		st.Shadows = without(st.Shadows, func(sh topology.Shadow) bool { return lost(sh.Process) })
@@ -194,8 +195,8 @@ func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
 }
 
 // ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
-// restored. Standby shadows of key groups of a range give way to any other: one of just that range and process goes on as that, with what
-// it has. A process that runs key groups of a range is refused, unless its neighbouring partitions become one: see Stage.Merges.
+// restored. Standby shadows of key groups of a range give way to any other, but for those of just that range: one on that process goes on as the
+// other, with what it has, and those on other processes stay. A process that runs key groups of a range is refused, unless its neighbouring partitions become one: see Stage.Merges.
 type ShadowStart struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`
@@ -240,7 +241,7 @@ func (k *ShadowStart) apply(c *change) Outcome {
 		var rest []topology.Shadow
 		for _, s := range st.Shadows {
 			switch {
-			case !s.Range.Overlaps(p.Range):
+			case !s.Range.Overlaps(p.Range), s.Purpose == topology.ForStandby && s.GoesWith(&fresh):
 				rest = append(rest, s)
 			case s.Purpose != topology.ForStandby || k.Purpose == topology.ForStandby:
 				return refused(ChangePending, "query %s: stage %d: key groups of %v have a pending change already", q.Name, k.Stage, p.Range)
@@ -255,7 +256,9 @@ func (k *ShadowStart) apply(c *change) Outcome {
 		}
 		st.Shadows = append(rest, fresh)
 	}
-	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int { return int(a.Range.From) - int(b.Range.From) })
+	slices.SortFunc(st.Shadows, func(a, b topology.Shadow) int {
+		return cmp.Or(cmp.Compare(a.Range.From, b.Range.From), cmp.Compare(a.Instance, b.Instance))
+	})
 	n.Version++
 	n.note(c, KindShadowed, k.Why, "%s: %s to be brought up, from epoch %d", n.StageName(k.Stage), partNames(k.Parts), k.Restore)
 	e := &n.History[len(n.History)-1]
@@ -263,13 +266,15 @@ func (k *ShadowStart) apply(c *change) Outcome {
 	return applied(first)
 }
 
-// ShadowDrop gives up all shadows within a range. Based on the topology's Version; with none there it is so Already.
+// ShadowDrop gives up the shadow of an instance, or all within a range. Based on the topology's Version; with none there it is so Already.
 type ShadowDrop struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`
 	Stage   topology.StageID `json:"stage"`
 	Range   topology.Range   `json:"range"`
-	Why     string           `json:"why,omitempty"`
+	// Instance is the one within the range that is given up; 0: all.
+	Instance uint64 `json:"instance,omitempty"`
+	Why      string `json:"why,omitempty"`
 }
 
 func (*ShadowDrop) Kind() Kind { return KindShadowDrop }
@@ -279,7 +284,9 @@ func (k *ShadowDrop) apply(c *change) Outcome {
 	if q == nil {
 		return out
 	}
-	within := func(s topology.Shadow) bool { return s.Range.From >= k.Range.From && s.Range.To <= k.Range.To }
+	within := func(s topology.Shadow) bool {
+		return s.Range.From >= k.Range.From && s.Range.To <= k.Range.To && (k.Instance == 0 || s.Instance == k.Instance)
+	}
 	if !slices.ContainsFunc(q.Stages[k.Stage].Shadows, within) {
 		return already(q.Version)
 	}
@@ -291,8 +298,8 @@ func (k *ShadowDrop) apply(c *change) Outcome {
 	return applied(n.Version)
 }
 
-// Switch makes the shadows of a range its active partitions, all at once. Based on the topology's Version and on the shadows
-// being exactly Parts; that their chains equal the old ones' at AtEpoch is for the proposer to have seen. Partitions that reach
+// Switch makes the shadows of a range its active partitions, all at once; standbys of just the same ranges stay what they are. Based on the
+// topology's Version and on the shadows being exactly Parts; that their chains equal the old ones' at AtEpoch is for the proposer to have seen. Partitions that reach
 // beyond the range keep the rest, undisturbed.
 type Switch struct {
 	Query   topology.QueryID `json:"query"`
@@ -325,7 +332,7 @@ func (k *Switch) apply(c *change) Outcome {
 		return out
 	}
 	rest, cut := carve(st.Partitions, k.Range)
-	st.Shadows = without(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(k.Range) })
+	st.Shadows = without(st.Shadows, func(s topology.Shadow) bool { return s.Range.Overlaps(k.Range) && !s.StaysBeside(fresh) })
 	if st.Source && n.seals() {
 		for i := range fresh {
 			if fresh[i].Adopt, out = n.adopt(st, fresh[i].Range, cut, rest); out.Code != 0 {
@@ -362,7 +369,7 @@ func (k *Switch) promote(c *change, q *Query) ([]topology.Assignment, Outcome) {
 	var fresh []topology.Assignment
 	next := k.Range.From
 	for _, s := range q.Stages[k.Stage].Shadows {
-		if !s.Range.Overlaps(k.Range) {
+		if !s.Range.Overlaps(k.Range) || s.Purpose == topology.ForStandby {
 			continue
 		}
 		i := len(fresh)

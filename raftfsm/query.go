@@ -101,7 +101,8 @@ type Query struct {
 	// ScaleVersion grows with each change of Scale.
 	ScaleVersion uint64       `json:"scale_version,omitempty"`
 	Scale        []StageScale `json:"scale,omitempty"` // ascending by stage
-	// Standby is how many shadows of each stateful partition are kept up for when it is lost: 0 or 1.
+	// Standby is how many shadows of each stateful partition are kept up for when it is lost, as far as there are other processes: 0 to
+	// topology.MaxStandby.
 	Standby int `json:"standby,omitempty"`
 
 	Instances uint64           `json:"instances"` // the last given to a partition or shadow
@@ -119,7 +120,7 @@ type Stage struct {
 	Source bool   `json:"source,omitempty"`
 	// Partitions are active: ascending, covering every key group exactly once.
 	Partitions []topology.Assignment `json:"partitions"`
-	Shadows    []topology.Shadow     `json:"shadows,omitempty"` // ascending, disjoint
+	Shadows    []topology.Shadow     `json:"shadows,omitempty"` // ascending, then by instance; of one range one at most that is no standby
 	Retired    []topology.Retired    `json:"retired,omitempty"` // in the order they retired
 	Vaults     []topology.VaultSet   `json:"vaults,omitempty"`  // by block
 	// Parallelism is how many partitions it began with, where that was more than one: as many are wanted until something else is said.
@@ -342,8 +343,8 @@ func (k *QueryAdd) validate(s *State) Outcome {
 		return refused(OverLimit, "the SQL text has %d bytes, more than %d", len(k.SQL), MaxSQLBytes)
 	case len(k.Plan) == 0 || len(k.Plan) > MaxPlanBytes:
 		return refused(OverLimit, "the plan has %d bytes; it must have 1 to %d", len(k.Plan), MaxPlanBytes)
-	case k.Standby < 0 || k.Standby > 1:
-		return refused(Malformed, "%d shadows kept for each partition are not supported: 0 or 1", k.Standby)
+	case k.Standby < 0 || k.Standby > topology.MaxStandby:
+		return refused(Malformed, "%d shadows kept for each partition; there must be 0 to %d", k.Standby, topology.MaxStandby)
 	case k.EpochMs <= 0:
 		return refused(Malformed, "epochs of %d ms", k.EpochMs)
 	case len(k.Stages) == 0 || len(k.Stages) > MaxStages:

@@ -224,7 +224,8 @@ func TestAStandbyShadowGivesWayToAChangeAndGoesOnInItsRange(t *testing.T) {
 	start := func(purpose topology.Purpose, parts ...Part) *ShadowStart {
 		return &ShadowStart{Query: q.ID, Version: q.Version, Stage: 1, Restore: 256, Purpose: purpose, Parts: parts}
 	}
-	want(t, founded, start(topology.ForStandby, Part{keyRange(0, 32), process(4)}), Refused, ChangePending)
+	want(t, founded, start(topology.ForStandby, Part{keyRange(0, 32), process(3)}), Refused, ChangePending)
+	want(t, founded, start(topology.ForStandby, Part{keyRange(0, 16), process(4)}), Refused, ChangePending)
 	for _, purpose := range []topology.Purpose{topology.ForChange, topology.ForSpeed} {
 		s := must(t, founded, start(purpose, Part{keyRange(0, 32), process(3)}))
 		wants := topology.Shadow{Range: keyRange(0, 32), Process: process(3), Instance: standby.Instance, Restore: 128, Purpose: purpose}
@@ -241,6 +242,72 @@ func TestAStandbyShadowGivesWayToAChangeAndGoesOnInItsRange(t *testing.T) {
 		again.Version = q.Version
 		want(t, s, again, Refused, ChangePending) // only a standby gives way
 	}
+}
+
+// TestOneOfSeveralStandbysTakesOverAndTheOthersStay: whether it is made to, or what is active is lost; those of other ranges go.
+func TestOneOfSeveralStandbysTakesOverAndTheOthersStay(t *testing.T) {
+	s := founded(t)
+	whole := keyRange(0, 32)
+	query := func() *Query { return s.Query("q") }
+	start := func(purpose topology.Purpose, parts ...Part) *ShadowStart {
+		return &ShadowStart{Query: query().ID, Version: query().Version, Stage: 1, Restore: 128, Purpose: purpose, Parts: parts}
+	}
+	kept := func(want ...topology.Process) {
+		t.Helper()
+		var got []topology.Process
+		for _, sh := range query().Stages[1].Shadows {
+			if sh.Purpose != topology.ForStandby || sh.Range != whole {
+				t.Errorf("%+v", sh)
+			}
+			got = append(got, sh.Process)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("standbys on %v, want %v", got, want)
+		}
+	}
+	s = must(t, s, start(topology.ForStandby, Part{whole, process(3)}, Part{whole, process(4)}))
+	s = must(t, s, start(topology.ForStandby, Part{whole, process(5)}))
+	kept(process(3), process(4), process(5))
+	three := query().Stages[1].Shadows[0].Instance
+	s = must(t, s, &ShadowDrop{Query: query().ID, Version: query().Version, Stage: 1, Range: whole, Instance: query().Stages[1].Shadows[1].Instance})
+	kept(process(3), process(5))
+
+	s = must(t, s, start(topology.ForChange, Part{whole, process(3)})) // it becomes the change's shadow, and n5 stays a standby
+	want(t, s, start(topology.ForChange, Part{whole, process(4)}), Refused, ChangePending)
+	want(t, s, start(topology.ForStandby, Part{whole, process(4)}), Refused, ChangePending)
+	all := &Switch{Query: query().ID, Version: query().Version, Stage: 1, Range: whole, Parts: []SwitchPart{{three, 128}}}
+	wrong := *all
+	wrong.Parts = append(wrong.Parts, SwitchPart{query().Stages[1].Shadows[1].Instance, 128})
+	want(t, s, &wrong, Refused, NoSuchShadow)
+	s = must(t, s, all)
+	if a := query().Stages[1].Partitions[0]; a.Process != process(3) || a.Instance != three {
+		t.Fatalf("%+v is active", a)
+	}
+	kept(process(5))
+
+	s = must(t, s, start(topology.ForStandby, Part{whole, process(4)}))
+	five := query().Stages[1].Shadows[0].Instance
+	s = must(t, s, &NodeStatus{process(3), s.Node("n3").Version, Lost, "killed"})
+	moves := func(parts ...Part) *Reassign {
+		k := &Reassign{Query: query().ID, Version: query().Version, Lost: processes(3)}
+		for _, p := range parts {
+			k.Moves = append(k.Moves, Move{Stage: 1, Range: p.Range, Process: p.Process, Restore: 128})
+		}
+		return k
+	}
+	before := s
+	s = must(t, s, moves(Part{whole, process(5)}))
+	if a := query().Stages[1].Partitions[0]; a.Process != process(5) || a.Instance != five {
+		t.Fatalf("%+v is active", a)
+	}
+	kept(process(4))
+	s = must(t, s, start(topology.ForChange, Part{keyRange(0, 16), process(2)}))
+	if list := query().Stages[1].Shadows; len(list) != 1 || list[0].Range != keyRange(0, 16) {
+		t.Errorf("%+v", list) // a part of the range is to move: the standby of all of it goes
+	}
+	s = before
+	s = must(t, s, moves(Part{keyRange(0, 16), process(5)}, Part{keyRange(16, 32), process(4)}))
+	kept()
 }
 
 // TestNeighboursOfAProcessBecomeOneThroughAShadowOfAllOfThem: and a process gets no other shadow of what it runs.

@@ -170,7 +170,7 @@ func (x *scaler) reading(s *raftfsm.State, now time.Time) *autoscale.Reading {
 // counters are those of a query's active partitions; ok is false when one has not said anything.
 func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c autoscale.QueryCounters, ok bool) {
 	f := figures{state: s, query: q, latest: x.a.reports.Latest, heard: x.a.reports.Heard, now: now, plan: x.a.plans.of(s, q)}
-	c = autoscale.QueryCounters{ID: q.ID, Pending: underWay(q)}
+	c = autoscale.QueryCounters{ID: q.ID, Pending: slices.ContainsFunc(q.Stages, coordinator.Moving), Merging: slices.ContainsFunc(q.Stages, coordinator.Merging)}
 	for i, st := range q.Stages {
 		for _, a := range st.Partitions {
 			p := f.reported(a.Process, topology.StageID(i), a.Range, a.Instance)
@@ -187,11 +187,6 @@ func (x *scaler) counters(s *raftfsm.State, q *raftfsm.Query, now time.Time) (c 
 		}
 	}
 	return c, true
-}
-
-// underWay says that parts of a query are being brought up elsewhere, or as one: that costs what the policy must not take for work. What is wanted and does not come about is not: the policy decides anew.
-func underWay(q *raftfsm.Query) bool {
-	return slices.ContainsFunc(q.Stages, coordinator.Changing)
 }
 
 // changing says that a query's layout is not what is wanted as far as so many nodes can have it, or that parts of it are on their way.

@@ -83,7 +83,7 @@ func identityUnderElasticity(t *testing.T, seed uint64, query int, want map[stri
 	q := &faultQueries[query]
 	sql := q.sql
 	if seed%3 == 1 {
-		sql = "SET 'standby' = '1';\n" + sql
+		sql = fmt.Sprintf("SET 'standby' = '%d';\n", 1+seed/3%2) + sql
 	}
 	w := newTrial(t, seed*uint64(len(faultQueries))+uint64(query)+1_000_000, 5, burstsRegistry(t))
 	defer w.end()

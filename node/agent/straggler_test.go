@@ -30,7 +30,7 @@ INSERT INTO out SELECT k, started, n FROM bursts(TABLE src PARTITION BY k, 1500)
 	sinks := []string{"out"}
 	var want map[string]int
 	synctest.Test(t, func(t *testing.T) { want = rowsOfKeys(t, onOneNode(t, sql, sinks)) })
-	for standby := range 2 {
+	for standby := range 3 {
 		for _, seed := range seeds(t, 2, 1) {
 			t.Run(fmt.Sprintf("standby=%d,seed=%d", standby, seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -11,10 +11,27 @@ import (
 // mergeWhat is what the history calls it.
 const mergeWhat = "merge"
 
+const (
+	// mergeUse is how much of its processors a process may use that is to make one of its neighbours: until the shadow takes over, their rows cost
+	// twice. It is measured for mergeUseMs or longer.
+	mergeUse   = 0.6
+	mergeUseMs = 2000
+	// mergeStandsMs is for how long such a shadow may come no further once it is restored. It works on the processors that its neighbours need: when
+	// more rows come than they take together, none of them gets any further, and nothing else of the stage is decided meanwhile.
+	mergeStandsMs = 3000
+)
+
+// Used is the processor time that a process had used at a time.
+type Used struct {
+	Process topology.Process
+	AtMs    int64
+	CPUNs   int64
+}
+
 // Merge makes one partition of neighbours of a stage that have come to one process, as recoveries that cut ranges, scale-ins and drains leave them:
 // a shadow of the whole is brought up beside them and takes over like any other. They work as well as one, so there is no hurry: it is done while a
 // query is calm, one at a time, and gives way to whatever else is to change. As many partitions stay as are wanted, and where a border is wanted it
-// stays. Until the switch the process has the state twice: what would be too much for its memory stays apart. Where standbys are kept all stays as it
+// stays. Until the switch the process has the state and the work twice: what would be too much for its memory or its processors stays apart. Where standbys are kept all stays as it
 // is: those of the parts would go at the beginning, and one of the whole come only in the end.
 func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
@@ -33,6 +50,14 @@ func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			if len(run) < 2 {
 				continue
 			}
+			use, ok := m.use(v, run[0].Process)
+			if !ok {
+				return d
+			}
+			if use > mergeUse {
+				m.failed(stage, true, v.NowMs)
+				break
+			}
 			part := raftfsm.Part{Range: topology.Range{From: run[0].Range.From, To: run[len(run)-1].Range.To}, Process: run[0].Process}
 			d.command(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Parts: []raftfsm.Part{part}, What: mergeWhat,
 				Why: fmt.Sprintf("%d neighbouring partitions have come to %s, and %d are more than are wanted", len(run), part.Process.Node, spare),
@@ -42,6 +67,24 @@ func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		}
 	}
 	return d
+}
+
+// use is what a process uses of its processors, 0 when it does not tell; ok is false while that is being measured.
+func (m *QueryMemory) use(v *View, p topology.Process) (share float64, ok bool) {
+	r, at := v.report(p), v.reportedMs(p)
+	if r == nil || r.CPUNs <= 0 || r.Cores <= 0 {
+		return 0, true
+	}
+	since := m.Used
+	if since.Process != p || at-since.AtMs > 5*mergeUseMs || r.CPUNs < since.CPUNs {
+		m.Used = Used{p, at, r.CPUNs}
+		return 0, false
+	}
+	if at-since.AtMs < mergeUseMs {
+		return 0, false
+	}
+	m.Used = Used{}
+	return float64(r.CPUNs-since.CPUNs) / 1e6 / float64(at-since.AtMs) / r.Cores, true
 }
 
 // merges says whether a shadow is to make one of neighbours on its process.

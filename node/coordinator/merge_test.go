@@ -225,3 +225,68 @@ func TestAMergeGivesWayToPartitionsThatAreBehind(t *testing.T) {
 		t.Errorf("may merge again at once: %v; may be changed otherwise: %v", x.mem.mayMerge(x.stage, x.now), x.mem.mayTry(x.stage, x.now))
 	}
 }
+
+// TestAMergeThatGetsNoFurtherIsDroppedSoon: it works where its neighbours do, and while more rows come than they take together no other layout is
+// decided on. One that restores, or comes further, is let be.
+func TestAMergeThatGetsNoFurtherIsDroppedSoon(t *testing.T) {
+	x := gathered(t)
+	if out := x.apply(only[*raftfsm.ShadowStart](t, Merge(x.copied(), x.query(), &x.mem))); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	one := x.shadows()[0].Instance
+	look := func(ms int64) Decision {
+		x.now += ms
+		return Switch(x.copied(), x.query(), &x.mem)
+	}
+	behind := func(epochs int64) {
+		x.say(one, func(p *PartitionReport) { p.Phase, p.Epoch = PhaseCatchingUp, p.Epoch-topology.Epoch(epochs) })
+	}
+	x.say(one, func(p *PartitionReport) { p.Phase, p.RestoredBytes = PhaseRestoring, 1000 })
+	none(t, look(0))
+	none(t, look(20_000))
+	for _, epochs := range []int64{4000, 2000, 1000, 500} {
+		behind(epochs)
+		none(t, look(2000))
+	}
+	none(t, look(2000))
+	k := only[*raftfsm.ShadowDrop](t, look(1500))
+	if k.Instance != one || !strings.Contains(k.Why, "not come further in 3 s") {
+		t.Errorf("%+v", k)
+	}
+	if out := x.apply(k); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	none(t, Merge(x.copied(), x.query(), &x.mem)) // not at once again
+}
+
+// TestNeighboursStayApartOnANodeWhoseProcessorsAreUsed: until they are one, their rows cost twice.
+func TestNeighboursStayApartOnANodeWhoseProcessorsAreUsed(t *testing.T) {
+	for _, used := range []float64{0, 0.5, 0.7} { // 0: it does not tell
+		x := gathered(t)
+		began := x.now
+		look := func() Decision {
+			x.now += 500
+			v := x.copied()
+			for i := range v.Reports {
+				r := v.Reports[i].Report
+				if r.Process == x.parts()[0].Process && used > 0 {
+					r.Cores, r.CPUNs = 0.5, 1_000_000+int64(used*0.5*float64(x.now-began)*1e6)
+				}
+			}
+			return Merge(v, x.query(), &x.mem)
+		}
+		looks := 1
+		d := look()
+		for ; len(d.Commands) == 0 && looks < 10; looks++ {
+			d = look()
+		}
+		if used > mergeUse {
+			none(t, d)
+			continue
+		}
+		only[*raftfsm.ShadowStart](t, d)
+		if measured := looks > 1; measured != (used > 0) {
+			t.Errorf("a process that uses %v: decided in look %d", used, looks)
+		}
+	}
+}

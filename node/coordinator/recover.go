@@ -20,6 +20,7 @@ type QueryMemory struct {
 	Shadows    []ShadowSeen // ascending by instance
 	Tried      []Tried
 	Lagging    []Lagging
+	Used       Used // by a process whose neighbours may become one
 }
 
 // lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are
@@ -135,12 +136,10 @@ func (v *View) moves(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology
 			give(r, h.choose(st.Source, max(0, share(r)), blockMembers(st, r), q.ID.Incarnation, uint64(s), uint64(r.From)))
 		}
 	}
-	for _, sh := range st.Shadows { // what is being brought up takes over
-		if sh.Range.From >= a.Range.From && sh.Range.To <= a.Range.To && v.State.Lives(sh.Process) && v.takes(v.State.Node(sh.Process.Node)) {
-			anew(sh.Range.From)
-			give(sh.Range, sh.Process)
-			rest = sh.Range.To
-		}
+	for _, sh := range v.successors(q, s, a.Range, nil) { // what is being brought up takes over
+		anew(sh.Range.From)
+		give(sh.Range, sh.Process)
+		rest = sh.Range.To
 	}
 	anew(a.Range.To)
 	return moves, text

@@ -89,6 +89,9 @@ func Partitions(st *raftfsm.Stage) int { return len(joined(st.Partitions)) }
 // Moving says whether some key groups of a stage are on their way to other processes.
 func Moving(st *raftfsm.Stage) bool { return merging(st) == nil && Changing(st) }
 
+// Merging says whether neighbours of a stage are being made one, and nothing else of it changes.
+func Merging(st *raftfsm.Stage) bool { return merging(st) != nil }
+
 // Changing says whether anything but standbys is being brought up for a stage.
 func Changing(st *raftfsm.Stage) bool {
 	return slices.ContainsFunc(st.Shadows, func(s topology.Shadow) bool { return s.Purpose != topology.ForStandby })

@@ -94,15 +94,20 @@ func Switch(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	return d
 }
 
-// atOnce cuts the shadows of a stage into those that take over at once: neighbours that are parts of a change.
+// atOnce cuts the shadows of a stage into those that take over at once: neighbours that are parts of a change, between which standbys may stand.
 func atOnce(list []topology.Shadow) (runs [][]topology.Shadow) {
-	for from := 0; from < len(list); {
-		to := from + 1
-		for to < len(list) && list[to-1].Range.To == list[to].Range.From && list[to-1].Purpose == topology.ForChange && list[to].Purpose == topology.ForChange {
-			to++
+	change := -1 // the run that the last part of a change is in
+	for _, sh := range list {
+		if sh.Purpose == topology.ForChange && change >= 0 {
+			if run := runs[change]; run[len(run)-1].Range.To == sh.Range.From {
+				runs[change] = append(run, sh)
+				continue
+			}
 		}
-		runs = append(runs, list[from:to])
-		from = to
+		if sh.Purpose == topology.ForChange {
+			change = len(runs)
+		}
+		runs = append(runs, []topology.Shadow{sh})
 	}
 	return runs
 }
@@ -139,7 +144,7 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, stoodMs int64, m *QueryMemory) Decision {
 	var d Decision
 	drop := func(why string) Decision {
-		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Why: why})
+		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Instance: sh.Instance, Why: why})
 		return d
 	}
 	if !v.State.Lives(sh.Process) || !v.takes(v.State.Node(sh.Process.Node)) {
@@ -164,7 +169,11 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 		return drop("partitions of the query are behind, and bringing it up takes from what they need")
 	}
 	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
-	if stoodMs <= v.Timing.Converge || sh.Purpose == topology.ForStandby && caughtUp(r) {
+	patience := v.Timing.Converge
+	if merge && r != nil && r.Phase != PhaseRestoring {
+		patience = mergeStandsMs
+	}
+	if stoodMs <= patience || sh.Purpose == topology.ForStandby && caughtUp(r) {
 		return d
 	}
 	m.failed(s, merge, v.NowMs)
@@ -175,7 +184,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	case r != nil:
 		stands = fmt.Sprintf("it is %s, at epoch %d and %d behind; the complete checkpoint is that of epoch %d", r.Phase, r.Epoch, v.behind(q, s, sh, r), q.Complete)
 	}
-	return drop(fmt.Sprintf("it has not come further in %d s: %s", v.Timing.Converge/1000, stands))
+	return drop(fmt.Sprintf("it has not come further in %d s: %s", patience/1000, stands))
 }
 
 // misfit says why a shadow can never take over as things are, "" when it may.
@@ -360,7 +369,7 @@ func Drain(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			if !v.goes(a.Process) || pending {
 				continue
 			}
-			p, ok := v.standbyOf(st, a.Range)
+			p, ok := v.standbyOf(q, stage, a.Range)
 			if !ok {
 				able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
 				p = able.choose(st.Source, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))

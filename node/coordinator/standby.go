@@ -8,8 +8,9 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Standby keeps a shadow of every stateful partition up for queries that want one, on another node: recovery makes it active when the
-// partition is lost. A source has no state but positions, which its successor gets from the seals.
+// Standby keeps shadows of every stateful partition up for queries that want some, each on another node: recovery makes the one that is farthest
+// active when the partition is lost, and the others stay. With fewer nodes there are fewer. A source has no state but positions, which its
+// successor gets from the seals.
 func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	if q.Standby == 0 || q.State != raftfsm.Running {
@@ -22,12 +23,12 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			continue
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Purpose: topology.ForStandby, What: "standby",
-			Why: "one is kept for each partition"}
+			Why: fmt.Sprintf("%d kept for each partition", q.Standby)}
 		for _, a := range st.Partitions {
-			if slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range.Overlaps(a.Range) }) || v.goes(a.Process) {
+			if n, others := standbys(st, a.Range); n >= q.Standby || others || v.goes(a.Process) {
 				continue
 			}
-			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) })
+			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) && !bringsUpAny(st, x.process, a.Range) })
 			if able.none() {
 				continue
 			}
@@ -41,14 +42,52 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	return d
 }
 
-// standbyOf is the process that keeps a standby shadow of a range of a stage up and can take it over.
-func (v *View) standbyOf(st *raftfsm.Stage, r topology.Range) (topology.Process, bool) {
-	for _, sh := range st.Shadows {
-		if sh.Purpose == topology.ForStandby && sh.Range == r && v.State.Lives(sh.Process) && v.takes(v.State.Node(sh.Process.Node)) {
-			return sh.Process, true
+// standbys counts the standby shadows of just a range, and says whether there are others of its key groups.
+func standbys(st *raftfsm.Stage, r topology.Range) (n int, others bool) {
+	for i := range st.Shadows {
+		switch sh := &st.Shadows[i]; {
+		case !sh.Range.Overlaps(r):
+		case sh.Range == r && sh.Purpose == topology.ForStandby:
+			n++
+		default:
+			others = true
 		}
 	}
-	return topology.Process{}, false
+	return n, others
+}
+
+// bringsUpAny says whether a process brings key groups of r up, or keeps them up.
+func bringsUpAny(st *raftfsm.Stage, p topology.Process, r topology.Range) bool {
+	return slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Process == p && sh.Range.Overlaps(r) })
+}
+
+// standbyOf is the process that keeps a standby shadow of just a range of a stage up and can take it over, of several the one that is farthest.
+func (v *View) standbyOf(q *raftfsm.Query, s topology.StageID, r topology.Range) (topology.Process, bool) {
+	list := v.successors(q, s, r, func(sh *topology.Shadow) bool { return sh.Purpose == topology.ForStandby && sh.Range == r })
+	if len(list) == 0 {
+		return topology.Process{}, false
+	}
+	return list[0].Process, true
+}
+
+// successors are the shadows within a range that can take over what they are of, one of each range: of several the one that is farthest, or the
+// oldest of those that are as far. Which, nil for any, says which of them count.
+func (v *View) successors(q *raftfsm.Query, s topology.StageID, r topology.Range, which func(*topology.Shadow) bool) (list []*topology.Shadow) {
+	st := q.Stages[s]
+	for i := range st.Shadows {
+		sh := &st.Shadows[i]
+		if sh.Range.From < r.From || sh.Range.To > r.To || !v.State.Lives(sh.Process) || !v.takes(v.State.Node(sh.Process.Node)) || which != nil && !which(sh) {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].Range == sh.Range {
+			if v.progressOf(q, s, sh).beyond(v.progressOf(q, s, list[n-1])) {
+				list[n-1] = sh
+			}
+			continue
+		}
+		list = append(list, sh)
+	}
+	return list
 }
 
 // goes says whether a process gives away what it has.
@@ -87,7 +126,7 @@ func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			}
 			part := raftfsm.Part{Range: a.Range}
 			var ok bool
-			if part.Process, ok = v.standbyOf(st, a.Range); !ok {
+			if part.Process, ok = v.standbyOf(q, stage, a.Range); !ok {
 				// One that runs another part of the stage would have two for one, which rescale undoes.
 				able := v.newHosts(q.Fingerprint, nil).only(func(x *host) bool { return !runsAny(st, x.process, topology.Range{To: topology.KeyGroup(st.Groups)}) })
 				if able.none() {

@@ -25,22 +25,28 @@ func (x *staged) keepsUp() {
 	}
 }
 
-func TestAStandbyShadowIsKeptUpForEveryStatefulPartitionOnAnotherNode(t *testing.T) {
-	x := newStaged(t, 1, 1)
-	for s, st := range x.query().Stages {
-		for _, a := range st.Partitions {
-			sh := slices.IndexFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Range == a.Range })
-			switch {
-			case st.Source && sh >= 0:
-				t.Errorf("stage %d %v is a source and has a standby", s, a.Range)
-			case st.Source:
-			case sh < 0:
-				t.Errorf("stage %d %v has none", s, a.Range)
-			case st.Shadows[sh].Process == a.Process || st.Shadows[sh].Purpose != topology.ForStandby:
-				t.Errorf("stage %d %v on %v has %+v", s, a.Range, a.Process, st.Shadows[sh])
+func TestStandbyShadowsAreKeptUpForEveryStatefulPartitionOnOtherNodes(t *testing.T) {
+	for want := 1; want <= 5; want++ {
+		x := newStaged(t, 1, want) // of five nodes four at the most have one
+		for s, st := range x.query().Stages {
+			for _, a := range st.Partitions {
+				on := []topology.Process{a.Process}
+				for _, sh := range st.Shadows {
+					if sh.Range != a.Range {
+						continue
+					}
+					if sh.Purpose != topology.ForStandby || slices.Contains(on, sh.Process) {
+						t.Errorf("stage %d %v on %v has %+v", s, a.Range, a.Process, sh)
+					}
+					on = append(on, sh.Process)
+				}
+				if n := len(on) - 1; !st.Source && n != min(want, 4) || st.Source && n != 0 {
+					t.Errorf("stage %d %v has %d of %d; source: %v", s, a.Range, n, want, st.Source)
+				}
 			}
 		}
 	}
+	x := newStaged(t, 1, 1)
 	x.keepsUp()
 	for range 100 {
 		none(t, x.after(60_000, Switch)) // it is never taken over by itself, nor dropped
@@ -70,8 +76,66 @@ func TestALostPartitionIsTakenOverByItsStandby(t *testing.T) {
 		t.Fatalf("%+v has it, the standby was %+v", got, sh)
 	}
 	x.runFor(3000)
-	if _, ok := x.viewAt().standbyOf(x.query().Stages[1], a.Range); !ok {
+	if _, ok := x.viewAt().standbyOf(x.query(), 1, a.Range); !ok {
 		t.Errorf("there is no other standby: %+v", x.shadows())
+	}
+}
+
+// TestOfSeveralStandbysTheFarthestTakesOverAndTheOthersStay: also when one of them is lost with what is active, or alone.
+func TestOfSeveralStandbysTheFarthestTakesOverAndTheOthersStay(t *testing.T) {
+	for _, alsoLost := range []int{-1, 0, 1, 2} { // of three
+		for farthest := range 3 {
+			x := newStaged(t, 1, 3)
+			a := x.parts()[0]
+			var list []topology.Shadow
+			for _, sh := range x.shadows() {
+				if sh.Range == a.Range {
+					list = append(list, sh)
+				}
+			}
+			x.keepsUp()
+			for i, sh := range list {
+				if i != farthest {
+					x.say(sh.Instance, func(p *PartitionReport) { p.Phase, p.RestoredBytes = PhaseRestoring, 1000 })
+				}
+			}
+			lose := func(p topology.Process) {
+				if out := x.apply(&raftfsm.NodeStatus{Process: p, Version: x.state.Node(p.Node).Version, Status: raftfsm.Lost, Reason: "killed"}); out.Code != raftfsm.Applied {
+					t.Fatal(out.Text)
+				}
+			}
+			lose(a.Process)
+			takes := farthest
+			if alsoLost >= 0 {
+				lose(list[alsoLost].Process)
+			}
+			if takes == alsoLost {
+				takes = 0 // the oldest of those that are as far
+				if alsoLost == 0 {
+					takes = 1
+				}
+			}
+			k := only[*raftfsm.Reassign](t, x.after(0, Recover))
+			if out := x.apply(k); out.Code != raftfsm.Applied {
+				t.Fatal(out.Text)
+			}
+			if got := x.parts()[0]; got.Range != a.Range || got.Instance != list[takes].Instance {
+				t.Fatalf("%+v has it; standbys were %+v, %d is the farthest and %d lost", got, list, farthest, alsoLost)
+			}
+			for i := 0; i < 10; i++ { // one whose node is lost is given up, and no other
+				d := x.after(20, Switch)
+				if len(d.Commands) == 0 {
+					break
+				}
+				x.apply(d.Commands[0])
+			}
+			for i, sh := range list {
+				stays := slices.ContainsFunc(x.shadows(), func(o topology.Shadow) bool { return o == sh })
+				if want := i != takes && i != alsoLost; stays != want {
+					t.Errorf("standby %d stays: %v, want %v; %d took over, %d was lost", i, stays, want, takes, alsoLost)
+				}
+			}
+		}
 	}
 }
 
@@ -125,21 +189,26 @@ func TestStandbysGiveWayToScalingAndComeBack(t *testing.T) {
 	}
 }
 
+// shadowOf is the first shadow of a range, one that is no standby before others; nil for none.
+func (x *staged) shadowOf(r topology.Range) (found *topology.Shadow) {
+	for i := range x.shadows() {
+		if sh := &x.shadows()[i]; sh.Range == r && (found == nil || found.Purpose == topology.ForStandby && sh.Purpose != topology.ForStandby) {
+			found = sh
+		}
+	}
+	return found
+}
+
 // isBehind says of a partition of the stage that it is so far behind the others.
 func (x *staged) isBehind(instance uint64, ms int64) {
 	x.say(instance, func(p *PartitionReport) { p.Epoch -= topology.Epoch(ms / 10) })
 }
 
 func TestAPartitionThatIsBehindItsPeersForLongGetsAShadowThatTakesOverWhenItIsAhead(t *testing.T) {
-	for _, standby := range []int{0, 1} {
+	for _, standby := range []int{0, 1, 2} {
 		x := newStaged(t, 1, standby)
 		slow := x.parts()[1]
-		var kept *topology.Shadow
-		for i := range x.shadows() {
-			if x.shadows()[i].Range == slow.Range {
-				kept = &x.shadows()[i]
-			}
-		}
+		kept, besides := x.shadowOf(slow.Range), max(0, standby-1)
 		x.isBehind(slow.Instance, 2000)
 		none(t, x.after(0, Stragglers))
 		none(t, x.after(3900, Stragglers))
@@ -159,8 +228,10 @@ func TestAPartitionThatIsBehindItsPeersForLongGetsAShadowThatTakesOverWhenItIsAh
 			t.Fatal(out.Text)
 		}
 		none(t, x.after(1000, Stragglers)) // one at a time
-		i := slices.IndexFunc(x.shadows(), func(sh topology.Shadow) bool { return sh.Range == slow.Range })
-		sh := x.shadows()[i]
+		sh := x.shadowOf(slow.Range)
+		if n, _ := standbys(x.query().Stages[1], slow.Range); sh.Purpose != topology.ForSpeed || n != besides {
+			t.Fatalf("%+v, and %d standbys, want %d", sh, n, besides)
+		}
 		at := x.query().Complete
 		run := func(instance uint64, ms int64) {
 			x.say(instance, func(p *PartitionReport) {
@@ -193,4 +264,28 @@ func TestAStragglersShadowThatDoesNotGetAheadIsDropped(t *testing.T) {
 	none(t, x.after(0, Switch))
 	none(t, x.after(59_000, Switch))
 	only[*raftfsm.ShadowDrop](t, x.after(2_000, Switch))
+}
+
+func TestAStandbyOfANodeThatIsDrainedIsGivenUpAndNoOther(t *testing.T) {
+	x := newStaged(t, 1, 3)
+	before := slices.Clone(x.shadows())
+	goes := before[1].Process
+	x.keepsUp()
+	if out := x.apply(&raftfsm.NodeDrain{Node: goes.Node, Version: x.state.Node(goes.Node).Version, Drain: true}); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	for d := x.after(20, Switch); len(d.Commands) > 0; d = x.after(20, Switch) {
+		if out := x.apply(only[*raftfsm.ShadowDrop](t, d)); out.Code != raftfsm.Applied {
+			t.Fatal(out.Text)
+		}
+	}
+	var want []topology.Shadow
+	for _, sh := range before {
+		if sh.Process != goes {
+			want = append(want, sh)
+		}
+	}
+	if !slices.Equal(x.shadows(), want) {
+		t.Errorf("%+v stay, want %+v", x.shadows(), want)
+	}
 }

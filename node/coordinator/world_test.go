@@ -668,8 +668,8 @@ func (w *world) pending(v *View, q *raftfsm.Query) string {
 			if v.goes(a.Process) && nodes > 0 {
 				return fmt.Sprintf("query %s: stage %d %v is on %s", q.Name, s, a.Range, a.Process.Node)
 			}
-			if _, ok := v.standbyOf(st, a.Range); q.Standby > 0 && !st.Source && !ok && nodes > 1 {
-				return fmt.Sprintf("query %s: stage %d %v has no standby: %+v", q.Name, s, a.Range, st.Shadows)
+			if n, _ := standbys(st, a.Range); !st.Source && n != min(q.Standby, max(0, nodes-1)) {
+				return fmt.Sprintf("query %s: stage %d %v has %d standbys, not %d as far as nodes go: %+v", q.Name, s, a.Range, n, q.Standby, st.Shadows)
 			}
 		}
 	}

@@ -119,7 +119,10 @@ func (p *partition) status(placement *Placement) PartitionStatus {
 	}
 	for i := range placement.Stages[p.spec.ID] {
 		if pl := &placement.Stages[p.spec.ID][i]; pl.Role == Shadow && pl.Range.Overlaps(p.rng) && (s.Role == Active || pl.Instance == p.instance) {
-			s.Chains = p.appendChains(s.Chains, topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)}, complete)
+			r := topology.Range{From: max(pl.Range.From, p.rng.From), To: min(pl.Range.To, p.rng.To)}
+			if !slices.ContainsFunc(s.Chains, func(c ChainSum) bool { return c.Range == r }) { // standbys of one range
+				s.Chains = p.appendChains(s.Chains, r, complete)
+			}
 		}
 	}
 	p.lines = slices.DeleteFunc(p.lines, func(l line) bool { return l.epoch < complete })

@@ -1,6 +1,9 @@
 package topology
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // BlockGroups is how many key groups of a stage share their vaults.
 const BlockGroups = 16
@@ -75,11 +78,26 @@ type Purpose uint8
 const (
 	// ForChange: it takes its range over as soon as it has caught up.
 	ForChange Purpose = 0
-	// ForStandby: it takes its range over when what is active there is lost.
+	// ForStandby: it takes its range over when what is active there is lost. There may be several of a range, on as many processes, also beside a
+	// shadow of another purpose.
 	ForStandby Purpose = 1
 	// ForSpeed: it takes its range over if it gets ahead of what is active there.
 	ForSpeed Purpose = 2
 )
+
+// MaxStandby is how many standby shadows of each partition a query may want.
+const MaxStandby = 8
+
+// GoesWith says whether two shadows may be brought up at the same time: of different key groups, or of one range on two processes when one of them
+// at least is a standby.
+func (s *Shadow) GoesWith(o *Shadow) bool {
+	return !s.Range.Overlaps(o.Range) || s.Range == o.Range && s.Process != o.Process && (s.Purpose == ForStandby || o.Purpose == ForStandby)
+}
+
+// StaysBeside says whether a standby shadow is one of some partitions: of just the range of one of them, on another process.
+func (s *Shadow) StaysBeside(parts []Assignment) bool {
+	return s.Purpose == ForStandby && slices.ContainsFunc(parts, func(a Assignment) bool { return a.Range == s.Range && a.Process != s.Process })
+}
 
 // Retired is a former partition that serves its output log until the trim point has reached Until.
 type Retired struct {

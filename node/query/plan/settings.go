@@ -99,9 +99,7 @@ var settings = []setting{
 		return err
 	}},
 	{"standby", func(c *compiler, v string) (err error) {
-		if c.settings.Standby, err = parseCount(v, 0, 1<<10); err == nil && c.settings.Standby > 1 {
-			err = fmt.Errorf("%s shadows kept for each partition are not supported: give 0 or 1", v)
-		}
+		c.settings.Standby, err = parseCount(v, 0, topology.MaxStandby)
 		return err
 	}},
 	{"table.exec.source.idle-timeout", func(c *compiler, v string) error {
