@@ -79,8 +79,33 @@ func TestALayoutGrowsAndDoesNotShrinkWhileNeighboursAreMadeOne(t *testing.T) {
 			t.Errorf("%.0f rows/s: %s", offered, describe(list))
 		}
 	}
+	// A partition that is lost meanwhile is a change like any other: what its replay brings is no load.
+	m.layout[1] = topology.Split(256, 3)
+	m.history = nil
+	if list := m.run(machine, int(machine.config.SettleS)-1, func(int) float64 { return 100_000 }, nil); len(list) > 0 {
+		t.Errorf("decided on a layout that had changed just now: %s", describe(list))
+	}
+	m.layout[1] = topology.Split(256, 2)
+	m.backlog, m.lag, m.history = 0, 0, nil
+	m.run(machine, 10, func(int) float64 { return 20_000 }, nil)
 	if list := m.run(machine, 10, func(int) float64 { return 40_000 }, nil); len(list) == 0 || m.parts()[1] < 4 {
 		t.Errorf("%v partitions ten seconds after a step to 240,000 rows/s\n%s", m.parts(), describe(list))
+	}
+}
+
+func TestTheThresholdPolicyDecidesNothingWhileNeighboursAreMadeOne(t *testing.T) {
+	m := newModel(wordCount(), []float64{1_000_000, 100_000, 10_000_000}, []float64{1, 6, 0.1})
+	c := DefaultConfig()
+	c.Policy = PolicyThreshold
+	machine := NewMachine(m.query, c)
+	m.run(machine, 60, func(int) float64 { return 8_000 }, nil)
+	m.merging = true
+	if list := m.run(machine, 60, func(int) float64 { return 8_000 }, nil); len(list) > 0 {
+		t.Errorf("%s", describe(list))
+	}
+	m.merging = false
+	if list := m.run(machine, 60, func(int) float64 { return 15_000 }, nil); len(list) == 0 {
+		t.Error("90,000 rows/s of 100,000 ask for nothing")
 	}
 }
 

@@ -18,13 +18,13 @@ type Machine struct {
 	over   int // samples in a row that ask for more
 	seen   int // samples
 	layout []placed
-	// changedMs is when the layout was last seen to change, shrunkMs when this machine last made it smaller; 0: never. Patience is how
+	// mergedMs is when neighbours were last seen to be made one, changedMs when the layout was last seen to change, shrunkMs when this machine last made it smaller; 0: never. Patience is how
 	// many times longer than the least a layout is kept before it is made smaller.
-	changedMs, shrunkMs int64
-	patience            float64
-	report              report // threshold
-	asked               *asked
-	hot                 []Hot // told already, those that are still
+	mergedMs, changedMs, shrunkMs int64
+	patience                      float64
+	report                        report // threshold
+	asked                         *asked
+	hot                           []Hot // told already, those that are still
 	// calmMs is before when nothing is made larger, quietMs nothing smaller, patientMs nothing smaller of what has work.
 	calmMs, quietMs, patientMs int64
 	latest                     []Figures
@@ -79,8 +79,8 @@ func (m *Machine) Step(s Sample) (e Effects) {
 		return e
 	}
 	m.seen++
-	settled := m.settled(&s)
-	m.latest, m.latestAtMs, m.waiting = m.detector.step(&s, settled), s.AtMs, ""
+	settled, alone := m.settled(&s)
+	m.latest, m.latestAtMs, m.waiting = m.detector.step(&s, settled && alone), s.AtMs, ""
 	for i := range m.latest {
 		if groups := int(m.latest[i].ranges[len(m.latest[i].ranges)-1].To); groups != m.query.Stages[i].Groups {
 			return e // not the plan that this is about
@@ -93,16 +93,22 @@ func (m *Machine) Step(s Sample) (e Effects) {
 		m.report = report{}
 		return e
 	}
-	if merging := s.Merging && m.config.Policy != PolicyThreshold; !settled && !merging {
+	if !settled {
 		m.over, m.waiting = 0, "the layout has changed just now and is measured"
 		m.report = report{}
 		return e
 	}
 	var targets []Target
-	if m.config.Policy == PolicyThreshold {
+	switch {
+	case m.config.Policy != PolicyThreshold:
+		targets = m.rate(&s, alone)
+	case alone:
 		targets = m.threshold(&s)
-	} else {
-		targets = m.rate(&s)
+	default:
+		m.report = report{}
+	}
+	if !alone && len(targets) == 0 {
+		m.waiting = "partitions on a node are made one, or were just now, and what that costs is not measured"
 	}
 	if len(targets) > 0 {
 		e.Decision = m.decide(&s, targets)
@@ -110,19 +116,23 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	return e
 }
 
-// settled says that the layout has been as it is for so long that samples are of it alone.
-func (m *Machine) settled(s *Sample) bool {
+// settled says that the layout has been as it is for so long that samples are of no other, alone that they are of no merge either.
+func (m *Machine) settled(s *Sample) (settled, alone bool) {
 	var layout []placed
 	for i := range s.Stages {
 		for _, p := range s.Stages[i].Partitions {
 			layout = append(layout, placed{topology.StageID(i), p.Range, p.Node})
 		}
 	}
-	if s.Pending || s.Merging || m.layout != nil && !slices.Equal(layout, m.layout) {
+	if s.Pending || m.layout != nil && !slices.Equal(layout, m.layout) {
 		m.changedMs = s.AtMs
 	}
+	if s.Merging {
+		m.mergedMs = s.AtMs
+	}
 	m.layout = layout
-	return m.changedMs == 0 || s.AtMs-m.changedMs >= int64(1000*m.config.SettleS)
+	past := func(ms int64) bool { return ms == 0 || s.AtMs-ms >= int64(1000*m.config.SettleS) }
+	return past(m.changedMs), past(m.mergedMs)
 }
 
 // decide makes a decision of targets.

@@ -29,6 +29,7 @@ type NodeCounters struct {
 	AtMs    int64   // when it said so
 	CPUNs   int64   // processor time of the process; 0: not known
 	Cores   float64 // it may use so many at once
+	Shadows bool    // it brings partitions up, or keeps them up beside active ones
 }
 
 // Reading are the counters of all processes, for all queries, at one time.
@@ -87,11 +88,11 @@ func (m *Meter) Add(r *Reading) {
 	m.learnIdle()
 }
 
-// learnIdle remembers what the process takes that does least of those that run no partition.
+// learnIdle remembers what the process takes that does least of those that run no partition and bring none up.
 func (m *Meter) learnIdle() {
 	least := 0.0
 	for _, s := range m.spans() {
-		if s.from.runs(s.first.Process) || s.to.runs(s.last.Process) {
+		if s.first.Shadows || s.last.Shadows || s.from.runs(s.first.Process) || s.to.runs(s.last.Process) {
 			continue
 		}
 		if cores, ok := s.cores(); ok && (least == 0 || cores < least) {

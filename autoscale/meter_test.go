@@ -112,3 +112,19 @@ func TestTheWindowIsOfTheLastSeconds(t *testing.T) {
 		t.Errorf("%+v over %d readings", s.Stages[0], len(m.readings))
 	}
 }
+
+// TestAnIdleAgentIsOneThatBringsNothingUp: what it takes is left out of the use of the others.
+func TestAnIdleAgentIsOneThatBringsNothingUp(t *testing.T) {
+	for _, shadows := range []bool{false, true} {
+		var m Meter
+		for s := range int64(5) {
+			r := read(1000*s, 1+6e8*s, 1, Counters{Instance: 1, BusyNs: 5e8 * s, Backlog: -1})
+			r.Nodes = append(r.Nodes, NodeCounters{Process: topology.Process{Node: "n2", Boot: 1}, AtMs: 1000 * s, CPUNs: 1 + 4e8*s, Cores: 1, Shadows: shadows})
+			m.Add(r)
+		}
+		want := map[bool]float64{false: (0.6 - 0.4) / (1 - 0.4), true: (0.6 - idleCores) / (1 - idleCores)}[shadows]
+		if n := m.Nodes(); !near(n[0].Use, want) {
+			t.Errorf("shadows %v: it uses %v, want %v", shadows, n[0].Use, want)
+		}
+	}
+}

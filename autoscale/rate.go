@@ -20,11 +20,15 @@ const (
 )
 
 // rate gives every stage its target from the true rates: all that need more at once, and, where the peak of the last window allows it,
-// less. While neighbours are made one, nothing is learned of nodes, and what is known of them may ask for more: that ends it.
-func (m *Machine) rate(s *Sample) (targets []Target) {
+// less. Alone says that nodes do nothing but that; while neighbours are made one, nothing is learned of nodes, and what is known of them may ask for
+// more, which ends it.
+func (m *Machine) rate(s *Sample, alone bool) (targets []Target) {
 	grow, rises := false, false
 	for i := range m.latest {
 		st, f := &m.query.Stages[i], &m.latest[i]
+		if alone {
+			m.lookEndless(i, s)
+		}
 		if st.auto() && (m.wantsMore(i, s) || limited(st, s, f.Partitions) != f.Partitions) {
 			grow = true
 			rises = rises || m.detector.stages[i].rises()
@@ -44,7 +48,7 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 			}
 		}
 	}
-	if grow || s.Merging || m.cooling(s.AtMs, false) {
+	if grow || !alone || m.cooling(s.AtMs, false) {
 		return targets
 	}
 	for i := range m.latest {
@@ -55,14 +59,16 @@ func (m *Machine) rate(s *Sample) (targets []Target) {
 	return targets
 }
 
+// lookEndless notes whether what an endless source was given last brought nothing.
+func (m *Machine) lookEndless(i int, s *Sample) {
+	if mem := &m.detector.stages[i]; m.query.Stages[i].auto() && s.Stages[i].Endless && mem.endlessRows > 0 && m.latest[i].RowsIn < gain*mem.endlessRows {
+		mem.endlessFull = true
+	}
+}
+
 // wantsMore says that a stage, as it is cut, does not hold its demand, and that another cut would do clearly better.
 func (m *Machine) wantsMore(i int, s *Sample) bool {
 	f, mem := &m.latest[i], &m.detector.stages[i]
-	if s.Stages[i].Endless {
-		if mem.endlessRows > 0 && f.RowsIn < gain*mem.endlessRows {
-			mem.endlessFull = true
-		}
-	}
 	if f.Hottest <= m.config.HighUse {
 		return false
 	}

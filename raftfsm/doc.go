@@ -10,7 +10,7 @@
 //     is no longer so: proposing one again, at any later time, changes nothing that it changed before (invariants 12 and 26);
 //   - the complete epoch of a query never decreases (12);
 //   - at every version the active partitions of a stage cover each key group exactly once, and a key group has at most one pending
-//     change; a command that would break this is refused (14);
+//     change, and at most one standby of its partition on each other process; a command that would break this is refused (14);
 //   - a partition or shadow is only put on a process that lives and has the fingerprint of the query's generation (25);
 //   - terms of seals only grow; a source process always has vaults for its seals, and a former owner's log stays known until every
 //     successor has adopted it;

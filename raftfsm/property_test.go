@@ -199,7 +199,11 @@ func (a *author) queryCommand(q *Query) Command {
 		if a.wrong() {
 			r = a.keys(st.Groups)
 		}
-		return &ShadowDrop{Query: id, Version: a.version(q.Version), Stage: stage, Range: r}
+		k := &ShadowDrop{Query: id, Version: a.version(q.Version), Stage: stage, Range: r}
+		if n := len(st.Shadows); n > 0 && a.int("one of them", 0, 1) == 1 {
+			k.Instance = st.Shadows[a.int("shadow", 0, n-1)].Instance
+		}
+		return k
 	case 10, 11:
 		return a.switchOver(q, id, stage)
 	case 12:
@@ -238,9 +242,12 @@ func (a *author) moves(s topology.StageID, r topology.Range, restore topology.Ep
 
 func (a *author) switchOver(q *Query, id topology.QueryID, s topology.StageID) Command {
 	k := &Switch{Query: id, Version: a.version(q.Version), Stage: s, Seals: a.grants()}
-	for i, sh := range q.Stages[s].Shadows {
-		if i == 0 || sh.Range.From == k.Range.To && !a.wrong() {
-			if i == 0 {
+	for _, sh := range q.Stages[s].Shadows {
+		if sh.Purpose == topology.ForStandby && !a.wrong() {
+			continue
+		}
+		if len(k.Parts) == 0 || sh.Range.From == k.Range.To && !a.wrong() {
+			if len(k.Parts) == 0 {
 				k.Range.From = sh.Range.From
 			}
 			k.Range.To = sh.Range.To

@@ -152,12 +152,21 @@ func processesOf(q *raftfsm.Query, seen []topology.Process) []topology.Process {
 func (x *scaler) reading(s *raftfsm.State, now time.Time) *autoscale.Reading {
 	out := &autoscale.Reading{AtMs: now.UnixMilli()}
 	reports := x.a.reports
+	shadows := map[topology.Process]bool{}
+	for _, q := range s.Queries {
+		for _, st := range q.Stages {
+			for _, sh := range st.Shadows {
+				shadows[sh.Process] = true
+			}
+		}
+	}
 	for _, n := range s.Nodes {
 		r := reports.Latest(n.Process())
 		if r == nil || n.Status != raftfsm.Alive && n.Status != raftfsm.Leaving {
 			continue
 		}
-		out.Nodes = append(out.Nodes, autoscale.NodeCounters{Process: n.Process(), AtMs: reports.Heard(n.Process()).UnixMilli(), CPUNs: r.CPUNs, Cores: r.Cores})
+		out.Nodes = append(out.Nodes, autoscale.NodeCounters{Process: n.Process(), AtMs: reports.Heard(n.Process()).UnixMilli(), CPUNs: r.CPUNs, Cores: r.Cores,
+			Shadows: shadows[n.Process()]})
 	}
 	for _, q := range s.Queries {
 		if c, ok := x.counters(s, q, now); ok {

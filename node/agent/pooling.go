@@ -318,6 +318,27 @@ type poolCluster struct {
 	name string
 }
 
+// working counts what nodes run or bring up of queries, and the nodes that do for more than standbys: those are kept up on the nodes that there are.
+func working(s *raftfsm.State) (works map[topology.NodeID]int, needed int) {
+	works = map[topology.NodeID]int{}
+	more := map[topology.NodeID]bool{}
+	for _, q := range s.Queries {
+		for _, st := range q.Stages {
+			for _, x := range st.Partitions {
+				works[x.Process.Node]++
+				more[x.Process.Node] = true
+			}
+			for _, x := range st.Shadows {
+				works[x.Process.Node]++
+				if x.Purpose != topology.ForStandby {
+					more[x.Process.Node] = true
+				}
+			}
+		}
+	}
+	return works, len(more)
+}
+
 // Look implements pool.Cluster.
 func (c poolCluster) Look() pool.Input {
 	s := c.a.Machine().View()
@@ -325,19 +346,9 @@ func (c poolCluster) Look() pool.Input {
 	wanted := c.a.scaler.wantedNodes()
 	leaving := c.a.isLeaving()
 	in := pool.Input{AtMs: c.a.clock.now().UnixMilli(), Wanted: wanted, Paused: coordinator.AutoscalePaused(s) || wanted == 0 || leaving}
-	works := map[topology.NodeID]int{}
-	for _, q := range s.Queries {
-		for _, st := range q.Stages {
-			for _, x := range st.Partitions {
-				works[x.Process.Node]++
-			}
-			for _, x := range st.Shadows {
-				works[x.Process.Node]++
-			}
-		}
-	}
+	works, needed := working(s)
 	if c.a.config.Autoscale == AutoscaleOff {
-		in.Wanted, in.Paused = len(works), coordinator.AutoscalePaused(s) || leaving // nobody looks at the load: as many as work, and spares
+		in.Wanted, in.Paused = needed, coordinator.AutoscalePaused(s) || leaving // nobody looks at the load: as many as work, and spares
 	}
 	for _, n := range s.Nodes {
 		x := pool.Node{Name: string(n.ID), Works: works[n.ID], Voter: voters[n.ID], Leader: n.Process() == c.a.self, Status: poolStatus(n),

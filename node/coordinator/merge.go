@@ -14,18 +14,19 @@ const mergeWhat = "merge"
 const (
 	// mergeUse is how much of its processors a process may use that is to make one of its neighbours: until the shadow takes over, their rows cost
 	// twice. It is measured for mergeUseMs or longer.
-	mergeUse   = 0.6
+	mergeUse   = 0.5
 	mergeUseMs = 2000
 	// mergeStandsMs is for how long such a shadow may come no further once it is restored. It works on the processors that its neighbours need: when
 	// more rows come than they take together, none of them gets any further, and nothing else of the stage is decided meanwhile.
 	mergeStandsMs = 3000
 )
 
-// Used is the processor time that a process had used at a time.
+// Used is the processor time that a process had used at a time, and the share of its processors that it used before that; 1 while it is measured.
 type Used struct {
 	Process topology.Process
 	AtMs    int64
 	CPUNs   int64
+	Share   float64
 }
 
 // Merge makes one partition of neighbours of a stage that have come to one process, as recoveries that cut ranges, scale-ins and drains leave them:
@@ -40,7 +41,7 @@ func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if st.Source || !m.mayMerge(stage, v.NowMs) {
+		if st.Source || !m.mayTry(stage, changeLayout, v.NowMs) || !m.mayTry(stage, changeMerge, v.NowMs) {
 			continue
 		}
 		want := q.StageScale(stage)
@@ -50,13 +51,8 @@ func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			if len(run) < 2 {
 				continue
 			}
-			use, ok := m.use(v, run[0].Process)
-			if !ok {
-				return d
-			}
-			if use > mergeUse {
-				m.failed(stage, true, v.NowMs)
-				break
+			if !m.spare(v, run[0].Process) {
+				continue
 			}
 			part := raftfsm.Part{Range: topology.Range{From: run[0].Range.From, To: run[len(run)-1].Range.To}, Process: run[0].Process}
 			d.command(&raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Parts: []raftfsm.Part{part}, What: mergeWhat,
@@ -69,22 +65,27 @@ func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	return d
 }
 
-// use is what a process uses of its processors, 0 when it does not tell; ok is false while that is being measured.
-func (m *QueryMemory) use(v *View, p topology.Process) (share float64, ok bool) {
+// spare says whether a process, as measured over mergeUseMs lately, has processors to spare for making one of its neighbours. Nothing is known against
+// one that does not tell.
+func (m *QueryMemory) spare(v *View, p topology.Process) bool {
 	r, at := v.report(p), v.reportedMs(p)
 	if r == nil || r.CPUNs <= 0 || r.Cores <= 0 {
-		return 0, true
+		return true
 	}
-	since := m.Used
-	if since.Process != p || at-since.AtMs > 5*mergeUseMs || r.CPUNs < since.CPUNs {
-		m.Used = Used{p, at, r.CPUNs}
-		return 0, false
+	i := slices.IndexFunc(m.Used, func(u Used) bool { return u.Process == p })
+	used := Used{Process: p, AtMs: at, CPUNs: r.CPUNs, Share: 1}
+	if i >= 0 {
+		was := m.Used[i]
+		switch over := at - was.AtMs; {
+		case over > 5*mergeUseMs || r.CPUNs < was.CPUNs: // of another time
+		case over < mergeUseMs:
+			used = was
+		default:
+			used.Share = float64(r.CPUNs-was.CPUNs) / 1e6 / float64(over) / r.Cores
+		}
 	}
-	if at-since.AtMs < mergeUseMs {
-		return 0, false
-	}
-	m.Used = Used{}
-	return float64(r.CPUNs-since.CPUNs) / 1e6 / float64(at-since.AtMs) / r.Cores, true
+	m.Used = append(slices.DeleteFunc(slices.Clone(m.Used), func(u Used) bool { return u.Process == p || at-u.AtMs > 5*mergeUseMs }), used)
+	return used.Share <= mergeUse
 }
 
 // merges says whether a shadow is to make one of neighbours on its process.
@@ -149,23 +150,30 @@ func neighbours(parts []topology.Assignment, borders []topology.KeyGroup) (runs 
 	return runs
 }
 
-// fitting are those of a run of neighbours, from the first on, that run and that the process can hold twice: all that is known of what it holds is to take
-// half of its memory at most.
+// fitting are those of a run of neighbours, from the first on, that run and that the process can hold twice.
 func (v *View) fitting(q *raftfsm.Query, s topology.StageID, run []topology.Assignment) []topology.Assignment {
-	p := run[0].Process
-	limit, held := v.State.Node(p.Node).MemoryBytes/2, int64(0)
-	for _, qr := range v.report(p).Queries {
-		for i := range qr.Partitions {
-			held += qr.Partitions[i].heldBytes()
-		}
-	}
+	more := int64(0)
 	for n := range run {
 		r := v.active(q, s, &run[n])
-		if held += r.heldBytes(); r.Phase != PhaseRunning || limit > 0 && held > limit {
+		if more += r.heldBytes(); r.Phase != PhaseRunning || !v.holds(run[0].Process, more) {
 			return run[:n]
 		}
 	}
 	return run
+}
+
+// holds says whether a process has memory for so many bytes more: all that is known of what it holds is to take half of it at most.
+func (v *View) holds(p topology.Process, bytes int64) bool {
+	r, n := v.report(p), v.State.Node(p.Node)
+	if r == nil || n == nil || n.MemoryBytes == 0 {
+		return true
+	}
+	for i := range r.Queries {
+		for k := range r.Queries[i].Partitions {
+			bytes += r.Queries[i].Partitions[k].heldBytes()
+		}
+	}
+	return bytes <= n.MemoryBytes/2
 }
 
 // heldBytes is the memory of a partition as far as it tells.

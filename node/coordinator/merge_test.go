@@ -135,7 +135,7 @@ func TestNeighboursBecomeOneOnlyWhileTheQueryIsCalm(t *testing.T) {
 			return x.copied()
 		},
 		"one came to nothing just now": func(x *staged) *View {
-			x.mem.failed(x.stage, true, x.now)
+			x.mem.failed(x.stage, changeMerge, topology.Process{}, x.now)
 			return x.copied()
 		},
 		"it is paused": func(x *staged) *View {
@@ -221,8 +221,8 @@ func TestAMergeGivesWayToPartitionsThatAreBehind(t *testing.T) {
 		t.Fatal(out.Text)
 	}
 	x.mem.Lagging = nil
-	if x.mem.mayMerge(x.stage, x.now) || !x.mem.mayTry(x.stage, x.now) {
-		t.Errorf("may merge again at once: %v; may be changed otherwise: %v", x.mem.mayMerge(x.stage, x.now), x.mem.mayTry(x.stage, x.now))
+	if again, other := x.mem.mayTry(x.stage, changeMerge, x.now), x.mem.mayTry(x.stage, changeLayout, x.now); again || !other {
+		t.Errorf("may merge again at once: %v; may be changed otherwise: %v", again, other)
 	}
 }
 
@@ -259,34 +259,78 @@ func TestAMergeThatGetsNoFurtherIsDroppedSoon(t *testing.T) {
 	none(t, Merge(x.copied(), x.query(), &x.mem)) // not at once again
 }
 
-// TestNeighboursStayApartOnANodeWhoseProcessorsAreUsed: until they are one, their rows cost twice.
+// TestNeighboursStayApartOnANodeWhoseProcessorsAreUsed: until they are one, their rows cost twice. Those on another node become one.
 func TestNeighboursStayApartOnANodeWhoseProcessorsAreUsed(t *testing.T) {
-	for _, used := range []float64{0, 0.5, 0.7} { // 0: it does not tell
+	for _, used := range []float64{0, 0.4, 0.7} { // 0: it does not tell
 		x := gathered(t)
+		first := x.parts()[0].Process
 		began := x.now
-		look := func() Decision {
-			x.now += 500
-			v := x.copied()
-			for i := range v.Reports {
-				r := v.Reports[i].Report
-				if r.Process == x.parts()[0].Process && used > 0 {
-					r.Cores, r.CPUNs = 0.5, 1_000_000+int64(used*0.5*float64(x.now-began)*1e6)
+		merge := func(looks int) *raftfsm.ShadowStart {
+			for range looks {
+				x.now += 500
+				v := x.copied()
+				for i := range v.Reports {
+					if r := v.Reports[i].Report; used > 0 {
+						share := 0.1
+						if r.Process == first {
+							share = used
+						}
+						r.Cores, r.CPUNs = 0.5, 1_000_000+int64(share*0.5*float64(x.now-began)*1e6)
+					}
+				}
+				if d := Merge(v, x.query(), &x.mem); len(d.Commands) > 0 {
+					return only[*raftfsm.ShadowStart](t, d)
 				}
 			}
-			return Merge(v, x.query(), &x.mem)
+			return nil
 		}
-		looks := 1
-		d := look()
-		for ; len(d.Commands) == 0 && looks < 10; looks++ {
-			d = look()
-		}
-		if used > mergeUse {
-			none(t, d)
+		if k := merge(1); (k != nil) != (used == 0) {
+			t.Errorf("%v used: at once %+v", used, k)
+		} else if used == 0 {
 			continue
 		}
-		only[*raftfsm.ShadowStart](t, d)
-		if measured := looks > 1; measured != (used > 0) {
-			t.Errorf("a process that uses %v: decided in look %d", used, looks)
+		k := merge(9)
+		if used <= mergeUse {
+			if k == nil || k.Parts[0].Process != first {
+				t.Errorf("%v used: %+v", used, k)
+			}
+			continue
 		}
+		if k != nil {
+			t.Errorf("%v used: %+v", used, k)
+		}
+		other := x.idle() // gets two of them
+		for _, r := range []topology.Range{{From: 30, To: 35}, {From: 35, To: 40}} {
+			x.bring(topology.ForChange, raftfsm.Part{Range: r, Process: other})
+			q := x.query()
+			x.apply(&raftfsm.Switch{Query: q.ID, Version: q.Version, Stage: 1, Range: r, Parts: []raftfsm.SwitchPart{{Instance: x.shadows()[0].Instance, From: q.Complete}}})
+		}
+		for d := Replicate(x.copied(), x.query(), &x.mem); len(d.Commands) > 0; d = Replicate(x.copied(), x.query(), &x.mem) {
+			x.apply(d.Commands[0])
+		}
+		x.now += 60_000
+		began = x.now
+		if k := merge(10); k == nil || k.Parts[0] != (raftfsm.Part{Range: topology.Range{From: 30, To: 40}, Process: other}) {
+			t.Errorf("%+v, of %+v", k, x.parts())
+		}
+	}
+}
+
+// TestAMergeOfOneStageGivesWayToALayoutOfAnother: it takes from what the query needs.
+func TestAMergeOfOneStageGivesWayToALayoutOfAnother(t *testing.T) {
+	x := gathered(t)
+	if out := x.apply(only[*raftfsm.ShadowStart](t, Merge(x.copied(), x.query(), &x.mem))); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	if !x.asked(&raftfsm.QueryScale{Query: x.query().ID, ScaleVersion: x.query().ScaleVersion, Stages: []raftfsm.StageScale{{Stage: 0, Want: 3}}, Text: "wanted"}) {
+		t.Fatal("what is wanted was refused")
+	}
+	if k := only[*raftfsm.ShadowDrop](t, Rescale(x.copied(), x.query(), &x.mem)); k.Stage != 1 {
+		t.Fatalf("%+v", k)
+	} else if out := x.apply(k); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	if k := only[*raftfsm.ShadowStart](t, Rescale(x.copied(), x.query(), &x.mem)); k.Stage != 0 {
+		t.Fatalf("%+v", k)
 	}
 }

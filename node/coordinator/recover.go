@@ -20,7 +20,7 @@ type QueryMemory struct {
 	Shadows    []ShadowSeen // ascending by instance
 	Tried      []Tried
 	Lagging    []Lagging
-	Used       Used // by a process whose neighbours may become one
+	Used       []Used // by processes whose neighbours may become one
 }
 
 // lostOf gives the processes whose partitions of q must go elsewhere: those that do not live, and among the others those that are

@@ -8,45 +8,51 @@ import (
 	"github.com/seepnode/seepnode/raftfsm/topology"
 )
 
-// Tried is when a stage's layout may be changed again after a change of it came to nothing; Merge: when neighbours may become one, which
-// nothing that is wanted waits for.
+// Tried is when a stage may be changed again after a change of its kind came to nothing.
 type Tried struct {
 	Stage   topology.StageID
-	Merge   bool
+	Kind    Change
 	AgainMs int64
 	PauseMs int64
+	// Process is the one on which the last of it came to nothing.
+	Process topology.Process
 }
+
+// Change is a kind of what is brought up, as far as some must not wait for others that came to nothing.
+type Change int
+
+const (
+	changeLayout  Change = iota // what is wanted: a layout, a drain, another one beside a straggler
+	changeMerge                 // neighbours becoming one, which nothing that is wanted waits for
+	changeStandby               // one more standby, likewise
+)
 
 const triedLeastMs, triedMostMs = 5_000, 300_000
 
-func (m *QueryMemory) tried(s topology.StageID, merge bool) int {
-	return slices.IndexFunc(m.Tried, func(t Tried) bool { return t.Stage == s && t.Merge == merge })
+func (m *QueryMemory) tried(s topology.StageID, kind Change) int {
+	return slices.IndexFunc(m.Tried, func(t Tried) bool { return t.Stage == s && t.Kind == kind })
 }
 
-// failed notes that a change of a stage came to nothing: the next one waits, longer each time.
-func (m *QueryMemory) failed(s topology.StageID, merge bool, nowMs int64) {
-	i := m.tried(s, merge)
+// failed notes that a change of a stage came to nothing on a process: the next one waits, longer each time.
+func (m *QueryMemory) failed(s topology.StageID, kind Change, on topology.Process, nowMs int64) {
+	m.Tried = slices.Clone(m.Tried)
+	i := m.tried(s, kind)
 	if i < 0 {
-		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s, Merge: merge})
+		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s, Kind: kind})
 	}
 	t := &m.Tried[i]
 	t.PauseMs = min(max(triedLeastMs, 2*t.PauseMs), triedMostMs)
-	t.AgainMs = nowMs + t.PauseMs
+	t.AgainMs, t.Process = nowMs+t.PauseMs, on
 }
 
 // succeeded forgets that changes of a stage came to nothing.
 func (m *QueryMemory) succeeded(s topology.StageID) {
-	m.Tried = slices.DeleteFunc(m.Tried, func(t Tried) bool { return t.Stage == s })
+	m.Tried = slices.DeleteFunc(slices.Clone(m.Tried), func(t Tried) bool { return t.Stage == s })
 }
 
-func (m *QueryMemory) mayTry(s topology.StageID, nowMs int64) bool {
-	i := m.tried(s, false)
+func (m *QueryMemory) mayTry(s topology.StageID, kind Change, nowMs int64) bool {
+	i := m.tried(s, kind)
 	return i < 0 || nowMs >= m.Tried[i].AgainMs
-}
-
-func (m *QueryMemory) mayMerge(s topology.StageID, nowMs int64) bool {
-	i := m.tried(s, true)
-	return m.mayTry(s, nowMs) && (i < 0 || nowMs >= m.Tried[i].AgainMs)
 }
 
 // Rescale compares the layout of each stage with what is wanted of it and begins to bring up what is lacking, a stage at a time: key
@@ -59,15 +65,23 @@ func Rescale(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	for s := range q.Stages {
 		stage := topology.StageID(s)
 		want, merge := q.StageScale(stage), merging(q.Stages[s])
-		if want.Want == 0 || merge == nil && Changing(q.Stages[s]) || !m.mayTry(stage, v.NowMs) {
+		if want.Want == 0 || merge == nil && Changing(q.Stages[s]) || !m.mayTry(stage, changeLayout, v.NowMs) {
 			continue
 		}
-		d = v.rescaleStage(q, stage, &want)
-		if len(d.Commands) > 0 && merge != nil {
-			d = Decision{}
-			d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: stage, Range: merge.Range, Why: "another layout of the stage is wanted"})
+		if d = v.rescaleStage(q, stage, &want); len(d.Commands) > 0 {
+			return v.insteadOfMerge(q, d)
 		}
-		if len(d.Commands) > 0 {
+	}
+	return d
+}
+
+// insteadOfMerge is a decision on the layout, or, while neighbours of some stage are being made one, that this is given up first: it takes from what
+// the query needs.
+func (v *View) insteadOfMerge(q *raftfsm.Query, d Decision) Decision {
+	for s, st := range q.Stages {
+		if sh := merging(st); sh != nil {
+			d = Decision{}
+			d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: topology.StageID(s), Range: sh.Range, Instance: sh.Instance, Why: "another layout of the query is wanted"})
 			return d
 		}
 	}

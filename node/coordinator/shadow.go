@@ -20,7 +20,7 @@ type ShadowSeen struct {
 type Progress struct {
 	Phase  int   // of waysOfShadows, -1: nothing is known
 	Bytes  int64 // while it restores
-	Behind int64 // epochs, while it catches up; -1: not known
+	Behind int64 // epochs, when it is restored; -1: not known
 }
 
 // waysOfShadows are the phases of a shadow in their order.
@@ -44,10 +44,27 @@ func (v *View) progressOf(q *raftfsm.Query, s topology.StageID, sh *topology.Sha
 	switch p.Phase = slices.Index(waysOfShadows, r.Phase); r.Phase {
 	case PhaseRestoring:
 		p.Bytes = r.RestoredBytes
-	case PhaseCatchingUp:
+	case PhaseCatchingUp, PhaseRunning:
 		p.Behind = v.behind(q, s, sh, r)
 	}
 	return p
+}
+
+// standsBy says whether a shadow is a standby that is as far as it must be: one that falls behind the complete checkpoint keeps everybody from trimming.
+func (v *View) standsBy(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow) bool {
+	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
+	return sh.Purpose == topology.ForStandby && caughtUp(r) && (r.Phase == PhaseEnded || r.Epoch >= q.Complete)
+}
+
+// changeOf is the kind of change that a shadow is for.
+func changeOf(sh *topology.Shadow, merge bool) Change {
+	switch {
+	case merge:
+		return changeMerge
+	case sh.Purpose == topology.ForStandby:
+		return changeStandby
+	}
+	return changeLayout
 }
 
 // behind is how many epochs a shadow is behind what is active in its range, -1 when that is not known.
@@ -131,7 +148,7 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 			x := ShadowSeen{sh.Instance, sh.Purpose, v.NowMs, v.progressOf(q, topology.StageID(s), sh)}
 			// A standby that has become something else has its time before it.
 			same := func(y ShadowSeen) bool { return y.Instance == x.Instance && y.Purpose == x.Purpose }
-			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !x.Best.beyond(m.Shadows[k].Best) {
+			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !v.standsBy(q, topology.StageID(s), sh) && !x.Best.beyond(m.Shadows[k].Best) {
 				x = m.Shadows[k]
 			}
 			seen = append(seen, x)
@@ -144,7 +161,7 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow, stoodMs int64, m *QueryMemory) Decision {
 	var d Decision
 	drop := func(why string) Decision {
-		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Instance: sh.Instance, Why: why})
+		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: sh.Range, Instance: sh.Instance, Why: fmt.Sprintf("on %s: %s", sh.Process.Node, why)})
 		return d
 	}
 	if !v.State.Lives(sh.Process) || !v.takes(v.State.Node(sh.Process.Node)) {
@@ -158,14 +175,14 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 			return fail(q, fmt.Sprintf("chain mismatch: two runs of %s gave other rows for %s up to epoch %d; an operator of the stage is not deterministic",
 				q.StageName(s), groups, at))
 		}
-		m.failed(s, merge, v.NowMs)
+		m.failed(s, changeOf(sh, merge), sh.Process, v.NowMs)
 		return drop(fmt.Sprintf("chain mismatch at epoch %d", at))
 	}
 	if why := v.misfit(q, s, sh); why != "" {
 		return drop(why)
 	}
 	if merge && len(m.Lagging) > 0 {
-		m.failed(s, merge, v.NowMs)
+		m.failed(s, changeMerge, sh.Process, v.NowMs)
 		return drop("partitions of the query are behind, and bringing it up takes from what they need")
 	}
 	r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
@@ -173,10 +190,10 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 	if merge && r != nil && r.Phase != PhaseRestoring {
 		patience = mergeStandsMs
 	}
-	if stoodMs <= patience || sh.Purpose == topology.ForStandby && caughtUp(r) {
+	if stoodMs <= patience {
 		return d
 	}
-	m.failed(s, merge, v.NowMs)
+	m.failed(s, changeOf(sh, merge), sh.Process, v.NowMs)
 	stands := "nothing is known of it"
 	switch {
 	case r != nil && r.Phase == PhaseRestoring:
@@ -238,7 +255,7 @@ func (v *View) takeOver(q *raftfsm.Query, s topology.StageID, run []topology.Sha
 		owners = append(owners, sh.Process)
 	}
 	if a := inTwoPieces(q.Stages[s], k.Range); a != nil {
-		m.failed(s, false, v.NowMs)
+		m.failed(s, changeLayout, run[0].Process, v.NowMs)
 		d.command(&raftfsm.ShadowDrop{Query: q.ID, Version: q.Version, Stage: s, Range: k.Range,
 			Why: fmt.Sprintf("the rest of its change was dropped, and %v on %s would be left in two pieces", a.Range, a.Process.Node)})
 		return d
@@ -358,7 +375,7 @@ func Drain(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	}
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if !m.mayTry(stage, v.NowMs) {
+		if !m.mayTry(stage, changeLayout, v.NowMs) {
 			continue
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, What: "drain"}

@@ -146,7 +146,7 @@ func TestAShadowIsDroppedWhenItComesNoFurtherAndNotForBeingSlow(t *testing.T) {
 			if k.Range != x.parts()[0].Range || !strings.Contains(k.Why, "has not come further in 60 s") {
 				t.Errorf("%+v", k)
 			}
-			if x.mem.mayTry(1, x.now) {
+			if x.mem.mayTry(1, changeLayout, x.now) {
 				t.Error("it is tried again at once")
 			}
 		})

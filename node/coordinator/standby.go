@@ -9,8 +9,8 @@ import (
 )
 
 // Standby keeps shadows of every stateful partition up for queries that want some, each on another node: recovery makes the one that is farthest
-// active when the partition is lost, and the others stay. With fewer nodes there are fewer. A source has no state but positions, which its
-// successor gets from the seals.
+// active when the partition is lost, and the others stay. With fewer nodes there are fewer, and a node gets none that its memory does not hold. A source
+// has no state but positions, which its successor gets from the seals.
 func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	if q.Standby == 0 || q.State != raftfsm.Running {
@@ -19,27 +19,57 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	h := v.newHosts(q.Fingerprint, nil)
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
-		if st.Source || Changing(st) || !m.mayTry(stage, v.NowMs) {
+		if st.Source || Changing(st) || !m.mayTry(stage, changeStandby, v.NowMs) {
 			continue
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Purpose: topology.ForStandby, What: "standby",
-			Why: fmt.Sprintf("%d kept for each partition", q.Standby)}
-		for _, a := range st.Partitions {
+			Why: fmt.Sprintf("standbys of each partition: %d", q.Standby)}
+		lacks := false
+		for i := range st.Partitions {
+			a := &st.Partitions[i]
 			if n, others := standbys(st, a.Range); n >= q.Standby || others || v.goes(a.Process) {
 				continue
 			}
-			able := h.only(func(x *host) bool { return !runsAny(st, x.process, a.Range) && !bringsUpAny(st, x.process, a.Range) })
-			if able.none() {
-				continue
+			lacks = true
+			if able := v.standbyHosts(h, q, stage, a, m); !able.none() {
+				k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
 			}
-			k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
 		}
 		if len(k.Parts) > 0 {
 			d.command(k)
 			return d
 		}
+		if !lacks {
+			m.Tried = slices.DeleteFunc(slices.Clone(m.Tried), func(t Tried) bool { return t.Stage == stage && t.Kind == changeStandby })
+		}
 	}
 	return d
+}
+
+// standbyHosts are the hosts that can keep a standby of a partition up; the one on which the last came to nothing is among them when there is no other.
+func (v *View) standbyHosts(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology.Assignment, m *QueryMemory) *hosts {
+	var have []topology.Process // those that run key groups of it, or bring some up
+	for i := range q.Stages[s].Partitions {
+		if b := &q.Stages[s].Partitions[i]; b.Range.Overlaps(a.Range) {
+			have = append(have, b.Process)
+		}
+	}
+	for i := range q.Stages[s].Shadows {
+		if b := &q.Stages[s].Shadows[i]; b.Range.Overlaps(a.Range) {
+			have = append(have, b.Process)
+		}
+	}
+	bytes := int64(0)
+	if r := v.active(q, s, a); r != nil {
+		bytes = r.heldBytes()
+	}
+	able := h.only(func(x *host) bool { return !slices.Contains(have, x.process) && v.holds(x.process, bytes) })
+	if i := m.tried(s, changeStandby); i >= 0 {
+		if others := able.only(func(x *host) bool { return x.process != m.Tried[i].Process }); !others.none() {
+			return others
+		}
+	}
+	return able
 }
 
 // standbys counts the standby shadows of just a range, and says whether there are others of its key groups.
@@ -54,11 +84,6 @@ func standbys(st *raftfsm.Stage, r topology.Range) (n int, others bool) {
 		}
 	}
 	return n, others
-}
-
-// bringsUpAny says whether a process brings key groups of r up, or keeps them up.
-func bringsUpAny(st *raftfsm.Stage, p topology.Process, r topology.Range) bool {
-	return slices.ContainsFunc(st.Shadows, func(sh topology.Shadow) bool { return sh.Process == p && sh.Range.Overlaps(r) })
 }
 
 // standbyOf is the process that keeps a standby shadow of just a range of a stage up and can take it over, of several the one that is farthest.
@@ -80,7 +105,7 @@ func (v *View) successors(q *raftfsm.Query, s topology.StageID, r topology.Range
 			continue
 		}
 		if n := len(list); n > 0 && list[n-1].Range == sh.Range {
-			if v.progressOf(q, s, sh).beyond(v.progressOf(q, s, list[n-1])) {
+			if v.farther(q, s, sh, list[n-1]) {
 				list[n-1] = sh
 			}
 			continue
@@ -88,6 +113,24 @@ func (v *View) successors(q *raftfsm.Query, s topology.StageID, r topology.Range
 		list = append(list, sh)
 	}
 	return list
+}
+
+// fartherMs is how much farther a shadow that is restored must be than another to be taken in its place: reports are not of one instant.
+const fartherMs = 500
+
+// farther says whether a shadow is farther than another of the same range.
+func (v *View) farther(q *raftfsm.Query, s topology.StageID, sh, other *topology.Shadow) bool {
+	a, b := v.progressOf(q, s, sh), v.progressOf(q, s, other)
+	if a.Phase != b.Phase {
+		return a.Phase > b.Phase
+	}
+	if a.Phase < 0 || waysOfShadows[a.Phase] == PhaseRestoring {
+		return a.Bytes > b.Bytes
+	}
+	at := func(sh *topology.Shadow) topology.Epoch {
+		return v.instance(q, sh.Process, s, sh.Range, sh.Instance).Epoch + topology.Epoch((v.NowMs-v.reportedMs(sh.Process))/max(1, q.EpochMs))
+	}
+	return int64(at(sh)-at(other))*q.EpochMs > fartherMs
 }
 
 // goes says whether a process gives away what it has.
@@ -121,7 +164,7 @@ func Stragglers(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		for i := range st.Partitions {
 			a := &st.Partitions[i]
 			k := slices.IndexFunc(m.Lagging, func(l Lagging) bool { return l.Instance == a.Instance })
-			if k < 0 || v.NowMs-m.Lagging[k].SinceMs < stragglerForMs || !m.mayTry(stage, v.NowMs) {
+			if k < 0 || v.NowMs-m.Lagging[k].SinceMs < stragglerForMs || !m.mayTry(stage, changeLayout, v.NowMs) {
 				continue
 			}
 			part := raftfsm.Part{Range: a.Range}

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seepnode/seepnode/raftfsm"
@@ -95,7 +96,12 @@ func TestOfSeveralStandbysTheFarthestTakesOverAndTheOthersStay(t *testing.T) {
 			}
 			x.keepsUp()
 			for i, sh := range list {
-				if i != farthest {
+				if i == farthest {
+					continue
+				}
+				if i%2 == 0 { // the others run, too, but are behind, or restore
+					x.say(sh.Instance, func(p *PartitionReport) { p.Epoch -= 100 })
+				} else {
 					x.say(sh.Instance, func(p *PartitionReport) { p.Phase, p.RestoredBytes = PhaseRestoring, 1000 })
 				}
 			}
@@ -110,9 +116,9 @@ func TestOfSeveralStandbysTheFarthestTakesOverAndTheOthersStay(t *testing.T) {
 				lose(list[alsoLost].Process)
 			}
 			if takes == alsoLost {
-				takes = 0 // the oldest of those that are as far
+				takes = 0 // the oldest of those that are as far; the second one restores
 				if alsoLost == 0 {
-					takes = 1
+					takes = 2
 				}
 			}
 			k := only[*raftfsm.Reassign](t, x.after(0, Recover))
@@ -287,5 +293,91 @@ func TestAStandbyOfANodeThatIsDrainedIsGivenUpAndNoOther(t *testing.T) {
 	}
 	if !slices.Equal(x.shadows(), want) {
 		t.Errorf("%+v stay, want %+v", x.shadows(), want)
+	}
+}
+
+// TestAStandbyThatFallsBehindIsGivenUp: what it needs would be kept for ever. Nothing else of its stage waits for another one, which comes on another node
+// if there is one.
+func TestAStandbyThatFallsBehindIsGivenUp(t *testing.T) {
+	x := newStaged(t, 1, 1)
+	slow := x.shadows()[0]
+	x.keepsUp()
+	none(t, x.after(0, Switch))
+	x.say(slow.Instance, func(p *PartitionReport) { p.Epoch = slow.Restore + 1 })
+	q := x.query()
+	x.asked(&raftfsm.CheckpointComplete{Query: q.ID, Complete: q.Complete + 64, Kept: x.look().keptUp(q, q.Complete+64)})
+	if trim := x.query().TrimPoint(); trim != slow.Restore {
+		t.Fatalf("the trim point is %d, it restored %d", trim, slow.Restore)
+	}
+	none(t, x.after(0, Switch))
+	none(t, x.after(x.viewAt().Timing.Converge, Switch))
+	k := only[*raftfsm.ShadowDrop](t, x.after(100, Switch))
+	if k.Instance != slow.Instance || !strings.Contains(k.Why, string(slow.Process.Node)) {
+		t.Fatalf("%+v, %+v is slow", k, slow)
+	}
+	if out := x.apply(k); out.Code != raftfsm.Applied || x.query().TrimPoint() == slow.Restore {
+		t.Fatalf("%+v, the trim point is %d", out, x.query().TrimPoint())
+	}
+	if !x.mem.mayTry(1, changeLayout, x.now) || x.mem.mayTry(1, changeStandby, x.now) {
+		t.Error("a layout must wait for it, or it is tried again at once")
+	}
+	start := only[*raftfsm.ShadowStart](t, x.after(triedLeastMs, Standby))
+	if p := start.Parts[0]; p.Range != slow.Range || p.Process == slow.Process {
+		t.Errorf("%+v is next, %+v was slow", p, slow)
+	}
+	if out := x.apply(start); out.Code != raftfsm.Applied {
+		t.Fatal(out.Text)
+	}
+	none(t, x.after(20, Standby))
+	if len(x.mem.Tried) > 0 {
+		t.Errorf("%+v is remembered", x.mem.Tried)
+	}
+}
+
+func TestAStandbyComesWhereMemoryHoldsIt(t *testing.T) {
+	x := newStaged(t, 1, 0)
+	q := *x.query()
+	q.Standby = 4
+	next := *x.state
+	next.Queries = []*raftfsm.Query{&q}
+	x.state = &next
+	for _, st := range q.Stages {
+		for _, a := range st.Partitions {
+			x.say(a.Instance, func(p *PartitionReport) { p.StateBytes = 1000 })
+		}
+	}
+	large := x.idle()
+	for _, a := range x.nodes {
+		n := *x.state.Node(a.process().Node)
+		if n.MemoryBytes = 1990; a.process() == large {
+			n.MemoryBytes = 1 << 30
+		}
+		x.state = withNode(x.state, &n)
+	}
+	k := only[*raftfsm.ShadowStart](t, x.after(0, Standby))
+	for _, p := range k.Parts {
+		if p.Process != large {
+			t.Errorf("%+v, and %s alone has memory for it", p, large.Node)
+		}
+	}
+}
+
+func TestPartsOfAChangeTakeOverAtOnceWhateverStandbysThereAre(t *testing.T) {
+	shadow := func(from, to topology.KeyGroup, purpose topology.Purpose) topology.Shadow {
+		return topology.Shadow{Range: topology.Range{From: from, To: to}, Purpose: purpose}
+	}
+	list := []topology.Shadow{shadow(0, 4, topology.ForStandby), shadow(0, 4, topology.ForChange), shadow(4, 8, topology.ForStandby), shadow(4, 8, topology.ForStandby),
+		shadow(4, 8, topology.ForChange), shadow(9, 12, topology.ForChange), shadow(12, 13, topology.ForSpeed)}
+	var runs []int
+	for _, run := range atOnce(list) {
+		for _, sh := range run {
+			if sh.Purpose != run[0].Purpose {
+				t.Errorf("%+v is in one with %+v", sh, run[0])
+			}
+		}
+		runs = append(runs, len(run))
+	}
+	if !slices.Equal(runs, []int{1, 2, 1, 1, 1, 1}) {
+		t.Errorf("%v take over at once", runs)
 	}
 }

@@ -25,6 +25,7 @@ var refusals = []struct {
 	{name: "epoch length unit", text: "SET 'epoch.length' = ^'2 x'; SELECT * FROM lines", want: `unknown unit "x"`},
 	{name: "key groups", text: "SET 'key-groups' = ^'0'; SELECT * FROM lines", want: "from 1 to 32768"},
 	{name: "parallelism", text: "SET 'parallelism.default' = ^'x'; SELECT * FROM lines", want: "from 1 to"},
+	{name: "standbys", text: "SET 'standby' = ^'9'; SELECT * FROM lines", want: "from 0 to 8"},
 	{name: "seed", text: "SET 'seed' = ^'-1'; SELECT * FROM lines", want: `"-1" is not a whole number`},
 	{name: "seal", text: "SET 'seal' = ^'10'; SELECT * FROM lines", want: "not of the form 'rows:N'"},
 	{name: "seal of nothing", text: "SET 'seal' = ^'rows:0'; SELECT * FROM lines", want: "'rows:N' with N from 1"},

@@ -107,7 +107,7 @@ func fit(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.report.text("%s. %d workers of %g cores. *Automatic* is what `rate` has chosen for the keyed stage a minute after the load began; *by hand* the fewest partitions, on a node each, that hold", c, smallWorkers, smallCores)
-	b.report.text("the load: they process it for a while without falling behind.\n")
+	b.report.text("the load: they process it for a while without falling behind, once the layout is there, within %s.\n", rescaleBudget)
 	var rows [][]string
 	worst := -smallWorkers
 	for _, nodes := range pick(b, []float64{0.5, 1.5, 2.5, 3.5}, []float64{1.5, 2.5}) {
@@ -150,7 +150,13 @@ func (b *bench) fitOne(ctx context.Context, load fleet.Workload, out *data) (aut
 		return 0, 0, err
 	}
 	for parts := auto; parts >= 1; parts-- {
-		if err := f.scale(ctx, parts); err != nil {
+		if err := f.scale(ctx, parts); parts < auto && errors.Is(err, errNotThere) {
+			// What would take over does not catch up: its node cannot even take what comes.
+			if err := out.row(rate, "by hand", parts, false, ""); err != nil {
+				return 0, 0, err
+			}
+			break
+		} else if err != nil {
 			return 0, 0, err
 		}
 		holds, p99, err := f.holds(ctx, load.Rate)

@@ -129,6 +129,9 @@ func (b *bench) rescales(ctx context.Context, load fleet.Workload, size, times i
 	return all, w.Check()
 }
 
+// errNotThere says that a layout did not come about in time.
+var errNotThere = fmt.Errorf("not there after %s", rescaleBudget)
+
 // scale gives the keyed stage so many partitions on a node each and waits until they run and nothing is on its way.
 func (f *rig) scale(ctx context.Context, parts int) error {
 	q, err := f.Query(ctx)
@@ -139,7 +142,7 @@ func (f *rig) scale(ctx context.Context, parts int) error {
 	if err := f.Command(ctx, "query", "scale", fleet.QueryName, fmt.Sprintf("%d=%d", stage, parts)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, rescaleBudget, fmt.Errorf("not there after %s", rescaleBudget))
+	ctx, cancel := context.WithTimeoutCause(ctx, rescaleBudget, errNotThere)
 	defer cancel()
 	latest := "nothing"
 	return f.Await(ctx, fmt.Sprintf("the keyed stage to be on %d nodes", parts), func(ctx context.Context) (bool, string, error) {
