@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -52,15 +53,26 @@ func resolve(path string) (string, error) {
 		return "", err
 	}
 	missing := ""
-	for at := clean; ; at = filepath.Dir(at) {
+	for at, tries := clean, 0; ; {
 		real, err := filepath.EvalSymlinks(at)
 		if err == nil {
 			return filepath.Join(real, missing), nil
 		}
-		// A link that leads nowhere is there: what is made through it would be made at its end.
-		if there, lookErr := exists(at); !errors.Is(err, fs.ErrNotExist) || lookErr != nil || there || at == filepath.Dir(at) {
+		// A link that leads nowhere is there: what is made through it would be made at its end. What else is there was made just now, by another node's
+		// lane of the same sink for one.
+		info, lookErr := os.Lstat(at)
+		switch {
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case lookErr == nil && info.Mode()&fs.ModeSymlink == 0 && tries < resolveTries:
+			tries++
+			continue
+		case !errors.Is(lookErr, fs.ErrNotExist) || at == filepath.Dir(at):
 			return "", err
 		}
-		missing = filepath.Join(filepath.Base(at), missing)
+		at, missing = filepath.Dir(at), filepath.Join(filepath.Base(at), missing)
 	}
 }
+
+// resolveTries is how often what was not there may turn out to be there.
+const resolveTries = 100

@@ -2,9 +2,11 @@ package filesystem
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seepnode/seepnode/node/connector"
@@ -89,4 +91,36 @@ func TestDirectoryThatBecomesALinkOutsideIsRefused(t *testing.T) {
 	if _, err := s.Open(context.Background(), 0); err == nil || !strings.Contains(err.Error(), outside) {
 		t.Fatal(err)
 	}
+}
+
+// TestAPathThatIsMadeMeanwhileIsResolved: nodes with lanes of one sink look at its directory and make it at the same time.
+func TestAPathThatIsMadeMeanwhileIsResolved(t *testing.T) {
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(base, "out")
+	ended := make(chan struct{})
+	var making sync.WaitGroup
+	making.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.Remove(dir)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 20_000 {
+		if got, err := resolve(dir + "/below"); err != nil || got != dir+"/below" {
+			t.Errorf("%q: %v", got, err)
+			break
+		}
+	}
+	close(ended)
+	making.Wait()
 }
