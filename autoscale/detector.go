@@ -84,7 +84,7 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 		}
 		f.Fixed, _ = m.cost.line()
 		for k := range load.Partitions {
-			u := share((load.Partitions[k].used(f.Fixed) - f.Fixed) / (1 - f.Fixed))
+			u := load.Partitions[k].usedByRows(f.Fixed)
 			f.uses, f.Now = append(f.uses, u), f.Now+u
 		}
 		m.full.look(load, f.uses, settled, falling)
@@ -182,6 +182,16 @@ func (p *PartitionLoad) used(fixed float64) float64 {
 		return part
 	}
 	return max(p.Busy, part)
+}
+
+// usedByRows is how much of what its fixed part leaves of its node a partition uses. On a node that can do no more it is all, however much of that the
+// fixed part is thought to be: where that is most of it, the little that was not had of the processors would be much of the rest.
+func (p *PartitionLoad) usedByRows(fixed float64) float64 {
+	use := share((p.used(fixed) - fixed) / (1 - fixed))
+	if p.NodeUse >= saturatedNode {
+		use = max(use, p.NodeUse*p.Part)
+	}
+	return use
 }
 
 // offered is how many rows per second come to a source, whether or not it takes them.

@@ -80,3 +80,15 @@ func TestWhatFullPartitionsTookIsKnownUntilOthersShowOtherwise(t *testing.T) {
 	look(false, load(600), 0.5)
 	about("half of it took twice as many", 0)
 }
+
+// TestAFullNodeIsFullWhateverItsFixedPart: what it was not given of its processors in a second says nothing of what is left.
+func TestAFullNodeIsFullWhateverItsFixedPart(t *testing.T) {
+	for _, fixed := range []float64{0, 0.5, 0.8} {
+		for _, c := range []struct{ node, part, least, most float64 }{{0.95, 1, 0.95, 1}, {0.95, 0.5, 0.47, 0.5}, {1, 1, 1, 1}, {0.85, 1, (0.85 - fixed) / (1 - fixed), (0.85 - fixed) / (1 - fixed)}} {
+			p := PartitionLoad{NodeUse: c.node, Part: c.part}
+			if use := p.usedByRows(fixed); use < c.least-1e-9 || use > c.most+1e-9 {
+				t.Errorf("%v of a node used, %v of it by a partition with a fixed part of %v: rows use %v", c.node, c.part, fixed, use)
+			}
+		}
+	}
+}
