@@ -107,7 +107,7 @@ func (m *Machine) Step(s Sample) (e Effects) {
 	default:
 		m.report = report{}
 	}
-	if !alone && len(targets) == 0 {
+	if !alone && len(targets) == 0 && m.waiting == "" {
 		m.waiting = "partitions on a node are made one, or were just now, and what that costs is not measured"
 	}
 	if len(targets) > 0 {

@@ -33,6 +33,7 @@ type Node struct {
 	Drained  Drained
 	Takes    bool // it may be given partitions
 	Works    int  // partitions and shadows that it runs
+	Standby  bool // they are standbys alone
 	Holds    bool // anything names it: partitions, copies, logs
 	Voter    bool
 	Leader   bool
@@ -491,8 +492,11 @@ func (m *Machine) giveBack(in *Input, over int, pool []*member, e *Effects) {
 	}
 	rank := func(n *member) int {
 		r := n.Works
+		if !n.Standby && r > 0 {
+			r += 1 << 20 // what works is moved last
+		}
 		if n.Voter {
-			r += 1 << 20
+			r += 1 << 21
 		}
 		return r
 	}

@@ -204,6 +204,18 @@ func TestTheWorkingAndTheVotersAreGivenBackLast(t *testing.T) {
 	}
 }
 
+func TestANodeWithStandbysAloneIsGivenBackBeforeOneThatWorks(t *testing.T) {
+	c := testConfig()
+	c.Spares, c.IdleMs = 0, 0
+	m := NewMachine(c)
+	m.Listed(0, []provider.Instance{{ID: "a", LaunchedMs: 1, State: provider.Running}, {ID: "b", LaunchedMs: 2, State: provider.Running}}, nil)
+	e := m.Step(Input{AtMs: 1000, Wanted: 1, Nodes: []Node{
+		{Name: "na", Instance: "a", Status: Alive, Takes: true, Works: 9, Standby: true, Holds: true}, {Name: "nb", Instance: "b", Status: Alive, Takes: true, Works: 1, Holds: true}}})
+	if len(e.Drain) != 1 || e.Drain[0].Node != "na" {
+		t.Errorf("of one with a partition and one with nine standbys %v is given back", e.Drain)
+	}
+}
+
 func TestANodeThatIsLostForAMomentIsNotReplacedAndCountsToTheLimit(t *testing.T) {
 	c := testConfig()
 	c.Spares, c.Max = 0, 2

@@ -318,10 +318,9 @@ type poolCluster struct {
 	name string
 }
 
-// working counts what nodes run or bring up of queries, and the nodes that do for more than standbys: those are kept up on the nodes that there are.
-func working(s *raftfsm.State) (works map[topology.NodeID]int, needed int) {
-	works = map[topology.NodeID]int{}
-	more := map[topology.NodeID]bool{}
+// working counts what nodes run or bring up of queries, and says which do more than keep standbys: those are kept up on the nodes that there are.
+func working(s *raftfsm.State) (works map[topology.NodeID]int, more map[topology.NodeID]bool) {
+	works, more = map[topology.NodeID]int{}, map[topology.NodeID]bool{}
 	for _, q := range s.Queries {
 		for _, st := range q.Stages {
 			for _, x := range st.Partitions {
@@ -336,7 +335,7 @@ func working(s *raftfsm.State) (works map[topology.NodeID]int, needed int) {
 			}
 		}
 	}
-	return works, len(more)
+	return works, more
 }
 
 // Look implements pool.Cluster.
@@ -346,12 +345,12 @@ func (c poolCluster) Look() pool.Input {
 	wanted := c.a.scaler.wantedNodes()
 	leaving := c.a.isLeaving()
 	in := pool.Input{AtMs: c.a.clock.now().UnixMilli(), Wanted: wanted, Paused: coordinator.AutoscalePaused(s) || wanted == 0 || leaving}
-	works, needed := working(s)
+	works, more := working(s)
 	if c.a.config.Autoscale == AutoscaleOff {
-		in.Wanted, in.Paused = needed, coordinator.AutoscalePaused(s) || leaving // nobody looks at the load: as many as work, and spares
+		in.Wanted, in.Paused = len(more), coordinator.AutoscalePaused(s) || leaving // nobody looks at the load: as many as work, and spares
 	}
 	for _, n := range s.Nodes {
-		x := pool.Node{Name: string(n.ID), Works: works[n.ID], Voter: voters[n.ID], Leader: n.Process() == c.a.self, Status: poolStatus(n),
+		x := pool.Node{Name: string(n.ID), Works: works[n.ID], Standby: !more[n.ID], Voter: voters[n.ID], Leader: n.Process() == c.a.self, Status: poolStatus(n),
 			Takes: n.Status == raftfsm.Alive && !n.Drain && n.Role() != raftfsm.RoleControl}
 		x.Instance = n.Tag(tagInstance)
 		x.Holds = x.Works > 0

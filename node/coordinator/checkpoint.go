@@ -82,12 +82,12 @@ func completed(q *raftfsm.Query, line topology.Epoch, parts []*PartitionReport) 
 // IsCheckpoint says that the note tells of a complete checkpoint.
 func (n *Note) IsCheckpoint() bool { return n.Kind == completedKind }
 
-// keptUp are the instances of shadows that have got beyond a checkpoint.
+// keptUp are the instances of shadows that have got beyond a checkpoint, or have ended.
 func (v *View) keptUp(q *raftfsm.Query, line topology.Epoch) (out []uint64) {
 	for s, st := range q.Stages {
 		for i := range st.Shadows {
 			sh := &st.Shadows[i]
-			if r := v.instance(q, sh.Process, topology.StageID(s), sh.Range, sh.Instance); caughtUp(r) && r.Epoch >= line {
+			if r := v.instance(q, sh.Process, topology.StageID(s), sh.Range, sh.Instance); caughtUp(r) && (r.Phase == PhaseEnded || r.Epoch >= line) {
 				out = append(out, sh.Instance)
 			}
 		}

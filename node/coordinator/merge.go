@@ -152,28 +152,25 @@ func neighbours(parts []topology.Assignment, borders []topology.KeyGroup) (runs 
 
 // fitting are those of a run of neighbours, from the first on, that run and that the process can hold twice.
 func (v *View) fitting(q *raftfsm.Query, s topology.StageID, run []topology.Assignment) []topology.Assignment {
-	more := int64(0)
+	p, held := run[0].Process, int64(0)
+	for _, qr := range v.report(p).Queries {
+		for i := range qr.Partitions {
+			held += qr.Partitions[i].heldBytes()
+		}
+	}
 	for n := range run {
 		r := v.active(q, s, &run[n])
-		if more += r.heldBytes(); r.Phase != PhaseRunning || !v.holds(run[0].Process, more) {
+		if held += r.heldBytes(); r.Phase != PhaseRunning || !v.holds(p, held) {
 			return run[:n]
 		}
 	}
 	return run
 }
 
-// holds says whether a process has memory for so many bytes more: all that is known of what it holds is to take half of it at most.
+// holds says whether a process has memory for so many bytes: all that is known of what it holds is to take half of it at most.
 func (v *View) holds(p topology.Process, bytes int64) bool {
-	r, n := v.report(p), v.State.Node(p.Node)
-	if r == nil || n == nil || n.MemoryBytes == 0 {
-		return true
-	}
-	for i := range r.Queries {
-		for k := range r.Queries[i].Partitions {
-			bytes += r.Queries[i].Partitions[k].heldBytes()
-		}
-	}
-	return bytes <= n.MemoryBytes/2
+	n := v.State.Node(p.Node)
+	return n == nil || n.MemoryBytes == 0 || bytes <= n.MemoryBytes/2
 }
 
 // heldBytes is the memory of a partition as far as it tells.

@@ -41,8 +41,11 @@ func (m *QueryMemory) failed(s topology.StageID, kind Change, on topology.Proces
 		i, m.Tried = len(m.Tried), append(m.Tried, Tried{Stage: s, Kind: kind})
 	}
 	t := &m.Tried[i]
-	t.PauseMs = min(max(triedLeastMs, 2*t.PauseMs), triedMostMs)
-	t.AgainMs, t.Process = nowMs+t.PauseMs, on
+	t.Process = on
+	if nowMs >= t.AgainMs { // otherwise it is another part of the same
+		t.PauseMs = min(max(triedLeastMs, 2*t.PauseMs), triedMostMs)
+		t.AgainMs = nowMs + t.PauseMs
+	}
 }
 
 // succeeded forgets that changes of a stage came to nothing.

@@ -146,9 +146,9 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 		for i := range st.Shadows {
 			sh := &st.Shadows[i]
 			x := ShadowSeen{sh.Instance, sh.Purpose, v.NowMs, v.progressOf(q, topology.StageID(s), sh)}
-			// A standby that has become something else has its time before it.
+			// A standby that has become something else has its time before it, as has one that stands by, or cannot come further.
 			same := func(y ShadowSeen) bool { return y.Instance == x.Instance && y.Purpose == x.Purpose }
-			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !v.standsBy(q, topology.StageID(s), sh) && !x.Best.beyond(m.Shadows[k].Best) {
+			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !v.standsBy(q, topology.StageID(s), sh) && !(q.State == raftfsm.Waiting && sh.Purpose == topology.ForStandby) && !x.Best.beyond(m.Shadows[k].Best) {
 				x = m.Shadows[k]
 			}
 			seen = append(seen, x)
@@ -165,7 +165,7 @@ func (v *View) shadow(q *raftfsm.Query, s topology.StageID, sh *topology.Shadow,
 		return d
 	}
 	if !v.State.Lives(sh.Process) || !v.takes(v.State.Node(sh.Process.Node)) {
-		return drop(fmt.Sprintf("%s is lost or takes no partitions", sh.Process.Node))
+		return drop("it is lost or takes no partitions")
 	}
 	merge := merges(q.Stages[s], sh)
 	at, sum, other, both := v.commonChain(q, s, sh)

@@ -17,6 +17,7 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		return d
 	}
 	h := v.newHosts(q.Fingerprint, nil)
+	var held map[topology.Process]int64
 	for s, st := range q.Stages {
 		stage := topology.StageID(s)
 		if st.Source || Changing(st) || !m.mayTry(stage, changeStandby, v.NowMs) {
@@ -31,15 +32,21 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 				continue
 			}
 			lacks = true
-			if able := v.standbyHosts(h, q, stage, a, m); !able.none() {
-				k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))})
+			if held == nil {
+				held = v.held()
+			}
+			bytes := v.rangeBytes(q, stage, a.Range)
+			if able := v.standbyHosts(h, q, stage, a, m, held, bytes); !able.none() {
+				p := able.choose(false, 0, blockMembers(st, a.Range), q.ID.Incarnation, uint64(s), uint64(a.Range.From))
+				held[p] += bytes
+				k.Parts = append(k.Parts, raftfsm.Part{Range: a.Range, Process: p})
 			}
 		}
 		if len(k.Parts) > 0 {
 			d.command(k)
 			return d
 		}
-		if !lacks {
+		if !lacks && v.allStandBy(q, stage) {
 			m.Tried = slices.DeleteFunc(slices.Clone(m.Tried), func(t Tried) bool { return t.Stage == stage && t.Kind == changeStandby })
 		}
 	}
@@ -47,7 +54,7 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 }
 
 // standbyHosts are the hosts that can keep a standby of a partition up; the one on which the last came to nothing is among them when there is no other.
-func (v *View) standbyHosts(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology.Assignment, m *QueryMemory) *hosts {
+func (v *View) standbyHosts(h *hosts, q *raftfsm.Query, s topology.StageID, a *topology.Assignment, m *QueryMemory, held map[topology.Process]int64, bytes int64) *hosts {
 	var have []topology.Process // those that run key groups of it, or bring some up
 	for i := range q.Stages[s].Partitions {
 		if b := &q.Stages[s].Partitions[i]; b.Range.Overlaps(a.Range) {
@@ -59,17 +66,60 @@ func (v *View) standbyHosts(h *hosts, q *raftfsm.Query, s topology.StageID, a *t
 			have = append(have, b.Process)
 		}
 	}
-	bytes := int64(0)
-	if r := v.active(q, s, a); r != nil {
-		bytes = r.heldBytes()
-	}
-	able := h.only(func(x *host) bool { return !slices.Contains(have, x.process) && v.holds(x.process, bytes) })
+	able := h.only(func(x *host) bool {
+		return !slices.Contains(have, x.process) && v.holds(x.process, held[x.process]+bytes)
+	})
 	if i := m.tried(s, changeStandby); i >= 0 {
 		if others := able.only(func(x *host) bool { return x.process != m.Tried[i].Process }); !others.none() {
 			return others
 		}
 	}
 	return able
+}
+
+// allStandBy says whether all standby shadows of a stage are as far as they must be.
+func (v *View) allStandBy(q *raftfsm.Query, s topology.StageID) bool {
+	for i := range q.Stages[s].Shadows {
+		if sh := &q.Stages[s].Shadows[i]; sh.Purpose == topology.ForStandby && !v.standsBy(q, s, sh) {
+			return false
+		}
+	}
+	return true
+}
+
+// held is the memory that processes are known to hold, of shadows at least what is active in their ranges holds: they are to have it.
+func (v *View) held() map[topology.Process]int64 {
+	out := map[topology.Process]int64{}
+	for _, q := range v.State.Queries {
+		for s, st := range q.Stages {
+			stage := topology.StageID(s)
+			for i := range st.Partitions {
+				if r := v.active(q, stage, &st.Partitions[i]); r != nil {
+					out[st.Partitions[i].Process] += r.heldBytes()
+				}
+			}
+			for i := range st.Shadows {
+				sh, own := &st.Shadows[i], int64(0)
+				if r := v.instance(q, sh.Process, stage, sh.Range, sh.Instance); r != nil {
+					own = r.heldBytes()
+				}
+				out[sh.Process] += max(own, v.rangeBytes(q, stage, sh.Range))
+			}
+		}
+	}
+	return out
+}
+
+// rangeBytes is the memory that what is active in a range of a stage is known to hold.
+func (v *View) rangeBytes(q *raftfsm.Query, s topology.StageID, r topology.Range) (bytes int64) {
+	for i := range q.Stages[s].Partitions {
+		if a := &q.Stages[s].Partitions[i]; a.Range.Overlaps(r) {
+			if x := v.active(q, s, a); x != nil {
+				bytes += x.heldBytes()
+			}
+		}
+	}
+	return bytes
 }
 
 // standbys counts the standby shadows of just a range, and says whether there are others of its key groups.
@@ -115,8 +165,9 @@ func (v *View) successors(q *raftfsm.Query, s topology.StageID, r topology.Range
 	return list
 }
 
-// fartherMs is how much farther a shadow that is restored must be than another to be taken in its place: reports are not of one instant.
-const fartherMs = 500
+// fartherMs is how much farther a shadow that is restored must be than another to be taken in its place: reports are not of one instant, but of
+// the last reportEveryMs, as long as their nodes live.
+const fartherMs, reportEveryMs = 500, 1000
 
 // farther says whether a shadow is farther than another of the same range.
 func (v *View) farther(q *raftfsm.Query, s topology.StageID, sh, other *topology.Shadow) bool {
@@ -128,7 +179,11 @@ func (v *View) farther(q *raftfsm.Query, s topology.StageID, sh, other *topology
 		return a.Bytes > b.Bytes
 	}
 	at := func(sh *topology.Shadow) topology.Epoch {
-		return v.instance(q, sh.Process, s, sh.Range, sh.Instance).Epoch + topology.Epoch((v.NowMs-v.reportedMs(sh.Process))/max(1, q.EpochMs))
+		r := v.instance(q, sh.Process, s, sh.Range, sh.Instance)
+		if r.Phase == PhaseEnded {
+			return r.Epoch
+		}
+		return r.Epoch + topology.Epoch(min(v.NowMs-v.reportedMs(sh.Process), reportEveryMs)/max(1, q.EpochMs))
 	}
 	return int64(at(sh)-at(other))*q.EpochMs > fartherMs
 }

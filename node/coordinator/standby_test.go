@@ -329,6 +329,12 @@ func TestAStandbyThatFallsBehindIsGivenUp(t *testing.T) {
 		t.Fatal(out.Text)
 	}
 	none(t, x.after(20, Standby))
+	if i := x.mem.tried(1, changeStandby); i < 0 || x.mem.Tried[i].PauseMs != triedLeastMs {
+		t.Errorf("%+v is remembered before the next one stands by", x.mem.Tried)
+	}
+	x.said = map[uint64]func(*PartitionReport){}
+	x.keepsUp()
+	none(t, x.after(20, Standby))
 	if len(x.mem.Tried) > 0 {
 		t.Errorf("%+v is remembered", x.mem.Tried)
 	}
@@ -359,6 +365,24 @@ func TestAStandbyComesWhereMemoryHoldsIt(t *testing.T) {
 		if p.Process != large {
 			t.Errorf("%+v, and %s alone has memory for it", p, large.Node)
 		}
+	}
+	// What is given counts before it is there.
+	n := *x.state.Node(large.Node)
+	n.MemoryBytes = 2 * (x.viewAt().held()[large] + 1000)
+	x.state = withNode(x.state, &n)
+	v := x.look()
+	n.MemoryBytes = 2 * (v.held()[large] + 1000)
+	x.state = withNode(x.state, &n)
+	started := 0
+	for d := x.after(20, Standby); len(d.Commands) > 0; d = x.after(20, Standby) {
+		k := only[*raftfsm.ShadowStart](t, d)
+		started += len(k.Parts)
+		if out := x.apply(k); out.Code != raftfsm.Applied {
+			t.Fatal(out.Text)
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d standbys of 1000 bytes were given to a node with memory for one more", started)
 	}
 }
 
