@@ -123,8 +123,8 @@ type full struct {
 }
 
 const (
-	// fullUse is the use of what the fixed part leaves at which partitions can do no more, fullFalling while the query falls behind, when it is so
-	// fullFor samples in a row.
+	// fullUse is the use of what the fixed part leaves at which partitions can do no more, fullFalling the use of their nodes at which they cannot while
+	// the query falls behind, when it is so fullFor samples in a row.
 	fullUse, fullFalling = 0.95, 0.85
 	fullFor              = 3
 	// fullFades is how fast it fades at first, twice as much after 12 minutes: rows may have become cheaper. Each time it has faded too far it
@@ -134,15 +134,20 @@ const (
 	fullOutdone = 1.1
 )
 
-// look takes a sample of a stage's partitions with their uses; falling says that the query falls behind.
-func (x *full) look(load *StageLoad, uses []float64, settled, falling bool) {
+// look takes a sample of a stage, whose partitions use so much of what their fixed parts leave of nodes; falling says that the query falls behind. Then what
+// counts is all that they use: how much of it is for rows is not known well where it is little.
+func (x *full) look(load *StageLoad, rest float64, settled, falling bool) {
 	x.rows *= 1 + x.fades
-	if !settled || len(uses) == 0 {
+	n := float64(len(load.Partitions))
+	if !settled || n == 0 {
 		x.at = 0
 		return
 	}
-	use, rows := sum(uses)/float64(len(uses)), load.rowsIn()/float64(len(uses))
-	if rows <= 0 || use < fullFalling || use < fullUse && !falling {
+	use, rows := 0.0, load.rowsIn()/n
+	for i := range load.Partitions {
+		use += load.Partitions[i].Use / n
+	}
+	if rows <= 0 || rest < fullUse && (use < fullFalling || !falling) {
 		if x.at = 0; rows > fullOutdone*x.rows {
 			x.rows = 0
 		}

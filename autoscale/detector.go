@@ -83,11 +83,13 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 			}
 		}
 		f.Fixed, _ = m.cost.line()
+		rest := 0.0 // of what the fixed part leaves, the mean
 		for k := range load.Partitions {
-			u := load.Partitions[k].usedByRows(f.Fixed)
-			f.uses, f.Now = append(f.uses, u), f.Now+u
+			p := &load.Partitions[k]
+			u := p.usedByRows(f.Fixed)
+			f.uses, f.Now, rest = append(f.uses, u), f.Now+u, rest+p.usedOfRest(f.Fixed)/float64(len(load.Partitions))
 		}
-		m.full.look(load, f.uses, settled, falling)
+		m.full.look(load, rest, settled, falling)
 		f.TrueRate = m.trueRate()
 		if len(load.Groups) > 0 && sum(load.Groups) > 0 {
 			m.groups.add(load.Groups)
@@ -184,10 +186,15 @@ func (p *PartitionLoad) used(fixed float64) float64 {
 	return max(p.Busy, part)
 }
 
-// usedByRows is how much of what its fixed part leaves of its node a partition uses. On a node that can do no more it is all, however much of that the
+// usedOfRest is how much of what its fixed part leaves of its node a partition uses.
+func (p *PartitionLoad) usedOfRest(fixed float64) float64 {
+	return share((p.used(fixed) - fixed) / (1 - fixed))
+}
+
+// usedByRows is how much of a node the rows of a partition use, as usedOfRest. On a node that can do no more it is all, however much of that the
 // fixed part is thought to be: where that is most of it, the little that was not had of the processors would be much of the rest.
 func (p *PartitionLoad) usedByRows(fixed float64) float64 {
-	use := share((p.used(fixed) - fixed) / (1 - fixed))
+	use := p.usedOfRest(fixed)
 	if p.NodeUse >= saturatedNode {
 		use = max(use, p.NodeUse*p.Part)
 	}

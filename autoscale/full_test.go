@@ -1,6 +1,11 @@
 package autoscale
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
 
 // bent is what a node of a fifth of a core was seen to use with so many rows per second: the more there are, the less it has to do for each. At 430 it
 // could do no more.
@@ -39,15 +44,21 @@ func TestWhatANodeTookThatCouldDoNoMoreBoundsWhatIsGivenToIt(t *testing.T) {
 }
 
 func TestWhatFullPartitionsTookIsKnownUntilOthersShowOtherwise(t *testing.T) {
-	load := func(rows ...float64) *StageLoad {
-		s := &StageLoad{Backlog: -1}
+	load := func(rows ...float64) StageLoad {
+		s := StageLoad{Backlog: -1}
 		for _, x := range rows {
 			s.Partitions = append(s.Partitions, PartitionLoad{RowsIn: x})
 		}
 		return s
 	}
 	var x full
-	look := func(falling bool, l *StageLoad, uses ...float64) { x.look(l, uses, true, falling) }
+	looks := func(settled, falling bool, l StageLoad, uses ...float64) {
+		for i := range uses {
+			l.Partitions[i].Use = uses[i]
+		}
+		x.look(&l, sum(uses)/float64(len(uses)), settled, falling)
+	}
+	look := func(falling bool, l StageLoad, uses ...float64) { looks(true, falling, l, uses...) }
 	about := func(what string, want float64) {
 		t.Helper()
 		if x.rows < 0.98*want || x.rows > 1.02*want {
@@ -68,7 +79,7 @@ func TestWhatFullPartitionsTookIsKnownUntilOthersShowOtherwise(t *testing.T) {
 		look(false, load(330), 0.96)
 	}
 	about("who keeps up with less may hold more", 400)
-	x.look(load(600), []float64{0.5}, false, false)
+	looks(false, false, load(600), 0.5)
 	about("a change is under way", 400)
 	for range 20 {
 		look(true, load(300), 0.9)
@@ -90,5 +101,54 @@ func TestAFullNodeIsFullWhateverItsFixedPart(t *testing.T) {
 				t.Errorf("%v of a node used, %v of it by a partition with a fixed part of %v: rows use %v", c.node, c.part, fixed, use)
 			}
 		}
+	}
+}
+
+// TestWhoFallsBehindGetsMoreWhateverTheFixedPartIsThoughtToBe: rows that filled the state had cost next to nothing, so that a node's use is taken for
+// fixed nearly all, and what it would take for three times as much as it takes. One of two nodes is a little less used than the other.
+func TestWhoFallsBehindGetsMoreWhateverTheFixedPartIsThoughtToBe(t *testing.T) {
+	q := wordCount()
+	machine := NewMachine(q, DefaultConfig())
+	lag := 0.0
+	var last Sample
+	decided := 0
+	for second := range 40 {
+		rows, use := 1500.0, []float64{0.82, 0.83}
+		if second > 6 {
+			rows, use = 700, []float64{0.96, 0.88}
+			lag += 0.1
+		}
+		s := Sample{AtMs: int64(second+1) * 1000, Slots: 8}
+		for i, st := range []StageLoad{{Backlog: -1, LagS: lag, LagGrowth: 0.1}, {Backlog: -1, LagS: lag, LagGrowth: 0.1}, {Backlog: -1}} {
+			ranges := topology.Split(q.Stages[i].Groups, 1)
+			if i == 1 {
+				ranges = topology.Split(256, 2)
+			}
+			for k, r := range ranges {
+				p := PartitionLoad{Range: r, Node: topology.NodeID(fmt.Sprintf("n%d%d", i, k)), RowsIn: rows / float64(len(ranges)), RowsOut: rows / float64(len(ranges)), Busy: 0.1, Idle: 0.9, Use: 0.1, NodeUse: 0.1, Part: 1}
+				if i == 1 {
+					p.Busy, p.Idle, p.Use, p.NodeUse = use[k], 1-use[k], use[k], use[k]
+				}
+				if i == 0 && second > 6 {
+					p.Blocked, p.Idle = 0.5, 0.4
+				}
+				st.Partitions = append(st.Partitions, p)
+			}
+			if second <= 6 {
+				st.LagGrowth = 0
+			}
+			s.Stages = append(s.Stages, st)
+		}
+		last = s
+		if e := machine.Step(s); e.Decision != nil {
+			decided = second
+			if n := len(e.Decision.Targets[0].Ranges); e.Decision.Targets[0].Stage != 1 || n < 3 {
+				t.Errorf("%s", describe([]*Decision{e.Decision}))
+			}
+			break
+		}
+	}
+	if decided == 0 || decided > 20 {
+		t.Errorf("second %d: %.1f s behind, %+v", decided, last.Stages[1].LagS, machine.Standing().Stages[1])
 	}
 }
