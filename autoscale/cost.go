@@ -134,9 +134,9 @@ const (
 	fullOutdone = 1.1
 )
 
-// look takes a sample of a stage, whose partitions use so much of what their fixed parts leave of nodes; falling says that the query falls behind. Then what
-// counts is all that they use: how much of it is for rows is not known well where it is little.
-func (x *full) look(load *StageLoad, rest float64, settled, falling bool) {
+// look takes a sample of a stage, whose partitions use so much of what their fixed parts leave of nodes; falling says that the query falls behind, bottleneck that
+// this stage is what holds others back. Then all that it uses counts: how much of that is for rows is not known well where it is little.
+func (x *full) look(load *StageLoad, rest float64, settled, falling, bottleneck bool) {
 	x.rows *= 1 + x.fades
 	n := float64(len(load.Partitions))
 	if !settled || n == 0 {
@@ -146,6 +146,9 @@ func (x *full) look(load *StageLoad, rest float64, settled, falling bool) {
 	use, rows := 0.0, load.rowsIn()/n
 	for i := range load.Partitions {
 		use += load.Partitions[i].Use / n
+	}
+	if !bottleneck {
+		use = rest
 	}
 	if rows <= 0 || rest < fullUse && (use < fullFalling || !falling) {
 		if x.at = 0; rows > fullOutdone*x.rows {

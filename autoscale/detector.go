@@ -89,7 +89,7 @@ func (d *detector) step(s *Sample, settled bool) []Figures {
 			u := p.usedByRows(f.Fixed)
 			f.uses, f.Now, rest = append(f.uses, u), f.Now+u, rest+p.usedOfRest(f.Fixed)/float64(len(load.Partitions))
 		}
-		m.full.look(load, rest, settled, falling)
+		m.full.look(load, rest, settled, falling, d.bottleneck(s, i))
 		f.TrueRate = m.trueRate()
 		if len(load.Groups) > 0 && sum(load.Groups) > 0 {
 			m.groups.add(load.Groups)
@@ -184,6 +184,11 @@ func (p *PartitionLoad) used(fixed float64) float64 {
 		return part
 	}
 	return max(p.Busy, part)
+}
+
+// bottleneck says whether a stage holds those before it back and is not held back itself.
+func (d *detector) bottleneck(s *Sample, i int) bool {
+	return !s.Stages[i].blocked() && slices.ContainsFunc(d.query.Stages[i].Inputs, func(in topology.StageID) bool { return s.Stages[in].blocked() })
 }
 
 // usedOfRest is how much of what its fixed part leaves of its node a partition uses.

@@ -18,9 +18,9 @@ type Machine struct {
 	over   int // samples in a row that ask for more
 	seen   int // samples
 	layout []placed
-	// mergedMs is when neighbours were last seen to be made one, changedMs when the layout was last seen to change, shrunkMs when this machine last made it smaller; 0: never. Patience is how
-	// many times longer than the least a layout is kept before it is made smaller.
-	mergedMs, changedMs, shrunkMs int64
+	// changedMs is when the layout was last seen to change, mergedMs when neighbours were last seen to be made one, shrunkMs when this machine last
+	// made the layout smaller; 0: never. Patience is how many times longer than the least a layout is kept before it is made smaller.
+	changedMs, mergedMs, shrunkMs int64
 	patience                      float64
 	report                        report // threshold
 	asked                         *asked

@@ -1,6 +1,10 @@
 package autoscale
 
-import "github.com/seepnode/seepnode/raftfsm/topology"
+import (
+	"slices"
+
+	"github.com/seepnode/seepnode/raftfsm/topology"
+)
 
 // Sample is what a query did lately. There is one a second.
 type Sample struct {
@@ -68,6 +72,11 @@ func (s *StageLoad) saturated() bool {
 		}
 	}
 	return false
+}
+
+// blocked says that some partition waits for its consumers.
+func (s *StageLoad) blocked() bool {
+	return slices.ContainsFunc(s.Partitions, func(p PartitionLoad) bool { return p.Blocked > saturatedBlocked })
 }
 
 // falling says that a source falls behind what is due, or has more than a second's rows waiting.

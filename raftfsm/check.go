@@ -8,7 +8,8 @@ import (
 )
 
 // check says what of the invariants a query would break: active partitions cover every key group of a stage exactly once, an instance has
-// one range, no key group has two pending changes, though standbys beside one, every source process has vaults for its seals and finds the logs it is to adopt.
+// one range, no key group has two pending changes (standbys may stand beside one), every source process has vaults for its seals and finds
+// the logs it is to adopt.
 func (q *Query) check() (Reason, string) {
 	for s, st := range q.Stages {
 		next := 0

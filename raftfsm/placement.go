@@ -12,8 +12,8 @@ import (
 
 // Reassign puts all ranges of processes that are lost, or that lost the leader's confidence, on others at once. Based on the
 // topology's Version and on the epochs restored being neither trimmed nor incomplete. Shadows of these ranges are promoted where a
-// move names their range and process, and dropped otherwise, but for standbys of just what moves; so are all shadows on the lost processes. A successor of a source
-// adopts the lost process's seal log and those which that had not adopted yet.
+// move names their range and process, and dropped otherwise, but for standbys of just what moves; so are all shadows on the lost
+// processes. A successor of a source adopts the lost process's seal log and those which that had not adopted yet.
 type Reassign struct {
 	Query   topology.QueryID   `json:"query"`
 	Version uint64             `json:"version"`
@@ -196,7 +196,8 @@ func (q *Query) fence(a topology.Assignment, all bool) []topology.SealLog {
 
 // ShadowStart begins to bring up other processes for ranges of a stage. Based on the topology's Version and on the epoch
 // restored. Standby shadows of key groups of a range give way to any other, but for those of just that range: one on that process goes on as the
-// other, with what it has, and those on other processes stay. A process that runs key groups of a range is refused, unless its neighbouring partitions become one: see Stage.Merges.
+// other, with what it has, and those on other processes stay. A process that runs key groups of a range is refused, unless its neighbouring
+// partitions become one: see Stage.Merges.
 type ShadowStart struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`
@@ -299,8 +300,8 @@ func (k *ShadowDrop) apply(c *change) Outcome {
 }
 
 // Switch makes the shadows of a range its active partitions, all at once; standbys of just the same ranges stay what they are. Based on the
-// topology's Version and on the shadows being exactly Parts; that their chains equal the old ones' at AtEpoch is for the proposer to have seen. Partitions that reach
-// beyond the range keep the rest, undisturbed.
+// topology's Version and on the shadows being exactly Parts; that their chains equal the old ones' at AtEpoch is for the proposer to have
+// seen. Partitions that reach beyond the range keep the rest, undisturbed.
 type Switch struct {
 	Query   topology.QueryID `json:"query"`
 	Version uint64           `json:"version"`

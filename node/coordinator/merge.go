@@ -32,8 +32,8 @@ type Used struct {
 // Merge makes one partition of neighbours of a stage that have come to one process, as recoveries that cut ranges, scale-ins and drains leave them:
 // a shadow of the whole is brought up beside them and takes over like any other. They work as well as one, so there is no hurry: it is done while a
 // query is calm, one at a time, and gives way to whatever else is to change. As many partitions stay as are wanted, and where a border is wanted it
-// stays. Until the switch the process has the state and the work twice: what would be too much for its memory or its processors stays apart. Where standbys are kept all stays as it
-// is: those of the parts would go at the beginning, and one of the whole come only in the end.
+// stays. Until the switch the process has the state and the work twice: what would be too much for its memory or its processors stays apart. Where
+// standbys are kept all stays as it is: those of the parts would go at the beginning, and one of the whole come only in the end.
 func Merge(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 	var d Decision
 	if q.Standby > 0 || len(m.Lagging) > 0 || !v.calm(q) {
@@ -152,12 +152,8 @@ func neighbours(parts []topology.Assignment, borders []topology.KeyGroup) (runs 
 
 // fitting are those of a run of neighbours, from the first on, that run and that the process can hold twice.
 func (v *View) fitting(q *raftfsm.Query, s topology.StageID, run []topology.Assignment) []topology.Assignment {
-	p, held := run[0].Process, int64(0)
-	for _, qr := range v.report(p).Queries {
-		for i := range qr.Partitions {
-			held += qr.Partitions[i].heldBytes()
-		}
-	}
+	p := run[0].Process
+	held := v.held()[p]
 	for n := range run {
 		r := v.active(q, s, &run[n])
 		if held += r.heldBytes(); r.Phase != PhaseRunning || !v.holds(p, held) {

@@ -148,7 +148,8 @@ func (m *QueryMemory) seeShadows(v *View, q *raftfsm.Query) {
 			x := ShadowSeen{sh.Instance, sh.Purpose, v.NowMs, v.progressOf(q, topology.StageID(s), sh)}
 			// A standby that has become something else has its time before it, as has one that stands by, or cannot come further.
 			same := func(y ShadowSeen) bool { return y.Instance == x.Instance && y.Purpose == x.Purpose }
-			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !v.standsBy(q, topology.StageID(s), sh) && !(q.State == raftfsm.Waiting && sh.Purpose == topology.ForStandby) && !x.Best.beyond(m.Shadows[k].Best) {
+			anew := v.standsBy(q, topology.StageID(s), sh) || sh.Purpose == topology.ForStandby && q.State == raftfsm.Waiting
+			if k := slices.IndexFunc(m.Shadows, same); k >= 0 && !anew && !x.Best.beyond(m.Shadows[k].Best) {
 				x = m.Shadows[k]
 			}
 			seen = append(seen, x)

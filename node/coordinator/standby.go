@@ -25,13 +25,11 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 		}
 		k := &raftfsm.ShadowStart{Query: q.ID, Version: q.Version, Stage: stage, Restore: q.Complete, Purpose: topology.ForStandby, What: "standby",
 			Why: fmt.Sprintf("standbys of each partition: %d", q.Standby)}
-		lacks := false
 		for i := range st.Partitions {
 			a := &st.Partitions[i]
 			if n, others := standbys(st, a.Range); n >= q.Standby || others || v.goes(a.Process) {
 				continue
 			}
-			lacks = true
 			if held == nil {
 				held = v.held()
 			}
@@ -46,7 +44,7 @@ func Standby(v *View, q *raftfsm.Query, m *QueryMemory) Decision {
 			d.command(k)
 			return d
 		}
-		if !lacks && v.allStandBy(q, stage) {
+		if v.allStandBy(q, stage) {
 			m.Tried = slices.DeleteFunc(slices.Clone(m.Tried), func(t Tried) bool { return t.Stage == stage && t.Kind == changeStandby })
 		}
 	}
@@ -90,20 +88,22 @@ func (v *View) allStandBy(q *raftfsm.Query, s topology.StageID) bool {
 // held is the memory that processes are known to hold, of shadows at least what is active in their ranges holds: they are to have it.
 func (v *View) held() map[topology.Process]int64 {
 	out := map[topology.Process]int64{}
+	for _, received := range v.Reports {
+		for _, q := range received.Report.Queries {
+			for i := range q.Partitions {
+				out[received.Report.Process] += q.Partitions[i].heldBytes()
+			}
+		}
+	}
 	for _, q := range v.State.Queries {
 		for s, st := range q.Stages {
 			stage := topology.StageID(s)
-			for i := range st.Partitions {
-				if r := v.active(q, stage, &st.Partitions[i]); r != nil {
-					out[st.Partitions[i].Process] += r.heldBytes()
-				}
-			}
 			for i := range st.Shadows {
 				sh, own := &st.Shadows[i], int64(0)
 				if r := v.instance(q, sh.Process, stage, sh.Range, sh.Instance); r != nil {
 					own = r.heldBytes()
 				}
-				out[sh.Process] += max(own, v.rangeBytes(q, stage, sh.Range))
+				out[sh.Process] += max(0, v.rangeBytes(q, stage, sh.Range)-own)
 			}
 		}
 	}
