@@ -29,9 +29,9 @@ type memoryBackup struct {
 
 // saved is what a key group's partition said at one checkpoint.
 type saved struct {
-	from  topology.Epoch
-	ended bool
-	data  []byte
+	from        topology.Epoch
+	base, ended bool // ended: the partition had ended, or the key group
+	data        []byte
 }
 
 func newMemoryBackup(p *plan.Plan) *memoryBackup {
@@ -46,29 +46,28 @@ func newMemoryBackup(p *plan.Plan) *memoryBackup {
 	return b
 }
 
+// Save keeps the first that comes of a key group and epoch, as a vault does: one who is taken for dead may say his after his successor.
 func (b *memoryBackup) Save(c backup.Checkpoint) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	data := map[topology.KeyGroup][]byte{}
 	for _, g := range c.Groups {
-		data[g.Group] = g.Data
-	}
-	for g := c.Range.From; g < c.Range.To; g++ {
-		b.groups[c.Stage][g][c.Epoch] = saved{c.From, c.Ended, data[g]}
+		if _, ok := b.groups[c.Stage][g.Group][c.Epoch]; !ok {
+			b.groups[c.Stage][g.Group][c.Epoch] = saved{c.From, g.Base, c.Ended || g.Ended, g.Data}
+		}
 	}
 }
 
-// at is what a key group saved at c, or at its end before c.
-func (b *memoryBackup) at(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (topology.Epoch, bool) {
+// at is what a key group saved at c, or last at its end before c.
+func (b *memoryBackup) at(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (at topology.Epoch, ok bool) {
 	if _, ok := b.groups[stage][g][c]; ok {
 		return c, true
 	}
 	for e, s := range b.groups[stage][g] {
-		if s.ended && e < c {
-			return e, true
+		if s.ended && e < c && e >= at {
+			at, ok = e, true
 		}
 	}
-	return 0, false
+	return at, ok
 }
 
 // complete is the latest checkpoint that every key group of every stage has.
@@ -117,13 +116,16 @@ func (b *memoryBackup) restore(_ context.Context, stage topology.StageID, r topo
 func (b *memoryBackup) chain(stage topology.StageID, g topology.KeyGroup, c topology.Epoch) (chain []backup.GroupDelta, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for e, _ := b.at(stage, g, c); e > 0; {
-		s, ok := b.groups[stage][g][e]
+	for e := c; e > 0; {
+		at, ok := b.at(stage, g, e)
 		if !ok {
-			return nil, fmt.Errorf("a delta of stage %d, key group %d, goes on from epoch %d, which was not saved, only %v", stage, g, e, slices.Sorted(maps.Keys(b.groups[stage][g])))
+			return nil, fmt.Errorf("stage %d, key group %d: epoch %d, which %d is restored from, was not saved, only %v", stage, g, e, c, slices.Sorted(maps.Keys(b.groups[stage][g])))
 		}
-		chain = append(chain, backup.GroupDelta{Group: g, Data: slices.Clone(s.data)})
-		e = s.from
+		s := b.groups[stage][g][at]
+		chain = append(chain, backup.GroupDelta{Group: g, Base: s.base, Ended: s.ended, To: at, Data: slices.Clone(s.data)})
+		if e = s.from; s.base {
+			e = 0
+		}
 	}
 	slices.Reverse(chain)
 	return chain, nil
