@@ -23,6 +23,9 @@ help: ## this list
 build: ## bin/seepnode, static, with version and commit inside
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/seepnode ./node/cmd/seepnode
 
+# The seed of all properties' checks: make soak draws others.
+export RAPID_SEED ?= 1
+
 .PHONY: test
 test: ## all tests (under 10 minutes)
 	$(GO) test -timeout 20m ./...
@@ -88,9 +91,10 @@ test-many: ## a thousand simulated nodes join, run a query, fail and are drained
 	SEEPNODE_NODES=1000 $(GO) test -run AThousandNodes -v ./node/coordinator
 
 .PHONY: soak
-soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query, and SEEPNODE_RUNS (10) on real processes
+soak: ## identity under faults, SEEPNODE_ROUNDS (1000) schedules for each query, SEEPNODE_RUNS (10) on real processes, other draws of all properties
 	SEEPNODE_ROUNDS=$${SEEPNODE_ROUNDS:-1000} $(GO) test -timeout 24h -run 'Faults|LostPartitions|Elasticity' ./node/engine ./node/agent
 	SEEPNODE_RUNS=$${SEEPNODE_RUNS:-10} $(GO) test -timeout 2h -run AtRandom ./scripts/cluster
+	env -u RAPID_SEED RAPID_CHECKS=$${RAPID_CHECKS:-2000} $(GO) test -count=1 -timeout 2h ./autoscale/... ./backup/... ./dataplane/... ./raftfsm ./node/connector/datagen
 
 .PHONY: demo
 demo: build ## the word count on five processes, two of which are killed with kill -9; every count is checked

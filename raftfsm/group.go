@@ -17,6 +17,8 @@ import (
 var (
 	// ErrNotLeader says that only the leader can do this; a *NotLeaderError says who is.
 	ErrNotLeader = errors.New("this node is not the leader")
+	// ErrBusy says that the leader did not get to a command in time; it is not applied.
+	ErrBusy = errors.New("the leader is too busy")
 	// ErrUncertain says that leadership was lost while a command was on its way: it may or may not be applied, now or later. Propose
 	// the same command again, at the leader: if it was applied, it is not applied twice.
 	ErrUncertain = errors.New("leadership was lost while the command was on its way; it may have been applied")
@@ -290,7 +292,7 @@ func (g *Group) await(ctx context.Context, ask func() raft.Future) error {
 	case errors.Is(err, raft.ErrRaftShutdown):
 		return errors.Join(ErrClosed, ErrUncertain)
 	case errors.Is(err, raft.ErrEnqueueTimeout):
-		return fmt.Errorf("the leader is too busy: the command found no place in its queue for %v", g.config.ProposeTimeout)
+		return fmt.Errorf("%w: the command found no place in its queue for %v", ErrBusy, g.config.ProposeTimeout)
 	}
 	return err
 }

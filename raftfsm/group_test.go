@@ -505,7 +505,7 @@ func TestANodeComesBackUnderAnotherAddressOverTCP(t *testing.T) {
 		}
 	}()
 	lead := func() *Group {
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 			for _, g := range groups {
 				if _, ok := g.Leads(); ok {
 					return g
@@ -518,7 +518,7 @@ func TestANodeComesBackUnderAnotherAddressOverTCP(t *testing.T) {
 	propose := func(k Command) (version uint64) {
 		for {
 			out, err := lead().Propose(t.Context(), Envelope{Command: k})
-			if errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUncertain) {
+			if errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUncertain) || errors.Is(err, ErrBusy) {
 				continue
 			}
 			if err != nil || !out.Done() {
@@ -550,7 +550,7 @@ func TestANodeComesBackUnderAnotherAddressOverTCP(t *testing.T) {
 	again := join(3)
 	again.Version, again.Node.Boot, again.Node.Addresses.Data = 1, 301, start(3)
 	version := propose(again)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for n, g := range groups {
 		if _, err := g.Machine().WaitVersion(ctx, version); err != nil {

@@ -426,10 +426,7 @@ func TestFullDiskRefusesDeltasKeepsSealsAndRecovers(t *testing.T) {
 			t.Errorf("only %d seals found room in the reserve", next-1)
 		}
 		// Held all the same: the next one follows it.
-		c := v.PutSeal(ctx, SealPut{testQuery, "s", 1, Seal{next + 1, next + 1, pack(t, "seal")}})
-		if err := c.WaitHeld(ctx); err != nil {
-			t.Fatal(err)
-		}
+		<-v.PutSeal(ctx, SealPut{testQuery, "s", 1, Seal{next + 1, next + 1, pack(t, "seal")}}).Held()
 		m.SetCapacity(0)
 		time.Sleep(time.Second) // virtual: the retry writes them
 		if s := v.Stats(); s.Pending != 0 {

@@ -87,7 +87,7 @@ func runCounted(t *testing.T, seed uint64, n int64, tcp bool, at func(transport.
 	p := c.compile(t, settings+sql, nil)
 	r := rand.New(rand.NewPCG(seed, 9))
 	o := variant{nodes: 3 + r.IntN(3), workers: 2, batchRows: 3, forkRows: 50, memory: true, tiny: r.IntN(3) == 0, uneven: 1 + r.Uint64()>>1}.options(c)
-	ctx, stop := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("the query hangs"))
+	ctx, stop := context.WithTimeoutCause(context.Background(), 10*time.Minute, errors.New("the query hangs"))
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

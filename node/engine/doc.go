@@ -19,7 +19,8 @@
 //
 // Guarantee: the rows that a (stage, key group, epoch) gives depend on the seals alone, not on the number of nodes, workers,
 // partitions, on batch sizes or limits, nor on what was lost and restored meanwhile. Survivors of a loss never roll back. A result that
-// differs from one that others have had stops the query with operator, key group and epoch, the range where several differ in every epoch. Sinks commit only what is durable.
+// differs from one that others have had stops the query with operator, key group and epoch, the range where several differ in every epoch. Sinks commit, and
+// checkpoints are saved, only of what is durable.
 //
 // Not here: which process runs what and when a checkpoint is complete (node/coordinator), copies of state and seals (backup), what
 // operators do (node/relational), how rows travel (dataplane).

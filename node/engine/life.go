@@ -424,6 +424,7 @@ func (p *partition) setDurable(d topology.Epoch) {
 	for _, l := range p.logs {
 		l.SetDurable(d)
 	}
+	p.saving.raise(d)
 	p.stats.durable.Store(int64(d))
 }
 

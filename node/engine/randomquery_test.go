@@ -166,7 +166,7 @@ func runCaptured(t *testing.T, sql string, v variant, replay *engine.SealLog) (o
 	}
 	o := v.options(c)
 	o.Replay = replay
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	out.result, run = engine.Run(ctx, out.plan, o)
 	return out, nil, run

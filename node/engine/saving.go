@@ -80,12 +80,15 @@ func (c *capture) appendGroup(dst []byte, scratch *[]byte, i int) []byte {
 }
 
 // saving encodes a partition's captures on a goroutine that lives while there are any, and gives them to the Backup, in the order of
-// their epochs. Besides the one that is being encoded only the latest waits: a checkpoint that is overtaken is not saved, since the
-// deltas of the later one go back as far.
+// their epochs, each once the seals that it is made of are durable. Vaults keep the first that they get of an epoch: when all computers lose their
+// power, seals that were only released may be gone and their epochs sealed anew, and what was saved of the former ones would count for these.
+// Besides the one that is being encoded only the latest waits: a checkpoint that is overtaken is not saved, since the deltas of the later one
+// go back as far.
 type saving struct {
 	part *partition
 
 	mu      sync.Mutex
+	durable topology.Epoch // every seal up to it is fsynced
 	busy    bool
 	closed  bool
 	encoded *capture // the one under way; nil: none
@@ -114,11 +117,27 @@ func (s *saving) put(c *capture) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = c
-	if !s.busy {
+	s.start()
+}
+
+// raise says that all seals up to an epoch are durable.
+func (s *saving) raise(durable topology.Epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = max(s.durable, durable)
+	s.start()
+}
+
+// start has what waits encoded, if it may be. The caller holds the lock.
+func (s *saving) start() {
+	if !s.busy && s.ready() {
 		s.busy = true
 		s.done.Go(s.run)
 	}
 }
+
+// ready says whether a capture waits whose seals are durable. The caller holds the lock.
+func (s *saving) ready() bool { return s.waiting != nil && s.waiting.checkpoint.Epoch <= s.durable }
 
 // full says that a capture waits.
 func (s *saving) full() bool {
@@ -146,11 +165,11 @@ func (s *saving) failed() error {
 	return s.err
 }
 
-// close gives up what waits, unless it is the partition's final state, and waits for the goroutine's end.
+// close gives up what waits, unless it is the partition's final state and may be saved, and waits for the goroutine's end.
 func (s *saving) close() {
 	s.mu.Lock()
 	s.closed = true
-	if s.waiting != nil && !s.waiting.checkpoint.Ended {
+	if !s.ready() || !s.waiting.checkpoint.Ended {
 		s.waiting = nil
 	}
 	s.mu.Unlock()
@@ -168,12 +187,12 @@ func (s *saving) run() {
 	}()
 	for {
 		s.mu.Lock()
-		c := s.waiting
-		s.encoded, s.waiting = c, nil
-		if s.busy = c != nil; c == nil {
+		if s.busy = s.ready(); !s.busy {
 			s.mu.Unlock()
 			return
 		}
+		c := s.waiting
+		s.encoded, s.waiting = c, nil
 		s.mu.Unlock()
 		s.part.query.config.Backup.Save(s.encode(c))
 		keep := c.memBytes() <= captureKeepBytes

@@ -77,6 +77,7 @@ INSERT INTO out SELECT k, COUNT(*) FROM src GROUP BY k`, c, plan.Options{})
 	if err := part.begin(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	part.saving.raise(topology.EpochForever)
 	t.Cleanup(func() {
 		part.shut()
 		if err := q.Close(false); err != nil {
@@ -92,6 +93,36 @@ func (p *partition) mustCheckpoint(t *testing.T, c topology.Epoch, ended bool) {
 		t.Fatal(err)
 	}
 	synctest.Wait()
+}
+
+// TestACheckpointIsSavedOnceTheSealsThatItIsMadeOfAreDurable: a vault keeps the first that it gets of an epoch, and what is lost with all computers'
+// power is sealed anew.
+func TestACheckpointIsSavedOnceTheSealsThatItIsMadeOfAreDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := savingPartition(t)
+		close(b.turn)
+		p.saving.durable = 0
+		saved := func(want ...topology.Epoch) {
+			t.Helper()
+			if synctest.Wait(); !slices.Equal(b.epochs(), want) {
+				t.Fatalf("saved %v, want %v", b.epochs(), want)
+			}
+		}
+		p.mustCheckpoint(t, 128, false)
+		p.setDurable(127)
+		saved()
+		p.setDurable(128)
+		saved(128)
+		p.mustCheckpoint(t, 256, false)
+		p.mustCheckpoint(t, 384, false)
+		p.setDurable(300) // the checkpoint of 256 is overtaken
+		saved(128)
+		p.setDurable(384)
+		saved(128, 384)
+		p.mustCheckpoint(t, 512, true)
+		p.saving.close() // what was lost with the power would be saved
+		saved(128, 384)
+	})
 }
 
 func TestACheckpointThatIsOvertakenIsNotSavedAndItsBasesComeWithTheNext(t *testing.T) {

@@ -107,7 +107,7 @@ func replayFixed(t *testing.T, sql string, sources map[string]*fixed, v variant,
 	if layout != nil {
 		o.Layout = layout
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var err error
 	if out.result, err = engine.Run(ctx, out.plan, o); err != nil {

@@ -110,6 +110,8 @@ INSERT INTO out SELECT k, COUNT(*) FROM (SELECT k, v FROM src WHERE v <> 0) GROU
 		if n := read(); n != rows {
 			t.Errorf("%d rows were read of %d", n, rows)
 		}
+		lead(time.Second, 2*time.Millisecond) // until all have heard what need not be kept any more
+		synctest.Wait()
 		if left, err := filepath.Glob(filepath.Join(w.spill.Dir, "*", "*")); err != nil || len(left) > 1 {
 			t.Errorf("files are left: %v %v", left, err)
 		}

@@ -24,7 +24,8 @@ import (
 // which are slow at random, and lose what a vault may lose.
 type world struct {
 	t       *testing.T
-	r       *rand.Rand
+	r       *rand.Rand // what happens
+	chance  *rand.Rand // how long things take, drawn by many goroutines at once, so that no seed says it
 	catalog *catalog
 	plan    *plan.Plan
 	limits  engine.Limits
@@ -46,7 +47,8 @@ type world struct {
 	logs      map[topology.SealLog]*worldLog
 	placement engine.Placement
 	zombies   []*worldNode
-	sealed    map[sealedKey]sealedRows
+	sealed    map[sealedKey]sealedRows // what is released
+	onDisk    map[sealedKey]bool
 	// took is the last epoch that a process has taken of a stage, gave the first by which it had given rows.
 	took, gave map[tracedKey]topology.Epoch
 	terms      map[topology.SealLog]int // as the cluster says; a log that is not here has the first one
@@ -71,9 +73,9 @@ func newWorld(t *testing.T, c *catalog, sql string, dirs map[string]string, seed
 	if seed%2 == 0 {
 		spill = dataplane.SpillConfig{}
 	}
-	return &world{spill: spill, t: t, r: r, catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
+	return &world{spill: spill, t: t, r: r, chance: rand.New(rand.NewPCG(seed, 3)), catalog: c, plan: p, t0Ms: t0Ms, limits: v.options(c).Limits, workers: v.workers, backup: newMemoryBackup(p),
 		memory: transport.NewMemory(transport.Options{}), nodes: map[topology.NodeID]*worldNode{}, logs: map[topology.SealLog]*worldLog{},
-		sealed: map[sealedKey]sealedRows{}, terms: map[topology.SealLog]int{},
+		sealed: map[sealedKey]sealedRows{}, onDisk: map[sealedKey]bool{}, terms: map[topology.SealLog]int{},
 		took: map[tracedKey]topology.Epoch{}, gave: map[tracedKey]topology.Epoch{}}
 }
 
@@ -133,6 +135,21 @@ func (w *world) forget(records []backup.SealRecord) {
 	}
 }
 
+// write notes what is on disk, where it stays: whoever adopts it has a copy before it goes. The caller holds the lock.
+func (w *world) write(records []backup.SealRecord) {
+	for _, r := range records {
+		seals, err := engine.DecodeSeals(r.Data)
+		if err != nil {
+			w.t.Error(err)
+		}
+		for _, s := range seals {
+			for _, sp := range s.Splits {
+				w.onDisk[sealedKey{s.Stage, sp.ID, s.Last}] = true
+			}
+		}
+	}
+}
+
 // owns says whether a process is the one that is to seal a split. The caller holds the lock.
 func (w *world) owns(n *worldNode, stage topology.StageID, hash uint64) bool {
 	g := topology.GroupOf(hash, w.plan.Stages[stage].Groups)
@@ -177,10 +194,10 @@ type worldLog struct {
 func (w *world) delay() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.r.IntN(20) == 0 {
-		return time.Duration(w.r.IntN(30_000)) * time.Microsecond
+	if w.chance.IntN(20) == 0 {
+		return time.Duration(w.chance.IntN(30_000)) * time.Microsecond
 	}
-	return time.Duration(w.r.IntN(700)) * time.Microsecond
+	return time.Duration(w.chance.IntN(700)) * time.Microsecond
 }
 
 func (w *world) intN(n int) int {
@@ -217,10 +234,52 @@ func (n *worldNode) Save(c backup.Checkpoint) {
 }
 
 func (n *worldNode) save(c backup.Checkpoint) {
+	n.madeOfDurable(c)
 	n.later(func() {
 		n.w.backup.Save(c)
 		n.query.Acknowledge(c.Stage, c.Instance, c.Epoch, 0, 0)
 	})
+}
+
+// madeOfDurable is part of invariant 24: no vault gets what is made of seals that a loss of power may still take away. It keeps the first that it gets
+// of an epoch, and what is lost is sealed anew.
+func (n *worldNode) madeOfDurable(c backup.Checkpoint) {
+	w := n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	reads, source := w.sources(c.Stage), w.plan.Stages[c.Stage].Source >= 0
+	for _, other := range w.alive() {
+		l := other.log
+		if source && other != n {
+			continue
+		}
+		for _, r := range l.records[min(l.durable, l.released):l.released] {
+			seals, err := engine.DecodeSeals(r.Data)
+			if err != nil {
+				w.t.Error(err)
+			}
+			for _, s := range seals {
+				for _, sp := range s.Splits {
+					g := topology.GroupOf(engine.SplitHash(sp.ID), w.plan.Stages[s.Stage].Groups)
+					if s.First > c.Epoch || !slices.Contains(reads, s.Stage) || source && !c.Range.Contains(g) || w.onDisk[sealedKey{s.Stage, sp.ID, s.Last}] {
+						continue
+					}
+					w.t.Errorf("%s saves epoch %d of stage %d %v, and what %s has sealed of %s in %d to %d is on no disk yet", n.place.Node, c.Epoch, c.Stage, c.Range, other.place.Node, sp.ID, s.First, s.Last)
+				}
+			}
+		}
+	}
+}
+
+// sources are the source stages that a stage has its rows from, itself if it is one.
+func (w *world) sources(stage topology.StageID) (out []topology.StageID) {
+	if w.plan.Stages[stage].Source >= 0 {
+		return []topology.StageID{stage}
+	}
+	for _, in := range w.plan.Stages[stage].Inputs {
+		out = append(out, w.sources(in.Stage)...)
+	}
+	return out
 }
 
 // Put, Marks and OnMarks are the sealer's.
@@ -267,6 +326,8 @@ func (l *worldLog) raise(w *world, mark *int, to int) bool {
 	}
 	if mark == &l.released {
 		w.release(l, l.records[*mark:to])
+	} else {
+		w.write(l.records[*mark:to])
 	}
 	*mark = to
 	return true
@@ -312,7 +373,7 @@ func (n *worldNode) Adopt(ctx context.Context, logs []topology.SealLog) (out []b
 	n.w.adoptions++
 	for _, id := range logs {
 		l := n.w.logs[id]
-		kept := l.released + n.w.r.IntN(len(l.records)-l.released+1)
+		kept := l.released + n.w.chance.IntN(len(l.records)-l.released+1)
 		switch goesOn := n.w.nodes[l.owner.place.Node] == l.owner; {
 		case l.fenced:
 			kept = len(l.records)
@@ -601,8 +662,12 @@ func (w *world) lose(name topology.NodeID) {
 
 // bury kills the processes that were taken for dead.
 func (w *world) bury() {
+	w.mu.Lock()
 	for _, n := range w.zombies {
 		n.log.fenced = true
+	}
+	w.mu.Unlock()
+	for _, n := range w.zombies {
 		n.end()
 	}
 	w.zombies = nil

@@ -37,7 +37,7 @@ func TestCopyOfTheExampleOutsideTheTreeBuildsAndRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The versions are those of the tree, so that the build finds all modules where the tree's own build found them.
+	// Versions and tag are those of the tree, so that the build finds all modules where the tree's own build found them.
 	mod := strings.Replace(string(ours), "module github.com/seepnode/seepnode", "module example.org/alerts", 1) +
 		"\nrequire github.com/seepnode/seepnode v0.0.0\n\nreplace github.com/seepnode/seepnode => " + root + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
@@ -46,7 +46,7 @@ func TestCopyOfTheExampleOutsideTheTreeBuildsAndRuns(t *testing.T) {
 	binary := filepath.Join(dir, "alerts")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod -buildvcs=false", "GOPROXY=off", "GOWORK=off", "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath -buildvcs=false -tags=hashicorpmetrics", "GOPROXY=off", "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

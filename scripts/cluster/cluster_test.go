@@ -324,7 +324,7 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 			}
 			for i, pid := range pids {
 				// After SIGKILL the agents find out by themselves; the frozen one is ended by Linux.
-				for deadline := time.Now().Add(5 * time.Second); alive(t, pid); time.Sleep(5 * time.Millisecond) {
+				for deadline := time.Now().Add(time.Minute); alive(t, pid); time.Sleep(5 * time.Millisecond) {
 					if c.clean || time.Now().After(deadline) {
 						t.Fatalf("agent %d still runs", i)
 					}
@@ -334,7 +334,7 @@ func TestProgramThatIsSignalledOrKilledLeavesNoAgent(t *testing.T) {
 				_, err := net.InterfaceByName(outer)
 				return outer != "" && err == nil
 			}
-			for deadline := time.Now().Add(5 * time.Second); there(); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); there(); time.Sleep(5 * time.Millisecond) {
 				if c.clean || time.Now().After(deadline) {
 					t.Fatalf("interface %s stays", outer)
 				}

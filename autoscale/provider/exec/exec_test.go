@@ -83,6 +83,30 @@ func TestTheExampleStartsAndEndsAgents(t *testing.T) {
 	}
 }
 
+// TestACommandThatLeavesAChildBehindHasAnswered: a machine that was started would be taken for one that was refused.
+func TestACommandThatLeavesAChildBehindHasAnswered(t *testing.T) {
+	dir := t.TempDir()
+	script, child := filepath.Join(dir, "launch"), filepath.Join(dir, "child")
+	write(t, script, fmt.Sprintf("#!/bin/sh\ncat >/dev/null\nsleep 3600 &\necho $! >%s\necho '{\"id\":\"m-1\",\"state\":\"pending\"}'\n", child), 0o700)
+	t.Cleanup(func() {
+		var pid int
+		if text, err := os.ReadFile(child); err != nil {
+			t.Error(err)
+		} else if _, err := fmt.Sscan(string(text), &pid); err != nil {
+			t.Error(err)
+		} else if p, err := os.FindProcess(pid); err != nil || p.Kill() != nil {
+			t.Errorf("the child %d is left: %v", pid, err)
+		}
+	})
+	e, err := New(Config{Cluster: "c", Launch: script, Terminate: script, List: script})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err := e.Launch(t.Context(), provider.Request{Token: "c-1"}); err != nil || i.ID != "m-1" {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
 func TestWhatACommandAnswersIsChecked(t *testing.T) {
 	dir := t.TempDir()
 	for name, c := range map[string]struct {
