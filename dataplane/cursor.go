@@ -162,11 +162,18 @@ func (c *Cursor) Before() Stand {
 	return before
 }
 
-// Durable is the last epoch all of whose seals are fsynced, DurableUnknown before the producer has said so.
+// Durable is the last epoch all of whose seals are fsynced, DurableUnknown before the producer has said so. Of key groups that it has given away it
+// says nothing any more: their new owner does, as soon as the cursor is of those that stayed.
 func (c *Cursor) Durable() topology.Epoch {
-	c.log.mu.Lock()
-	defer c.log.mu.Unlock()
-	return c.log.durable
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.narrowed {
+		if c.producer.Len() > 0 && (c.producer.From < n.to.From || c.producer.To > n.to.To) {
+			return min(l.durable, n.first-1)
+		}
+	}
+	return l.durable
 }
 
 // Ack says that all epochs up to through are consumed: rows read from them are not looked at any more.

@@ -124,6 +124,60 @@ func TestWhoHasNoCreditLeftStillHearsWhatIsDurable(t *testing.T) {
 	})
 }
 
+// TestADurableMarkSaysNothingOfKeyGroupsThatWereGivenAway: their new owner seals them, and what he has sealed may be on no disk yet.
+func TestADurableMarkSaysNothingOfKeyGroupsThatWereGivenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, cb := pair(t)
+		source := NewLog(1, roomy, true, nil, nil)
+		a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return source, nil }})
+		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		for _, l := range []*Link{a, b} {
+			wg.Go(func() {
+				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			})
+		}
+		whole, half := edge(), edge()
+		whole.Producer, half.Producer = topology.Range{From: 0, To: 16}, topology.Range{From: 0, To: 8}
+		cursors := map[topology.Range][]*Cursor{}
+		for _, e := range []Edge{whole, half} {
+			here, err := source.Subscribe(uint64(e.Producer.To), 1, true, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			here.Of(e.Producer)
+			cursors[e.Producer] = []*Cursor{here, b.Subscribe(e, 1, 0, true, oneColumn, func() {})}
+		}
+		durable := func(of Edge, want topology.Epoch) {
+			t.Helper()
+			synctest.Wait()
+			for i, c := range cursors[of.Producer] {
+				for _, ok := c.Next(); ok; _, ok = c.Next() {
+				}
+				if c.Durable() != want {
+					t.Errorf("cursor %d of %v: durable up to %d, want %d", i, of.Producer, c.Durable(), want)
+				}
+			}
+		}
+		source.Append(Entry{First: 1, Last: 4, Range: whole.Producer})
+		source.SetDurable(3)
+		durable(whole, 3)
+		source.Append(Entry{First: 5, Last: 6, Range: half.Producer, Narrowed: true})
+		source.SetDurable(6)
+		durable(whole, 4)
+		durable(half, 6)
+		source.Append(Entry{First: 7, Last: 7, Range: half.Producer, End: true})
+		source.SetDurable(topology.EpochForever)
+		durable(whole, 4)
+		durable(half, topology.EpochForever)
+		cancel()
+		wg.Wait()
+	})
+}
+
 // raw plays a peer that writes what it likes.
 func raw(t *testing.T, messages ...[]byte) error {
 	t.Helper()

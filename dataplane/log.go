@@ -31,8 +31,10 @@ type Log struct {
 	// before is how the stream stood before floor.
 	before Stand
 	failed error // why nothing will ever be appended any more
-	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so.
+	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so: of the key groups that the producer has.
 	durable topology.Epoch
+	// narrowed are the times when it gave key groups away, in order.
+	narrowed []narrowedLog
 	// adopted is where the seals end that the producer, a source, adopted of former owners; -1 when it did not.
 	adopted topology.Epoch
 	// expected are the active consumers that there are to be: one that has not subscribed yet holds the producer back as if it had.
@@ -65,6 +67,12 @@ type Stand struct {
 
 // DurableUnknown is a durable mark before anybody has said one.
 const DurableUnknown topology.Epoch = -1
+
+// narrowedLog says that from an epoch on a log is of some key groups only.
+type narrowedLog struct {
+	first topology.Epoch
+	to    topology.Range
+}
 
 // expectation is what is known of a consumer that is to be: where the log stood when it was first expected, or where its last
 // subscription ended.
@@ -265,6 +273,9 @@ func (l *Log) Append(e Entry) {
 		panic(fmt.Sprintf("dataplane: entry [%d,%d] appended to a log at epoch %d (ended %v)", e.First, e.Last, l.next, l.ended))
 	}
 	l.next, l.ended = e.Last+1, e.End
+	if e.Narrowed {
+		l.narrowed = append(l.narrowed, narrowedLog{e.First, e.Range})
+	}
 	if still := l.still(&e); !still || !l.extend(&e) {
 		n := e.memBytes()
 		l.bytes += n

@@ -21,7 +21,7 @@ func TestSourcesThatChangePlacesChangeNoByte(t *testing.T) {
 			}
 		})
 	})
-	if swaps.Load() == 0 && !t.Failed() {
+	if swaps.Load() == 0 && !t.Failed() && !testing.Short() { // of few schedules all may find the query over
 		t.Error("no sources have changed places")
 	}
 }

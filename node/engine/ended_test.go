@@ -53,7 +53,7 @@ func TestASourceThatIsRestoredBehindItsEndLetsFormerOwnersLogsGo(t *testing.T) {
 // TestVaultsOfTheWorldMakeDurableUnderTheNextTermWhatWasReleasedUnderTheOneBefore as those of the cluster do: it may be the last seal there is.
 func TestVaultsOfTheWorldMakeDurableUnderTheNextTermWhatWasReleasedUnderTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, r: rand.New(rand.NewPCG(1, 2))}
+		w := &world{t: t, chance: rand.New(rand.NewPCG(1, 2))}
 		n := &worldNode{w: w, ctx: t.Context()}
 		n.log = &worldLog{id: 1, owner: n}
 		n.OnMarks(func() {

@@ -206,6 +206,9 @@ func (p *partition) follow() {
 			p.taking.tookOver(p, pl.Role)
 			p.role = pl.Role
 			p.stats.role.Store(int32(pl.Role))
+			if pl.Role == Retired {
+				p.saving.giveUp()
+			}
 			for _, stream := range p.inlets {
 				for _, in := range stream {
 					in.close() // it subscribes again in its new role

@@ -82,8 +82,8 @@ func (c *capture) appendGroup(dst []byte, scratch *[]byte, i int) []byte {
 // saving encodes a partition's captures on a goroutine that lives while there are any, and gives them to the Backup, in the order of
 // their epochs, each once the seals that it is made of are durable. Vaults keep the first that they get of an epoch: when all computers lose their
 // power, seals that were only released may be gone and their epochs sealed anew, and what was saved of the former ones would count for these.
-// Besides the one that is being encoded only the latest waits: a checkpoint that is overtaken is not saved, since the deltas of the later one
-// go back as far.
+// Besides the one that is being encoded only the latest waits, and the earliest whose seals are not durable yet, so that some checkpoint is
+// saved however late that is: one that is overtaken is not, since the deltas of the later one go back as far.
 type saving struct {
 	part *partition
 
@@ -92,6 +92,7 @@ type saving struct {
 	busy    bool
 	closed  bool
 	encoded *capture // the one under way; nil: none
+	held    *capture // there only beside waiting
 	waiting *capture
 	idle    *capture // to be used again
 	err     error
@@ -102,6 +103,9 @@ type saving struct {
 func (s *saving) take() (c, overtaken *capture) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.held == nil && s.waiting != nil && s.waiting.checkpoint.Epoch > s.durable {
+		s.held, s.waiting = s.waiting, nil
+	}
 	overtaken, s.waiting = s.waiting, nil
 	if c = overtaken; c == nil {
 		c, s.idle = s.idle, nil
@@ -130,14 +134,30 @@ func (s *saving) raise(durable topology.Epoch) {
 
 // start has what waits encoded, if it may be. The caller holds the lock.
 func (s *saving) start() {
-	if !s.busy && s.ready() {
+	if !s.busy && s.next() != nil {
 		s.busy = true
 		s.done.Go(s.run)
 	}
 }
 
-// ready says whether a capture waits whose seals are durable. The caller holds the lock.
-func (s *saving) ready() bool { return s.waiting != nil && s.waiting.checkpoint.Epoch <= s.durable }
+// next is what waits longest, if its seals are durable. The caller holds the lock.
+func (s *saving) next() *capture {
+	c := s.held
+	if c == nil {
+		c = s.waiting
+	}
+	if c == nil || c.checkpoint.Epoch > s.durable {
+		return nil
+	}
+	return c
+}
+
+// giveUp drops what waits: the instance has been replaced.
+func (s *saving) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held, s.waiting = nil, nil
+}
 
 // full says that a capture waits.
 func (s *saving) full() bool {
@@ -150,7 +170,7 @@ func (s *saving) full() bool {
 func (s *saving) from(from topology.Epoch) topology.Epoch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range []*capture{s.encoded, s.waiting} {
+	for _, c := range []*capture{s.encoded, s.held, s.waiting} {
 		if c != nil {
 			from = min(from, c.checkpoint.From)
 		}
@@ -169,7 +189,8 @@ func (s *saving) failed() error {
 func (s *saving) close() {
 	s.mu.Lock()
 	s.closed = true
-	if !s.ready() || !s.waiting.checkpoint.Ended {
+	s.held = nil
+	if c := s.next(); c == nil || !c.checkpoint.Ended {
 		s.waiting = nil
 	}
 	s.mu.Unlock()
@@ -187,12 +208,16 @@ func (s *saving) run() {
 	}()
 	for {
 		s.mu.Lock()
-		if s.busy = s.ready(); !s.busy {
+		c := s.next()
+		if s.busy = c != nil; !s.busy {
 			s.mu.Unlock()
 			return
 		}
-		c := s.waiting
-		s.encoded, s.waiting = c, nil
+		if s.encoded = c; c == s.held {
+			s.held = nil
+		} else {
+			s.waiting = nil
+		}
 		s.mu.Unlock()
 		s.part.query.config.Backup.Save(s.encode(c))
 		keep := c.memBytes() <= captureKeepBytes

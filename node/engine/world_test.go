@@ -170,6 +170,8 @@ type worldNode struct {
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 	news  chan news
+	// behind is what it hears news later than most.
+	behind time.Duration
 }
 
 // news is what a process is told: where everything is, and the term of its own log.
@@ -452,6 +454,9 @@ func (w *world) start(name topology.NodeID) {
 	w.mu.Lock()
 	w.boots++
 	n := &worldNode{w: w, place: topology.Partition{Node: name, Boot: w.boots}, news: make(chan news, 1000)}
+	if w.chance.IntN(4) == 0 {
+		n.behind = time.Duration(w.chance.IntN(30)) * time.Millisecond
+	}
 	n.log = &worldLog{id: topology.SealLog(w.boots), owner: n}
 	w.logs[n.log.id] = n.log
 	others := w.alive()
@@ -509,7 +514,7 @@ func (w *world) start(name topology.NodeID) {
 		for {
 			select {
 			case x := <-n.news:
-				time.Sleep(w.delay())
+				time.Sleep(w.delay() + n.behind)
 				n.query.Update(x.placement)
 				n.follow(x.term) // behind what is another's by now
 			case <-n.ctx.Done():
