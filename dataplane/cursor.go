@@ -162,16 +162,14 @@ func (c *Cursor) Before() Stand {
 	return before
 }
 
-// Durable is the last epoch all of whose seals are fsynced, DurableUnknown before the producer has said so. Of key groups that it has given away it
-// says nothing any more: their new owner does, as soon as the cursor is of those that stayed.
+// Durable is the last epoch all of whose seals are fsynced, DurableUnknown before the producer has said so, and when it has given away some of the
+// cursor's key groups: what their new owner has sealed may be on no disk yet. Who has heard of that subscribes anew.
 func (c *Cursor) Durable() topology.Epoch {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, n := range l.narrowed {
-		if c.producer.Len() > 0 && (c.producer.From < n.to.From || c.producer.To > n.to.To) {
-			return min(l.durable, n.first-1)
-		}
+	if c.producer.Len() > 0 && l.of.Len() > 0 && (c.producer.From < l.of.From || c.producer.To > l.of.To) {
+		return DurableUnknown
 	}
 	return l.durable
 }

@@ -33,8 +33,8 @@ type Log struct {
 	failed error // why nothing will ever be appended any more
 	// durable is the last epoch all of whose seals are fsynced, DurableUnknown before anybody said so: of the key groups that the producer has.
 	durable topology.Epoch
-	// narrowed are the times when it gave key groups away, in order.
-	narrowed []narrowedLog
+	// of are these, the zero range when they are not known.
+	of topology.Range
 	// adopted is where the seals end that the producer, a source, adopted of former owners; -1 when it did not.
 	adopted topology.Epoch
 	// expected are the active consumers that there are to be: one that has not subscribed yet holds the producer back as if it had.
@@ -67,12 +67,6 @@ type Stand struct {
 
 // DurableUnknown is a durable mark before anybody has said one.
 const DurableUnknown topology.Epoch = -1
-
-// narrowedLog says that from an epoch on a log is of some key groups only.
-type narrowedLog struct {
-	first topology.Epoch
-	to    topology.Range
-}
 
 // expectation is what is known of a consumer that is to be: where the log stood when it was first expected, or where its last
 // subscription ended.
@@ -154,7 +148,14 @@ func (l *Log) Restart(next topology.Epoch, before Stand) {
 	if len(l.entries) > l.head {
 		panic("dataplane: Restart of a log that holds entries")
 	}
-	l.floor, l.next, l.before = next, next, before
+	l.floor, l.next, l.before, l.of = next, next, before, before.Range
+}
+
+// Narrow says which key groups the producer still has: its durable mark is of these alone from now on.
+func (l *Log) Narrow(to topology.Range) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of = to
 }
 
 // Expect says which active consumers there are to be, by their numbers. One that has not subscribed yet holds the producer back from
@@ -273,9 +274,6 @@ func (l *Log) Append(e Entry) {
 		panic(fmt.Sprintf("dataplane: entry [%d,%d] appended to a log at epoch %d (ended %v)", e.First, e.Last, l.next, l.ended))
 	}
 	l.next, l.ended = e.Last+1, e.End
-	if e.Narrowed {
-		l.narrowed = append(l.narrowed, narrowedLog{e.First, e.Range})
-	}
 	if still := l.still(&e); !still || !l.extend(&e) {
 		n := e.memBytes()
 		l.bytes += n

@@ -42,9 +42,12 @@ func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
 	if err := p.saving.failed(); err != nil {
 		return err
 	}
+	to, overtaken := p.saving.take(c)
+	if to == nil {
+		return nil // one that stands at it asks again
+	}
 	again := p.saved == c
 	p.saved = c
-	to, overtaken := p.saving.take()
 	if overtaken != nil {
 		p.needBases(overtaken)
 	}

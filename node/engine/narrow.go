@@ -110,6 +110,9 @@ func (p *partition) narrowTo(to topology.Range) {
 		p.narrowKept(to)
 		p.source.narrow(p, to)
 	}
+	for _, l := range p.logs {
+		l.Narrow(to)
+	}
 	p.memory, p.changed, p.load = memory, p.changed[at:end:end], p.load[at:end:end]
 	for i := range p.chains {
 		p.chains[i] = p.chains[i][at:end:end]

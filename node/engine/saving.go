@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -82,8 +83,9 @@ func (c *capture) appendGroup(dst []byte, scratch *[]byte, i int) []byte {
 // saving encodes a partition's captures on a goroutine that lives while there are any, and gives them to the Backup, in the order of
 // their epochs, each once the seals that it is made of are durable. Vaults keep the first that they get of an epoch: when all computers lose their
 // power, seals that were only released may be gone and their epochs sealed anew, and what was saved of the former ones would count for these.
-// Besides the one that is being encoded only the latest waits, and the earliest whose seals are not durable yet, so that some checkpoint is
-// saved however late that is: one that is overtaken is not, since the deltas of the later one go back as far.
+// Besides the one that is being encoded only the latest waits: a checkpoint that is overtaken is not saved, since the deltas of the later one
+// go back as far. While seals become durable late two wait, the earliest and, of those behind it, the one whose epoch is a multiple of the
+// largest power of two: otherwise each would be overtaken before its time, or other ones on each partition, and none be complete.
 type saving struct {
 	part *partition
 
@@ -94,17 +96,25 @@ type saving struct {
 	encoded *capture // the one under way; nil: none
 	held    *capture // there only beside waiting
 	waiting *capture
+	refused bool     // a checkpoint has found no place since the last one was saved
 	idle    *capture // to be used again
 	err     error
 	done    sync.WaitGroup
 }
 
-// take gives a capture to fill, and what was waiting if that is overtaken by it, which is the same then.
-func (s *saving) take() (c, overtaken *capture) {
+// take gives a capture to fill for epoch e, and what was waiting if that is overtaken by it, which is the same then; nil when what waits is
+// saved first. The partition is woken then.
+func (s *saving) take(e topology.Epoch) (c, overtaken *capture) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held == nil && s.waiting != nil && s.waiting.checkpoint.Epoch > s.durable {
-		s.held, s.waiting = s.waiting, nil
+	if w := s.waiting; w != nil && w.checkpoint.Epoch > s.durable {
+		switch {
+		case s.held == nil:
+			s.held, s.waiting = w, nil
+		case bits.TrailingZeros64(uint64(w.checkpoint.Epoch)) > bits.TrailingZeros64(uint64(e)):
+			s.refused = true
+			return nil, nil
+		}
 	}
 	overtaken, s.waiting = s.waiting, nil
 	if c = overtaken; c == nil {
@@ -222,12 +232,13 @@ func (s *saving) run() {
 		s.part.query.config.Backup.Save(s.encode(c))
 		keep := c.memBytes() <= captureKeepBytes
 		s.mu.Lock()
-		s.encoded = nil
+		refused := s.refused
+		s.encoded, s.refused = nil, false
 		if keep && !s.closed {
 			s.idle = c
 		}
 		s.mu.Unlock()
-		if s.part.saveWaits() {
+		if refused || s.part.saveWaits() {
 			s.part.notify()
 		}
 	}

@@ -127,6 +127,52 @@ func TestACheckpointIsSavedOnceTheSealsThatItIsMadeOfAreDurable(t *testing.T) {
 	})
 }
 
+// TestPartitionsWhoseMarksAreLateSaveTheSameCheckpoints, whenever they began and a mark came: those of one alone are never complete.
+func TestPartitionsWhoseMarksAreLateSaveTheSameCheckpoints(t *testing.T) {
+	const lines, line, first = 64, 128, 5
+	for late := topology.Epoch(1); late < 10*line; late += 45 {
+		synctest.Test(t, func(t *testing.T) {
+			var saved [2][]topology.Epoch
+			for k := range saved {
+				p, b := savingPartition(t)
+				close(b.turn)
+				p.saving.durable = 0
+				for e := topology.Epoch(1 + k*first*line); e <= lines*line; e++ {
+					if e%line == 0 {
+						p.mustCheckpoint(t, e, false)
+					}
+					if k == 0 || e%100 == 0 { // the other one hears less often
+						p.setDurable(e - late)
+						synctest.Wait()
+					}
+				}
+				p.next = lines*line + 1 // sources stand still there
+				for range 3 {
+					p.setDurable(topology.EpochForever)
+					synctest.Wait()
+					if err := p.saveAgain(); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+				saved[k] = b.epochs()
+				if !slices.IsSorted(saved[k]) || saved[k][len(saved[k])-1] != lines*line {
+					t.Fatalf("marks %d late: saved %v", late, saved[k])
+				}
+			}
+			longest, last := topology.Epoch(0), topology.Epoch(first*line)
+			for _, e := range saved[0] {
+				if slices.Contains(saved[1], e) {
+					longest, last = max(longest, e-last), e
+				}
+			}
+			if longest > 2*late+2*line {
+				t.Errorf("marks %d late: %d epochs without one that both have: %v %v", late, longest, saved[0], saved[1])
+			}
+		})
+	}
+}
+
 func TestACheckpointThatIsOvertakenIsNotSavedAndItsBasesComeWithTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, b := savingPartition(t)

@@ -203,6 +203,9 @@ func (p *partition) seal(ctx context.Context, seals []Seal, through topology.Epo
 		if p.follow(); p.role == Retired {
 			return false, nil
 		}
+		if p.gated { // the first mark that others hear is no lower than what was shown before
+			p.setDurable(min(topology.Epoch(p.sealed.Load()), p.next-1)) // however long this epoch's release takes
+		}
 	}
 	// What was released after the partition was taken over is its successor's to act on: the placement is asked, not what has been
 	// followed of it, because it is told before the sealer's new term.
@@ -266,7 +269,7 @@ func (p *partition) beginSource(ctx context.Context) error {
 	s.replay = append([]Seal{}, log.forStage(p.spec.ID)...)
 	s.take(p, log)
 	if ok, err := p.seal(ctx, own, s.put); !ok {
-		return err
+		return p.park(ctx, err)
 	}
 	q.sealing.adopted(p)
 	return nil
