@@ -36,15 +36,20 @@ const outgrownBytes = 2 << 20
 
 // checkpoint saves the state after epoch c: it is copied here and encoded elsewhere. All epochs up to c have been taken and none after it.
 func (p *partition) checkpoint(c topology.Epoch, ended bool) error {
+	return p.checkpointAt(c, ended, true)
+}
+
+// checkpointAt is checkpoint; mayAskAgain says that the partition asks again when this one finds no place, as long as it stands there.
+func (p *partition) checkpointAt(c topology.Epoch, ended, mayAskAgain bool) error {
 	if p.query.config.Backup == nil || p.role != Active {
 		return nil
 	}
 	if err := p.saving.failed(); err != nil {
 		return err
 	}
-	to, overtaken := p.saving.take(c)
+	to, overtaken := p.saving.take(c, mayAskAgain)
 	if to == nil {
-		return nil // one that stands at it asks again
+		return nil
 	}
 	again := p.saved == c
 	p.saved = c
@@ -338,7 +343,7 @@ func (p *partition) skippedCheckpoint(last topology.Epoch) error {
 		return nil
 	}
 	p.noteChains(c)
-	return p.checkpoint(c, false)
+	return p.checkpointAt(c, false, false)
 }
 
 // acknowledge takes over up to where all vaults have the partition's checkpoints: deltas start there from now on, and what was touched until

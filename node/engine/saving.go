@@ -102,16 +102,16 @@ type saving struct {
 	done    sync.WaitGroup
 }
 
-// take gives a capture to fill for epoch e, and what was waiting if that is overtaken by it, which is the same then; nil when what waits is
-// saved first. The partition is woken then.
-func (s *saving) take(e topology.Epoch) (c, overtaken *capture) {
+// take gives a capture to fill for epoch e, and what was waiting if that is overtaken by it, which is the same then. Nil when what waits is to be
+// saved first, which is for who may ask again: the partition is woken then.
+func (s *saving) take(e topology.Epoch, mayAskAgain bool) (c, overtaken *capture) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w := s.waiting; w != nil && w.checkpoint.Epoch > s.durable {
+	if w := s.waiting; w != nil && e > s.durable {
 		switch {
 		case s.held == nil:
 			s.held, s.waiting = w, nil
-		case bits.TrailingZeros64(uint64(w.checkpoint.Epoch)) > bits.TrailingZeros64(uint64(e)):
+		case mayAskAgain && bits.TrailingZeros64(uint64(w.checkpoint.Epoch)) > bits.TrailingZeros64(uint64(e)):
 			s.refused = true
 			return nil, nil
 		}

@@ -44,6 +44,9 @@ func (p *partition) sourceLoop(ctx context.Context) error {
 			return err
 		}
 		if pause > 0 {
+			if err := p.saveAgain(); err != nil {
+				return err
+			}
 			if err := p.waitFor(ctx, pause); err != nil {
 				return err
 			}
