@@ -53,7 +53,7 @@ terraform-test: ## the Terraform module, against a provider that is only imitate
 
 .PHONY: race
 race: ## tests with the race detector, quick ones only (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 35m $(RACE)
 
 .PHONY: test-paranoid
 test-paranoid: ## engine tests with all touched state encoded, dropped and decoded after every epoch
