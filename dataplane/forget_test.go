@@ -1,10 +1,8 @@
 package dataplane
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"testing"
 
 	"github.com/seepnode/seepnode/dataplane/batch"
@@ -79,18 +77,9 @@ func TestForgettingAQueryWhileItsRowsAreSentLeavesThemAlone(t *testing.T) {
 			}
 		}
 		b.Subscribe(edge(), 1, 0, true, oneColumn, nil)
-		ctx, cancel := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		for _, l := range []*Link{a, b} {
-			wg.Go(func() {
-				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			})
-		}
+		stop := running(t, a, b)
 		<-forgotten
-		cancel()
-		wg.Wait()
+		stop()
 		source.Append(wideEntry(epochs + 1))
 		other.Ack(epochs + 1)
 		if got := len(returned); got != cap(returned) {

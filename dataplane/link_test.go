@@ -42,6 +42,23 @@ func edge() Edge {
 	return Edge{Stream: Stream{Query: testQuery, Stage: 1}, Producer: topology.Range{From: 0, To: 4}, ConsumerStage: 2, Consumer: topology.Range{From: 0, To: 8}}
 }
 
+// running runs links until stop is called, which waits for their end.
+func running(t *testing.T, links ...*Link) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, l := range links {
+		wg.Go(func() {
+			if err := l.Run(ctx); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
 // TestLinkGivesEveryEpochOnceInOrder sends a log's entries over a link with a credit of one byte.
 func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 	ca, cb := pair(t)
@@ -55,15 +72,7 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 		default:
 		}
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for _, l := range []*Link{a, b} {
-		wg.Go(func() {
-			if err := l.Run(ctx); err != nil && ctx.Err() == nil {
-				t.Error(err)
-			}
-		})
-	}
+	stop := running(t, a, b)
 	const last = 500
 	go func() {
 		for e := topology.Epoch(1); e <= last; e += 2 {
@@ -85,8 +94,7 @@ func TestLinkGivesEveryEpochOnceInOrder(t *testing.T) {
 		c.Ack(e.Last)
 		next = e.Last + 1
 	}
-	cancel()
-	wg.Wait()
+	stop()
 }
 
 // TestWhoHasNoCreditLeftStillHearsWhatIsDurable: a consumer that has had the end acknowledges nothing more.
@@ -96,15 +104,7 @@ func TestWhoHasNoCreditLeftStillHearsWhatIsDurable(t *testing.T) {
 		source := NewLog(1, roomy, false, nil, nil)
 		a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1, Resolve: func(Stream) (*Log, error) { return source, nil }})
 		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
-		ctx, cancel := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		for _, l := range []*Link{a, b} {
-			wg.Go(func() {
-				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			})
-		}
+		stop := running(t, a, b)
 		c := b.Subscribe(edge(), 1, 0, true, oneColumn, func() {})
 		source.SetDurable(40)
 		entry := full(1, 42, 1)
@@ -119,8 +119,7 @@ func TestWhoHasNoCreditLeftStillHearsWhatIsDurable(t *testing.T) {
 		if c.Durable() != topology.EpochForever {
 			t.Errorf("durable %d", c.Durable())
 		}
-		cancel()
-		wg.Wait()
+		stop()
 	})
 }
 
@@ -131,15 +130,7 @@ func TestADurableMarkSaysNothingOfKeyGroupsThatWereGivenAway(t *testing.T) {
 		source := NewLog(1, roomy, true, nil, nil)
 		a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return source, nil }})
 		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
-		ctx, cancel := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		for _, l := range []*Link{a, b} {
-			wg.Go(func() {
-				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			})
-		}
+		stop := running(t, a, b)
 		whole, half := edge(), edge()
 		whole.Producer, half.Producer = topology.Range{From: 0, To: 16}, topology.Range{From: 0, To: 8}
 		cursors := map[topology.Range][]*Cursor{} // here, and on the other node
@@ -175,8 +166,7 @@ func TestADurableMarkSaysNothingOfKeyGroupsThatWereGivenAway(t *testing.T) {
 		source.SetDurable(topology.EpochForever)
 		durable(whole, DurableUnknown, 3)
 		durable(half, topology.EpochForever, topology.EpochForever)
-		cancel()
-		wg.Wait()
+		stop()
 	})
 }
 

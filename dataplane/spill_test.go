@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -314,22 +313,13 @@ func TestAPeersSubscriptionToWhatIsDamagedIsAnsweredWithTRIMMED(t *testing.T) {
 		a := NewLink(ca, LinkConfig{Cluster: 5, Self: "a", Peer: "b", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return source, nil }})
 		b := NewLink(cb, LinkConfig{Cluster: 5, Self: "b", Peer: "a", Credit: 1 << 20, Resolve: func(Stream) (*Log, error) { return nil, errors.New("nothing here") }})
 		c := b.Subscribe(edge(), 1, 0, false, oneColumn, nil)
-		ctx, cancel := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		for _, l := range []*Link{a, b} {
-			wg.Go(func() {
-				if err := l.Run(ctx); err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			})
-		}
+		stop := running(t, a, b)
 		synctest.Wait()
 		var trimmed *TrimmedError
 		if _, ok := c.Next(); ok || !errors.As(c.Err(), &trimmed) || trimmed.Floor != 2 {
 			t.Errorf("got rows: %v, error %v", ok, c.Err())
 		}
-		cancel()
-		wg.Wait()
+		stop()
 	})
 }
 

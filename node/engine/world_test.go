@@ -122,21 +122,16 @@ func (w *world) release(l *worldLog, records []backup.SealRecord) {
 // forget says that records which were released are on no disk and in no process any more: their epochs are sealed anew. The caller holds
 // the lock.
 func (w *world) forget(records []backup.SealRecord) {
-	for _, r := range records {
-		seals, err := engine.DecodeSeals(r.Data)
-		if err != nil {
-			w.t.Error(err)
-		}
-		for _, s := range seals {
-			for _, sp := range s.Splits {
-				delete(w.sealed, sealedKey{s.Stage, sp.ID, s.Last})
-			}
-		}
-	}
+	w.eachSealed(records, func(k sealedKey) { delete(w.sealed, k) })
 }
 
 // write notes what is on disk, where it stays: whoever adopts it has a copy before it goes. The caller holds the lock.
 func (w *world) write(records []backup.SealRecord) {
+	w.eachSealed(records, func(k sealedKey) { w.onDisk[k] = true })
+}
+
+// eachSealed names what records have of splits.
+func (w *world) eachSealed(records []backup.SealRecord, f func(sealedKey)) {
 	for _, r := range records {
 		seals, err := engine.DecodeSeals(r.Data)
 		if err != nil {
@@ -144,7 +139,7 @@ func (w *world) write(records []backup.SealRecord) {
 		}
 		for _, s := range seals {
 			for _, sp := range s.Splits {
-				w.onDisk[sealedKey{s.Stage, sp.ID, s.Last}] = true
+				f(sealedKey{s.Stage, sp.ID, s.Last})
 			}
 		}
 	}
